@@ -600,6 +600,16 @@ def test_media_of_rarer_suffixes_are_found(tmp_path, suffix):
     assert find_files([tmp_path]).videos == [tmp_path / f"a{suffix}"]
 
 
+def test_a_range_between_two_frames_is_named(tmp_path):
+    slides = [Image.new("L", (64, 48), 40 * i) for i in range(6)]
+    slides[0].save(tmp_path / "slides.gif", save_all=True, append_images=slides[1:], duration=10_000)
+    settings = SETTINGS.model_copy(update={"start_s": 12.0, "end_s": 18.0})
+    with pytest.raises(VideoReadError) as caught:
+        plan_segments(probe(tmp_path / "slides.gif"), settings)
+    frames = "the frames around it begin at 10.00 and 20.00 s: choose another range to analyze it"
+    assert caught.value.reason == f"no frame in the range --start 12 --end 18: {frames}"
+
+
 def test_a_range_is_ignored_for_an_image_and_named_for_a_video(tmp_path, face_clip):
     Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
     settings = SETTINGS.model_copy(update={"start_s": 10.0, "end_s": 20.0})

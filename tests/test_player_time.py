@@ -23,11 +23,12 @@ from fer_models.video.writing import write_video as write_rendered
 from tests.test_video import grays, read_all, write_video
 
 
-def write_with_sound(path: Path, *, sound_at_s: float, video_at_s: float, n_frames: int = 25) -> Path:
+def write_with_sound(path: Path, *, sound_at_s: float, video_at_s: float, n_frames: int = 25, gop: int = 250) -> Path:
     """A second of sound and `n_frames` frames at 25 fps, frame i gray 4 * i, each stream beginning at its own time."""
     with av.open(str(path), "w") as file:
         video = file.add_stream("libx264", rate=25)
         video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        video.codec_context.gop_size = gop
         sound = file.add_stream("mp2", rate=32_000, layout="mono")
         packets = []
         for i, pixels in enumerate(grays(n_frames)):
@@ -144,6 +145,24 @@ def test_a_long_last_frame_is_shown_as_long_as_the_container_states(tmp_path):
     assert (info.end_s, info.duration_s) == pytest.approx((7.1, 7.1))
 
 
+@pytest.mark.parametrize(
+    ("container", "how", "is_assumed"),
+    [
+        ("hevc", {"codec": "libx265", "x265-params": "vui-timing-info=0"}, True),
+        ("mjpeg", {"codec": "mjpeg", "pixel_format": "yuvj420p"}, True),
+        ("obu", {"codec": "libsvtav1"}, True),
+        ("h264", {}, False),
+        ("mpeg2video", {"codec": "mpeg2video"}, False),
+    ],
+)
+def test_an_assumed_frame_rate_is_noted(tmp_path, container, how, is_assumed):
+    path = write_video(tmp_path / "a.video", grays(30, 64), container=container, unit=Fraction(1, 30), **how)
+    info = probe(path)
+    note = "has no timestamps and states no frame rate: 25 frames/s were assumed"
+    assert info.notes == ((note,) if is_assumed else ())
+    np.testing.assert_allclose(info.pts_s, np.arange(30) / (25 if is_assumed else 30), atol=1e-6)
+
+
 # --- clocks that restart or jump ---
 
 
@@ -185,6 +204,37 @@ def test_a_clock_that_jumps_ahead_continues_from_the_last_frame(tmp_path):
     assert (info.n_frames, info.n_clock_jumps) == (50, 1)
     np.testing.assert_allclose(info.pts_s, np.arange(50) / 25, atol=1e-3)
     assert read_all(read_frames_at(info, np.arange(50)))[0] == list(range(50))
+
+
+def test_a_clock_that_jumps_between_keyframes(tmp_path):
+    """A second with sound, and an hour later by the same clock a second that lacks its first four video packets."""
+    first = write_with_sound(tmp_path / "first.ts", sound_at_s=0, video_at_s=0)
+    later = write_with_sound(tmp_path / "later.ts", sound_at_s=3600, video_at_s=3600, gop=12)
+    n_video, kept = 0, []
+    for packet in (data[i : i + 188] for data in [later.read_bytes()] for i in range(0, len(data), 188)):
+        is_video = int.from_bytes(packet[1:3]) & 0x1FFF == 0x100
+        n_video += is_video and bool(packet[1] & 0x40)  # the start of a frame
+        if not is_video or n_video > 4:
+            kept.append(packet)
+    (tmp_path / "joined.ts").write_bytes(first.read_bytes() + b"".join(kept))
+    info = probe(tmp_path / "joined.ts")
+    assert (info.n_frames, info.n_clock_jumps) == (25 + 21, 1)
+    assert any("clock restarts or jumps" in note for note in info.notes)
+    # The step at the seam may include frames that are missing there.
+    np.testing.assert_allclose(np.sort(np.diff(info.pts_s))[:-3], 0.04, atol=1e-3)
+    assert info.end_s == pytest.approx(2, abs=0.25)
+    index, _, gray = read_all(read_frames_at(info, np.arange(46)))
+    assert set(range(22)) | set(range(34, 46)) <= set(index)
+    np.testing.assert_allclose(gray, [4 * (i if i < 25 else i - 21) for i in index], atol=5)
+
+
+def test_a_long_pause_of_a_single_stream_is_noted(tmp_path):
+    """Without sound, nothing tells a pause from a jump of the clock: the time is kept."""
+    times = [*range(30), *range(1000, 1030)]
+    info = probe(write_video(tmp_path / "a.ts", grays(60), pts=times, gop=250, b_frames=0, sc_threshold="0"))
+    assert info.n_clock_jumps == 0
+    np.testing.assert_allclose(info.pts_s, np.array(times) / 25, atol=1e-3)
+    assert info.notes == ("no frame is between 1.16 and 40.00 s: a pause, or its clock jumps",)
 
 
 def test_joined_recordings_with_sound(tmp_path):

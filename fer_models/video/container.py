@@ -178,9 +178,9 @@ def is_shown(packet: av.Packet[Any]) -> bool:
     return True
 
 
-def decode_packet(packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
-    """The frames that a packet completes; none if its data is damaged, which each codec reports differently."""
+def decode_packet(packet: av.Packet[av.VideoStream]) -> tuple[list[av.VideoFrame], bool]:
+    """The frames that a packet completes, and whether the decoder reported damage, of this or of an earlier packet."""
     try:
-        return packet.decode()
+        return packet.decode(), False
     except av.FFmpegError:
-        return []
+        return [], True

@@ -22,6 +22,7 @@ from fer_models.video.container import (
     open_container,
     packets_until_damage,
 )
+from fer_models.video.damage import DamageTracker
 from fer_models.video.decord_backend import decord_batches
 from fer_models.video.probe import VideoInfo, probe
 from fer_models.video.sampling import frames_to_sample, keyframe_before, split_at_seeks
@@ -128,7 +129,7 @@ def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int,
     # The size before rotation, with square pixels. All frames get the same size, although a stream may change it.
     width_px, height_px = info.orientation.shown_size(info.width_px, info.height_px)
     for i, frame in _decode(info, frame_index):
-        if frame.is_corrupt:
+        if frame is None:
             continue
         try:
             rgb = to_rgb(frame, width_px, height_px, info.transfer, reformatter)
@@ -138,8 +139,8 @@ def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int,
         yield i, info.orientation.apply(rgb)
 
 
-def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode the frames at these indices, seeking to a keyframe where that saves decoding."""
+def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """Decode the frames at these indices, None if damaged, seeking to a keyframe where that saves decoding."""
     # If all frames are requested, none is skipped, so that error concealment does not depend on where a segment starts.
     is_sparse = len(frame_index) <= frame_index[-1] - frame_index[0]
     skips = is_sparse and info.codec in _UNREFERENCED_CAN_BE_SKIPPED
@@ -193,23 +194,42 @@ def _decode_packets(
     packets: Iterator[av.Packet[av.VideoStream]],
     frame_index: np.ndarray,
     skip_unreferenced: bool,
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode all packets: each frame with its index; frames not in `frame_index` may be skipped."""
+) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """Decode all packets: each frame with its index, None if it is damaged or refers to a damaged frame.
+
+    Frames not in `frame_index` may be skipped.
+    """
     if info.is_counted:
-        yield from enumerate(frame for packet in packets for frame in decode_packet(packet))
+        damaged = set(info.damaged_index.tolist())
+        counted = enumerate(frame for packet in packets for frame in decode_packet(packet)[0])
+        yield from ((i, None if i in damaged else frame) for i, frame in counted)
         return
     if info.packet_frame is not None:
         packets = _renumbered(packets, info.packet_frame)
-    wanted_pts = set(info.pts[frame_index].tolist())
+    wanted_pts, damaged_pts = (set(info.pts[index].tolist()) for index in (frame_index, info.damaged_index))
+    tracker: DamageTracker[tuple[int, av.VideoFrame]] = DamageTracker()
     last = -1
     for packet in packets:
         can_skip = skip_unreferenced and packet.pts is not None and packet.pts not in wanted_pts
         stream.codec_context.skip_frame = "NONREF" if can_skip else "DEFAULT"
-        for frame in decode_packet(packet):
-            i = int(np.searchsorted(info.pts, frame.pts)) if frame.pts is not None else info.n_frames
+        if packet.size:
+            tracker.send(packet.pts, is_keyframe=packet.is_keyframe, is_damaged=packet.pts in damaged_pts)
+        frames, is_failed = decode_packet(packet)
+        if is_failed:
+            tracker.fail()
+        for frame in frames:
+            if frame.pts is None:
+                continue
+            i = int(np.searchsorted(info.pts, frame.pts))
             if last < i < info.n_frames and info.pts[i] == frame.pts:
-                yield i, frame
                 last = i
+                yield from map(_without_damaged, tracker.receive(frame.pts, (i, frame), is_damaged=frame.is_corrupt))
+    yield from map(_without_damaged, tracker.finish())
+
+
+def _without_damaged(known: tuple[tuple[int, av.VideoFrame], bool]) -> tuple[int, av.VideoFrame | None]:
+    (i, frame), is_damaged = known
+    return i, None if is_damaged else frame
 
 
 def _renumbered(
@@ -228,8 +248,8 @@ def _renumbered(
 
 
 def _select(
-    frames: Iterator[tuple[int, av.VideoFrame]], frame_index: np.ndarray
-) -> Iterator[tuple[int, av.VideoFrame]]:
+    frames: Iterator[tuple[int, av.VideoFrame | None]], frame_index: np.ndarray
+) -> Iterator[tuple[int, av.VideoFrame | None]]:
     wanted = set(frame_index.tolist())
     for i, frame in frames:
         if i in wanted:

@@ -15,8 +15,10 @@ from fer_models.video.container import VideoReadError, decode_packet, is_shown, 
 
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
+# Containers have at most this many bytes between two packets, apart from indices and other data that are rarely there.
+_MAX_UNREAD_BYTES = 4096
 TIMED_STREAMS = ("audio", "video")
-_TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
+TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
 
 
 @dataclass
@@ -27,34 +29,46 @@ class Packets:
     dts: list[int | None] = field(default_factory=list)
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
+    is_corrupt: list[bool] = field(default_factory=list)
+    is_after_unread: list[bool] = field(default_factory=list)  # True if FFmpeg read no packet from bytes before it
     is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
     first_frame: av.VideoFrame | None = None
+    n_left_out: int = 0  # number of packets after the first one that are left out, because they cannot be decoded
     n_decoded: int = 0  # number of frames decoded so far; decoding stops at the second one
     # First timestamp of every stream by its index, in the time base of the stream.
     starts: dict[int, int] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
+    unread_bytes: int = 0  # most bytes between two packets of any stream since the last shown packet
     end_byte: int = 0  # position in the file at which the last packet ends
     damage: str = ""  # error message if reading the packets failed, else empty
 
 
 class _GapFinder:
-    """Detect jumps ahead that all streams share; a pause of a single stream is not a jump."""
+    """Detect jumps ahead that all streams share; a pause of a single stream is not a jump.
+
+    In a file with one stream, a jump is recognized at keyframes only: elsewhere it is more likely a pause.
+    """
 
     def __init__(self) -> None:
         self._last_s: dict[int, float] = {}
         self._after_gap_s: dict[int, float] = {}
 
-    def add(self, stream: int, time_s: float) -> bool:
+    def add(self, stream: int, time_s: float, *, is_keyframe: bool) -> bool:
         """Add the time of a packet; True if this and all other streams have jumped ahead to it."""
         is_step = time_s - self._last_s.get(stream, time_s) > MAX_STEP_S
         if is_step:
             self._after_gap_s[stream] = time_s
         self._last_s[stream] = time_s
         near_s = time_s - MAX_STEP_S
-        return is_step and all(
-            last_s < near_s or self._after_gap_s.get(other, -np.inf) > near_s
-            for other, last_s in self._last_s.items()
-            if other != stream
+        can_jump = is_keyframe or len(self._last_s) > 1
+        return (
+            is_step
+            and can_jump
+            and all(
+                last_s < near_s or self._after_gap_s.get(other, -np.inf) > near_s
+                for other, last_s in self._last_s.items()
+                if other != stream
+            )
         )
 
 
@@ -76,17 +90,20 @@ def walk_packets(video: OpenVideo) -> Packets:
     path, container, stream = video
     walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
     _check_claim(path, stream.frames, size_bytes)
-    may_jump = bool(container.format.flags & _TS_DISCONT)
+    may_jump = bool(container.format.flags & TS_DISCONT)
     try:
         for packet in read_packets(container):
             start = packet.dts if packet.pts is None else packet.pts
             if start is not None:
                 _take_extent(walked, packet, start)
             if packet.pos is not None and packet.pos >= 0:
+                if walked.end_byte:
+                    walked.unread_bytes = max(walked.unread_bytes, packet.pos - walked.end_byte)
                 walked.end_byte = max(walked.end_byte, packet.pos + packet.size)
             is_gap = False
             if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in TIMED_STREAMS:
-                is_gap = gaps.add(packet.stream.index, float(packet.dts * packet.time_base))
+                time_s = float(packet.dts * packet.time_base)
+                is_gap = gaps.add(packet.stream.index, time_s, is_keyframe=packet.is_keyframe)
             if packet.stream.index == stream.index:
                 _take(walked, packet, is_gap)
                 _check_claim(path, len(walked.pts), size_bytes)
@@ -100,6 +117,7 @@ def walk_packets(video: OpenVideo) -> Packets:
     if walked.n_decoded < 2 and n_packets >= _MAX_FAILED_PACKETS:
         reason = f"of its first {n_packets:,} {codec} frames only one decodes"
         raise VideoReadError(path, f"{reason}: the file is damaged, copy or export it again")
+    _leave_out_leading(walked, walked.first_frame.pts)
     return walked
 
 
@@ -119,7 +137,7 @@ def _take_extent(walked: Packets, packet: av.Packet[Any], start: int) -> None:
 
 def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
     if walked.n_decoded < 2:
-        frames = decode_packet(packet)
+        frames, _ = decode_packet(packet)
         walked.n_decoded += len(frames)
         walked.first_frame = walked.first_frame or next(iter(frames), None)
     if is_shown(packet):
@@ -127,7 +145,27 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.dts.append(packet.dts)
         walked.duration.append(packet.duration or 0)
         walked.is_keyframe.append(packet.is_keyframe)
-        walked.is_gap.append(is_gap and packet.is_keyframe)
+        walked.is_corrupt.append(packet.is_corrupt)
+        walked.is_after_unread.append(walked.unread_bytes > _MAX_UNREAD_BYTES)
+        walked.is_gap.append(is_gap)
+        walked.unread_bytes = 0
+
+
+def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:
+    """Leave out frames stored after the first keyframe but shown before it, unless they are decoded.
+
+    They refer to frames before a lossless cut, and players do not show them.
+    """
+    pts, n = walked.pts, 1
+    start = pts[0]
+    if start is None or first_pts is None or first_pts < start or not walked.is_keyframe[0]:
+        return
+    while n < len(pts) and (time := pts[n]) is not None and time < start:
+        n += 1
+    walked.n_left_out = n - 1
+    for values in (pts, walked.dts, walked.duration, walked.is_keyframe, walked.is_corrupt, walked.is_gap):
+        del values[1:n]
+    del walked.is_after_unread[1:n]
 
 
 def has_leading_frames(packets: Packets) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -10,12 +10,13 @@ import av.container
 import numpy as np
 
 from fer_models.suffixes import IMAGE_SUFFIXES
+from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.color import TRANSFER_NAMES
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
-from fer_models.video.packets import OpenVideo, Packets, has_leading_frames, walk_packets
+from fer_models.video.packets import TS_DISCONT, OpenVideo, Packets, has_leading_frames, walk_packets
 from fer_models.video.sampling import ROUNDING_S
 from fer_models.video.still_images import probe_image
 from fer_models.video.stream_choice import choose_stream
@@ -31,6 +32,8 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi
 _DECORD_PIXEL_FORMAT = "yuv420p"
 # Limit on the decoded size of a file read with decord, which decodes ahead to the end and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
+_NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS: a flag of formats without timestamps
+_MAX_SPANS = 5  # intervals of damage that a note lists
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
 
@@ -59,9 +62,11 @@ class VideoInfo:
     keyframe_index: np.ndarray  # (k,) int64, increasing: the frames at which decoding can start
     is_counted: bool  # True without usable timestamps: frames are identified by their position in the stream
     truncation: str | None  # where the file is truncated, as a part of a sentence; None if it is complete
+    # (k,) int64: frames whose data are damaged; if the stream is counted, also those that refer to them
+    damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     # Number of restarts and jumps of the clock, after which the time continues from the last frame.
     n_clock_jumps: int = 0
-    # (n_frames,) int64: the frame that each packet holds; None unless the clock jumps
+    # (n,) int64: the frame that each packet holds, -1 for one that is left out; None unless the clock jumps
     packet_frame: np.ndarray | None = None
     transfer: int = 0  # transfer characteristics as numbered by FFmpeg if HDR, else 0
     notes: tuple[str, ...] = ()  # sentences for the user: choices, repairs and omissions
@@ -212,16 +217,30 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         keyframe_index=timing.keyframe_index,
         is_counted=timing.is_counted,
         truncation=find_truncation(video, packets, timing),
+        damaged_index=timing.damaged_index,
         n_clock_jumps=timing.n_clock_jumps,
         packet_frame=timing.packet_frame,
         transfer=transfer,
-        notes=(*notes, *_clock_notes(timing), *_color_notes(transfer)),
+        notes=(
+            *notes,
+            *_rate_notes(container, stream),
+            *_clock_notes(timing),
+            *_pause_notes(container, timing.pts_s),
+            *_damage_notes(timing),
+            *_color_notes(transfer),
+        ),
     )
 
 
 def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:
     steps_s = np.diff(pts_s)
     return bool(len(steps_s)) and bool(np.ptp(steps_s) > 1.5 * rounding_s)
+
+
+def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream) -> list[str]:
+    if not container.format.flags & _NO_TIMESTAMPS or stream.codec_context.framerate or not stream.guessed_rate:
+        return []
+    return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
 
 
 def _clock_notes(timing: Timing) -> list[str]:
@@ -232,6 +251,24 @@ def _clock_notes(timing: Timing) -> list[str]:
     if timing.n_repeated:
         notes.append(f"{timing.n_repeated} frames have the same time as the previous one: they were spaced evenly")
     return notes
+
+
+def _pause_notes(container: av.container.InputContainer, pts_s: np.ndarray) -> list[str]:
+    """A note on long steps of a stream alone in a format whose clock may jump: nothing tells a pause from a jump."""
+    steps_s = np.diff(pts_s)
+    is_long = steps_s > max(MAX_STEP_S, 10 * float(np.median(steps_s))) if len(steps_s) else steps_s > 0
+    if not container.format.flags & TS_DISCONT or len(container.streams) > 1 or not is_long.any():
+        return []
+    at = int(np.argmax(is_long))
+    return [f"no frame is between {pts_s[at]:.2f} and {pts_s[at + 1]:.2f} s: a pause, or its clock jumps"]
+
+
+def _damage_notes(timing: Timing) -> list[str]:
+    if not timing.damaged_spans_s:
+        return []
+    spans = [f"{start_s:.2f} to {end_s:.2f} s" for start_s, end_s in timing.damaged_spans_s]
+    more = f" and in {len(spans) - _MAX_SPANS} more places" if len(spans) > _MAX_SPANS else ""
+    return [f"data are missing or damaged: its frames at {', '.join(spans[:_MAX_SPANS])}{more} were left out"]
 
 
 def _color_notes(transfer: int) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import chain, count
 
 import av
 import av.container
@@ -18,10 +19,15 @@ from fer_models.video.container import (
     open_container,
     packets_until_damage,
 )
+from fer_models.video.damage import DamageTracker, damaged_packets
 from fer_models.video.packets import TIMED_STREAMS, OpenVideo, Packets
 
 # Seconds by which the duration in a header may exceed that of the packets, beyond one frame, without being wrong.
 DURATION_TOLERANCE_S = 0.5
+# Shown frames that are decoded to check the order of the timestamps.
+_N_CHECKED_FRAMES = 50
+# Formats with little between their packets, so that more bytes there are damaged, if frames are missing as well.
+_HAVE_ONLY_PACKETS = ("flv", "matroska,webm")
 # Formats whose header states one duration for all streams, counted from 0 or from the start time.
 _STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")
 
@@ -39,6 +45,8 @@ class Timing:
     packet_frame: np.ndarray | None = None
     n_clock_jumps: int = 0
     n_repeated: int = 0
+    damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    damaged_spans_s: tuple[tuple[float, float], ...] = ()  # intervals without frames because data are missing
 
 
 def find_timing(video: OpenVideo, packets: Packets) -> Timing:
@@ -50,11 +58,7 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     _, container, stream = video
     unit = _unit(stream)
     known = np.array([pts for pts in packets.pts if pts is not None], np.int64)
-    # AVI stores no presentation times. If frames are reordered but packet times increase, they are decoding times.
-    is_decoding_order = (
-        container.format.name == "avi" and stream.codec_context.reorder_depth > 0 and bool((np.diff(known) > 0).all())
-    )
-    if len(known) < len(packets.pts) or is_decoding_order:
+    if len(known) < len(packets.pts) or _are_decoding_times(video, known):
         return _timing_by_decoding(video, packets)
     is_keyframe, duration = np.array(packets.is_keyframe, bool), np.array(packets.duration, np.int64)
     dts = np.array([np.nan if dts is None else dts for dts in packets.dts], np.float64)
@@ -64,14 +68,86 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
         pts = known[order]
         if (np.diff(pts) == 0).any():
             return _timing_by_decoding(video, packets)
-        return _timing(container, stream, packets, pts=pts, keyframe_index=np.flatnonzero(is_keyframe[order]))
+        timing = _timing(container, stream, packets, pts=pts, keyframe_index=np.flatnonzero(is_keyframe[order]))
+        return _with_damage(timing, container, packets, order)
     clock = repair_clock(known, jumps, duration)
     if clock.n_repeated:
         return _timing_by_decoding(video, packets)
     order = np.argsort(clock.ticks)
     packet_frame = np.empty(len(order), np.int64)
     packet_frame[order] = np.arange(len(order))
-    return _repaired_timing(container, stream, packets, clock, clock.ticks[order], packet_frame=packet_frame)
+    packet_frame = np.insert(packet_frame, 1, np.full(packets.n_left_out, -1))
+    timing = _repaired_timing(container, stream, packets, clock, clock.ticks[order], packet_frame=packet_frame)
+    return _with_damage(timing, container, packets, order)
+
+
+def _with_damage(timing: Timing, container: av.container.InputContainer, packets: Packets, order: np.ndarray) -> Timing:
+    """Add the damage that the packets show; `order` gives the packet of each frame."""
+    is_keyframe, is_corrupt = np.array(packets.is_keyframe, bool), np.array(packets.is_corrupt, bool)
+    is_damaged = damaged_packets(is_corrupt, is_keyframe)
+    position = np.arange(len(order))
+    packet_s = np.empty(len(order))
+    packet_s[order] = timing.pts_s
+    lost = np.flatnonzero(is_corrupt[:-2]) + 2
+    if container.format.name in _HAVE_ONLY_PACKETS:
+        lost = np.union1d(lost, np.flatnonzero(packets.is_after_unread))
+    holes = _holes_s(packet_s, lost)
+    is_damaged[list(holes)] |= ~is_keyframe[list(holes)]
+    last_keyframe, last_damage = (np.maximum.accumulate(np.where(x, position, -1)) for x in (is_keyframe, is_damaged))
+    left_out = (last_damage >= 0) & (last_damage >= last_keyframe)
+    spans_s: list[tuple[float, float]] = []
+    for start_s, end_s in sorted([*holes.values(), *_spans_s(timing, np.flatnonzero(left_out[order]))]):
+        if spans_s and start_s <= spans_s[-1][1]:
+            start_s, end_s = spans_s[-1][0], max(end_s, spans_s.pop()[1])
+        spans_s.append((start_s, end_s))
+    return replace(timing, damaged_index=np.flatnonzero(is_damaged[order]), damaged_spans_s=tuple(spans_s))
+
+
+def _holes_s(packet_s: np.ndarray, lost: np.ndarray) -> dict[int, tuple[float, float]]:
+    """The intervals without frames before the packets `lost`, before which data are lost.
+
+    Args:
+        packet_s: (n,) the times of all packets, in the order of the file.
+        lost: positions of packets.
+    """
+    if len(packet_s) < 2:
+        return {}
+    step_s = float(np.median(np.diff(np.sort(packet_s))))
+    latest_s, earliest_s = np.maximum.accumulate(packet_s), np.minimum.accumulate(packet_s[::-1])[::-1]
+    return {
+        n: (float(latest_s[n - 1]) + step_s, float(earliest_s[n]))
+        for n in lost.tolist()
+        if n > 0 and earliest_s[n] - latest_s[n - 1] > 1.5 * step_s
+    }
+
+
+def _spans_s(timing: Timing, index: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """The intervals in which these frames are shown."""
+    ends_s = np.append(timing.pts_s[1:], timing.end_s)
+    runs = np.split(index, np.flatnonzero(np.diff(index) > 1) + 1) if len(index) else []
+    return tuple((float(timing.pts_s[run[0]]), float(ends_s[run[-1]])) for run in runs)
+
+
+def _are_decoding_times(video: OpenVideo, pts: np.ndarray) -> bool:
+    """Whether the times of the packets are those of decoding, as in containers that store no presentation times.
+
+    If frames are reordered but their times increase, this is likely; in packed MPEG-4, FFmpeg guesses wrong times.
+    AVI never stores presentation times. Otherwise the first frames are decoded: their times must increase.
+    """
+    path, container, stream = video
+    codec = stream.codec_context
+    is_increasing = bool((np.diff(pts) > 0).all())
+    if codec.reorder_depth == 0 or not (is_increasing or codec.name == "mpeg4"):
+        return False
+    if is_increasing and container.format.name == "avi":
+        return True
+    times: list[int] = []
+    with open_container(path) as again:
+        for packet in packets_until_damage(again, decoding_stream(again, stream.index)):
+            times += [frame.pts for frame in decode_packet(packet)[0] if frame.pts is not None]
+            if len(times) >= _N_CHECKED_FRAMES:
+                break
+    return bool((np.diff(times) < 0).any())
 
 
 def _timing(
@@ -184,23 +260,66 @@ def media_end_s(container: av.container.InputContainer, packets: Packets, timing
 
 def _timing_by_decoding(video: OpenVideo, packets: Packets) -> Timing:
     """Get times by decoding all frames; if the decoder gives none, count frames at the rate that the stream states."""
+    times, damaged_index = _decode_times(video)
+    timing = _timing_of_decoded(video, packets, times)
+    return replace(timing, damaged_index=damaged_index, damaged_spans_s=_spans_s(timing, damaged_index))
+
+
+def _timing_of_decoded(video: OpenVideo, packets: Packets, times: list[int | None]) -> Timing:
     path, container, stream = video
-    with open_container(path) as again:
-        coming = packets_until_damage(again, decoding_stream(again, stream.index))
-        frames = [frame.pts for packet in coming for frame in decode_packet(packet)]
-    pts = np.array([pts for pts in frames if pts is not None], np.int64)
+    pts = np.array([pts for pts in times if pts is not None], np.int64)
     back = np.diff(pts) < 0
-    if len(pts) == len(frames) and back.sum() <= 1 + len(pts) // 100:
+    if len(pts) == len(times) and back.sum() <= 1 + len(pts) // 100:
         if (np.diff(pts) > 0).all():
             return _timing(container, stream, packets, pts=pts, keyframe_index=np.empty(0, np.int64))
         clock = repair_clock(pts, np.concatenate([[False], back]), np.zeros(len(pts)))
+        return _repaired_timing(container, stream, packets, clock, clock.ticks)
+    if len(np.unique(pts)) == len(times) and container.format.name != "avi":
+        # These are decoding times, in the order of presentation except for a constant delay.
+        clock = RepairedClock(np.sort(pts).astype(np.float64), n_jumps=0, n_repeated=0)
         return _repaired_timing(container, stream, packets, clock, clock.ticks)
     if not stream.guessed_rate:
         raise VideoReadError(path, "its frames carry no times, nor does it state a frame rate")
     step_s = 1 / float(stream.guessed_rate)
     start_s = float(_start_s(container, packets))
     first_s = float(pts.min() * _unit(stream)) - start_s if len(pts) else 0.0
-    pts_s = first_s + np.arange(len(frames)) * step_s
+    pts_s = first_s + np.arange(len(times)) * step_s
     return Timing(
-        pts_s, np.arange(len(frames)), np.empty(0, np.int64), start_s, float(pts_s[-1]) + step_s, is_counted=True
+        pts_s, np.arange(len(times)), np.empty(0, np.int64), start_s, float(pts_s[-1]) + step_s, is_counted=True
     )
+
+
+def _decode_times(video: OpenVideo) -> tuple[list[int | None], np.ndarray]:
+    """Decode all frames: their times, and the indices of those that are damaged or refer to damaged frames."""
+    path, _, stream = video
+    is_keyframe, is_corrupt, is_failed = [], [], []  # of each packet; the last one if decoding fails when it is sent
+    received: list[list[tuple[object, bool]]] = []  # after each packet: the packet of each frame, and is_corrupt
+    times: list[int | None] = []
+    with open_container(path) as container:
+        decoding = decoding_stream(container, stream.index)
+        decoding.codec_context.copy_opaque = True
+        for packet in packets_until_damage(container, decoding):
+            packet.opaque = len(received)
+            frames, failed = decode_packet(packet)
+            is_keyframe.append(packet.is_keyframe)
+            is_corrupt.append(packet.is_corrupt)
+            is_failed.append(failed)
+            received.append([(frame.opaque, frame.is_corrupt) for frame in frames])
+            times += [frame.pts for frame in frames]
+    # The order of presentation is known only now: it takes the place of times.
+    index_of = dict(zip((own for own, _ in chain.from_iterable(received)), count(), strict=False))
+    is_damaged = damaged_packets(np.array(is_corrupt, bool), np.array(is_keyframe, bool))
+    tracker: DamageTracker[int] = DamageTracker()
+    known: list[tuple[int, bool]] = []
+    index, latest = count(), 0
+    for position, own_frames in enumerate(received):
+        latest = max(latest, index_of.get(position, 0))
+        # A packet without a frame comes after the frames of all packets before it.
+        time = index_of.get(position, latest + (position + 1) / (len(received) + 1))
+        tracker.send(time, is_keyframe=is_keyframe[position], is_damaged=bool(is_damaged[position]))
+        if is_failed[position]:
+            tracker.fail()
+        for (_, is_corrupt_frame), i in zip(own_frames, index, strict=False):
+            known += tracker.receive(i, i, is_damaged=is_corrupt_frame)
+    known += tracker.finish()
+    return times, np.array([i for i, damaged in known if damaged], np.int64)

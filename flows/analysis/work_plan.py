@@ -129,9 +129,17 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
     if not len(frame_index):
         bounds = (("--start", settings.start_s), ("--end", settings.end_s))
         bounds_text = " ".join(f"{option} {value:g}" for option, value in bounds if value is not None)
-        frames = f"its frames are from {info.pts_s[0]:.2f} to {info.pts_s[-1]:.2f} s"
+        frames = _frames_around(info.pts_s, settings.start_s)
         raise VideoReadError(info.path, f"{OUTSIDE_RANGE} {bounds_text}: {frames}: choose another range to analyze it")
     return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
+
+
+def _frames_around(pts_s: np.ndarray, start_s: float | None) -> str:
+    """When the frames around a time begin, or the first and last frame if it is outside of the video."""
+    after = 0 if start_s is None else int(np.searchsorted(pts_s, start_s))
+    if 0 < after < len(pts_s):
+        return f"the frames around it begin at {pts_s[after - 1]:.2f} and {pts_s[after]:.2f} s"
+    return f"its frames are from {pts_s[0]:.2f} to {pts_s[-1]:.2f} s"
 
 
 @lru_cache(maxsize=2)  # a worker may receive several parts of one video, and would otherwise read all of it for each
