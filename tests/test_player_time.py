@@ -398,6 +398,77 @@ def test_pixels_become_square(tmp_path, suffix, stored, aspect, shown):
     assert white.any(0).sum() / white.any(1).sum() == pytest.approx(1, abs=0.03)  # the white square is as wide as high
 
 
+def write_disc(path: Path, width_px: int, height_px: int, aspect: Fraction, codec: str) -> Path:
+    """25 frames of a white disc on gray, 100 px across with square pixels."""
+    y, x = np.mgrid[:height_px, :width_px]
+    is_disc = (x + 0.5 - width_px / 2) ** 2 * float(aspect) ** 2 + (y + 0.5 - height_px / 2) ** 2 < 50**2
+    image = np.where(is_disc[..., None], np.uint8([255] * 3), np.uint8([100] * 3))
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        stream.codec_context.sample_aspect_ratio, stream.codec_context.max_b_frames = aspect, 0
+        for i in range(25):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "size", "aspect", "shown"),
+    [
+        ("libx264", (160, 240), Fraction(1), (160, 240)),  # upright: 120 of 240 columns beside a scale of 180 / 240
+        ("libx265", (160, 240), Fraction(1), (160, 240)),
+        ("mpeg2video", (240, 180), Fraction(4, 3), (320, 180)),  # as in television, at the change from 4:3 to 16:9
+        ("libx264", (240, 180), Fraction(4, 3), (320, 180)),
+        ("libx264", (480, 360), Fraction(1), (480, 360)),
+    ],
+)
+def test_frames_of_another_shape_are_fitted_into_the_first_one(tmp_path, codec, size, aspect, shown):
+    """A disc remains a disc in the middle, scaled by what fits into 240x180 px, with black beside it."""
+    first = write_disc(tmp_path / "1.ts", 240, 180, Fraction(1), codec)
+    second = write_disc(tmp_path / "2.ts", *size, aspect, codec)
+    info = probe(join(tmp_path / "a.ts", first, second))
+    assert (info.width_px, info.height_px, info.n_frames) == (240, 180, 50)
+    assert info.notes[1].startswith("changes its frame size or pixel aspect at 1.00 s")
+    pixels = np.concatenate([batch.pixels for batch in read_frames_at(info, np.arange(50))])
+    scale = min(240 / shown[0], 180 / shown[1])
+    for image, factor in ((pixels[24], 1), (pixels[25], scale), (pixels[49], scale)):
+        y, x = np.nonzero(image[..., 0] > 180)
+        assert (np.ptp(x) + 1, np.ptp(y) + 1) == pytest.approx((100 * factor, 100 * factor), abs=2)
+        assert (x.mean(), y.mean()) == pytest.approx((119.5, 89.5), abs=1)
+    is_black = (pixels[49] < 20).all(2)
+    assert is_black.all(0).sum() == pytest.approx(240 - scale * shown[0], abs=2)
+    assert is_black.all(1).sum() == pytest.approx(180 - scale * shown[1], abs=2)
+    (late,) = read_frames_at(info, np.array([49]))
+    np.testing.assert_array_equal(late.pixels[0], pixels[49])
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.webm", "libvpx"), ("a.webm", "libvpx-vp9"), ("a.mkv", "mpeg2video")])
+def test_a_change_of_the_frame_size_in_other_containers(tmp_path, name, codec):
+    """Packets of a landscape and an upright recording in one file, as browsers write them when a phone is turned."""
+    parts = [write_disc(tmp_path / f"{size[0]}-{name}", *size, Fraction(1), codec) for size in ((240, 180), (180, 240))]
+    with av.open(str(tmp_path / name), "w") as file:
+        stream = None
+        for n, part in enumerate(parts):
+            with av.open(str(part)) as source:
+                stream = stream or file.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        packet.pts, packet.dts = packet.pts + 1000 * n, packet.dts + 1000 * n
+                        packet.stream = stream
+                        file.mux(packet)
+    info = probe(tmp_path / name)
+    assert (info.decoder, info.n_frames) == ("pyav", 50)
+    assert info.notes[0].startswith("changes its frame size or pixel aspect at 1.00 s")
+    (late,) = read_frames_at(info, np.array([40]))
+    y, x = np.nonzero(late.pixels[0, ..., 0] > 180)
+    assert (np.ptp(x) + 1, np.ptp(y) + 1) == pytest.approx((75, 75), abs=2)
+    with pytest.raises(VideoReadError, match="the frame size changes, which decord ignores; use --decoder pyav"):
+        probe(tmp_path / name, "decord")
+
+
 def test_an_impossible_pixel_aspect_is_refused():
     with pytest.raises(GeometryError, match="1000:1"):
         square_pixel_size(640, 360, Fraction(1000))

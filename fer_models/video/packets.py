@@ -12,6 +12,7 @@ import numpy as np
 
 from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.container import VideoReadError, decode_packet, is_shown, read_packets
+from fer_models.video.frame_shapes import FrameShape, ShapeFinder
 
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
@@ -28,6 +29,8 @@ class Packets:
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
     is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
+    # Where a keyframe states another frame shape: the position of its packet in the lists, and the shape.
+    shapes: list[tuple[int, FrameShape]] = field(default_factory=list)
     first_frame: av.VideoFrame | None = None
     n_decoded: int = 0  # number of frames decoded so far; decoding stops at the second one
     # First timestamp of every stream by its index, in the time base of the stream.
@@ -76,6 +79,7 @@ def walk_packets(video: OpenVideo) -> Packets:
     path, container, stream = video
     walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
     _check_claim(path, stream.frames, size_bytes)
+    shapes = ShapeFinder(container, stream)
     may_jump = bool(container.format.flags & _TS_DISCONT)
     try:
         for packet in read_packets(container):
@@ -88,6 +92,8 @@ def walk_packets(video: OpenVideo) -> Packets:
             if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in TIMED_STREAMS:
                 is_gap = gaps.add(packet.stream.index, float(packet.dts * packet.time_base))
             if packet.stream.index == stream.index:
+                if shape := shapes.add(packet):
+                    walked.shapes.append((len(walked.pts), shape))
                 _take(walked, packet, is_gap)
                 _check_claim(path, len(walked.pts), size_bytes)
                 if walked.n_decoded < 2 and len(walked.pts) >= _MAX_FAILED_PACKETS:
