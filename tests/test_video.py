@@ -408,6 +408,31 @@ def test_frames_that_have_no_rgb_are_left_out(tmp_path):
     assert list(read_frames_at(info, np.arange(3))) == []
 
 
+@pytest.mark.parametrize(("matrix", "red", "blue"), [(8, 0.299, 0.114), (10, 0.2627, 0.0593), (14, 0.299, 0.114)])
+def test_unknown_color_matrices_are_replaced(tmp_path, matrix, red, blue):
+    """YCgCo (8), BT.2020 with constant luminance (10) and ICtCp (14), of which swscale knows none.
+
+    The expected color follows from the luma coefficients of red and blue in BT.601 and BT.2020.
+    """
+    y, u, v = 120, 110, 150
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        planes = np.concatenate([np.full(64 * 48, y), np.full(32 * 24, u), np.full(32 * 24, v)]).astype(np.uint8)
+        frame = av.VideoFrame.from_ndarray(planes.reshape(72, 64), format="yuv420p")
+        frame.colorspace = matrix
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    info = probe(tmp_path / "a.mp4")
+    assert info.notes == (f"has color matrix {matrix}, which cannot be converted exactly: colors are approximate",)
+    (batch,) = read_frames(tmp_path / "a.mp4")
+    luma, pb, pr = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
+    r, b = luma + 2 * (1 - red) * pr, luma + 2 * (1 - blue) * pb
+    expected = [r, (luma - red * r - blue * b) / (1 - red - blue), b]
+    np.testing.assert_allclose(batch.pixels[0, 24, 32], 255 * np.array(expected), atol=3)
+
+
 def two_streams(path: Path, dispositions: tuple[Disposition, Disposition]) -> Path:
     """A small black video and a large one of gray 200, in this order."""
     small, large = np.zeros((32, 48, 3), np.uint8), np.full((64, 96, 3), 200, np.uint8)

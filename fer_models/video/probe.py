@@ -12,7 +12,7 @@ import av.container
 import numpy as np
 
 from fer_models.suffixes import IMAGE_SUFFIXES
-from fer_models.video.color import TRANSFER_NAMES
+from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
 from fer_models.video.frame_shapes import FrameShape
@@ -228,7 +228,7 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         packet_frame=timing.packet_frame,
         shapes=shapes,
         transfer=transfer,
-        notes=(*notes, *_clock_notes(timing), *_shape_notes(shapes, timing), *_color_notes(transfer)),
+        notes=(*notes, *_clock_notes(timing), *_shape_notes(shapes, timing), *_color_notes(frame, transfer)),
     )
 
 
@@ -271,10 +271,13 @@ def _shape_notes(shapes: Sequence[tuple[int, FrameShape]], timing: Timing) -> li
     return [f"{CHANGES_SHAPE}{times} at {first_s:.2f} s: its frames were fitted into the size of the first one"]
 
 
-def _color_notes(transfer: int) -> list[str]:
-    if not transfer:
-        return []
-    return [f"is HDR video ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate"]
+def _color_notes(frame: av.VideoFrame, transfer: int) -> list[str]:
+    notes = []
+    if not is_known_matrix(frame):
+        notes.append(f"has color matrix {frame.colorspace}, which cannot be converted exactly: colors are approximate")
+    if transfer:
+        notes.append(f"is HDR video ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate")
+    return notes
 
 
 def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:
@@ -289,6 +292,7 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         "the frames have no timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
         "the frame size changes, which decord ignores": len(info.shapes) > 1,
+        "decord does not know the color matrix": stored is not None and not is_known_matrix(stored),
         "decord does not map HDR colors": info.transfer != 0,
     }
     slow = {
