@@ -509,6 +509,15 @@ def test_animated_images_are_videos(tmp_path, suffix):
     assert read_all(read_frames(tmp_path / f"a{suffix}", start_s=0.3))[0] == [2, 3]
 
 
+def test_the_times_of_an_animated_avif_do_not_drift(tmp_path):
+    """Frames at 60 per second start after whole sixtieths of a second, to the millisecond that Pillow gives."""
+    write_video(tmp_path / "a.avif", grays(60), codec="libsvtav1", unit=Fraction(1, 60))
+    info = probe(tmp_path / "a.avif")
+    assert info.decoder == "image"
+    np.testing.assert_allclose(info.pts_s, np.arange(60) / 60, atol=0.0006)
+    assert info.end_s == pytest.approx(1, abs=0.0012)
+
+
 def test_the_substitute_image_of_an_animated_png_is_no_frame(tmp_path):
     images = [Image.new("RGB", (64, 48), (50 * i,) * 3) for i in range(3)]
     images[0].save(tmp_path / "a.png", save_all=True, append_images=images[1:], duration=500, default_image=True)

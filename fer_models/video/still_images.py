@@ -53,9 +53,9 @@ def probe_image(path: Path) -> ImageFile:
     with open_image(path) as image:
         n_images = getattr(image, "n_frames", 1)
         notes: tuple[str, ...] = ()
-        durations_s = np.zeros(1)
+        start_s, end_s = np.zeros(1), 0.0
         if n_images > 1 and image.format in _ANIMATED:
-            durations_s = _durations_s(image, n_images)
+            start_s, end_s = _times_s(image, n_images)
         elif n_images > 1:
             notes = (f"has {n_images} images, of which only the first is analyzed",)
         # Pillow rotates TIFF when its pixels are loaded, and pillow-heif rotates HEIC.
@@ -63,15 +63,14 @@ def probe_image(path: Path) -> ImageFile:
         if image.format == "TIFF":
             image.load()
         exif = 1 if is_rotated else image.getexif().get(ExifTags.Base.Orientation, 1)
-        ends_s = np.cumsum(durations_s)
         return ImageFile(
             format=(image.format or "").lower(),
             mode=image.mode,
             width_px=image.width,
             height_px=image.height,
             orientation=Orientation.from_exif(exif),
-            start_s=ends_s - durations_s,
-            end_s=float(ends_s[-1]),
+            start_s=start_s,
+            end_s=end_s,
             notes=notes,
         )
 
@@ -131,16 +130,22 @@ def _first_frame(image: Image.Image) -> int:
     return int(getattr(image, "default_image", False) and getattr(image, "n_frames", 1) > 1)
 
 
-def _durations_s(image: Image.Image, n_images: int) -> np.ndarray:
-    durations_s = []
+def _times_s(image: Image.Image, n_images: int) -> tuple[np.ndarray, float]:
+    """The start of each frame of an animation, and the end of the last one."""
+    durations_s, stated_s = [], []
     for index in range(_first_frame(image), n_images):
         heartbeat()
         image.seek(index)
         image.load()  # the duration of a WebP frame is known only after decoding
-        duration_s = float(image.info.get("duration") or 0) / 1000
-        durations_s.append(duration_s if duration_s >= _SHORTEST_S else _DEFAULT_S)
+        durations_s.append(float(image.info.get("duration") or 0) / 1000)
+        stated_s.append(float(image.info.get("timestamp") or 0) / 1000)
     image.seek(_first_frame(image))
-    return np.array(durations_s)
+    if image.format == "AVIF" and min(durations_s) >= _SHORTEST_S:
+        # Pillow rounds durations to milliseconds, so that their sum would drift from the times of the frames.
+        return np.array(stated_s), stated_s[-1] + durations_s[-1]
+    shown_s = np.where(np.array(durations_s) >= _SHORTEST_S, durations_s, _DEFAULT_S)
+    ends_s = np.cumsum(shown_s)
+    return ends_s - shown_s, float(ends_s[-1])
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
