@@ -616,11 +616,27 @@ def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name):
         file.mux(stream.encode())
     info = probe(tmp_path / "a.mkv")
     assert info.transfer == transfer
-    assert info.notes == (f"is HDR video ({name}): its frames were tone-mapped, colors are approximate",)
+    assert info.notes == (f"is HDR ({name}): its frames were tone-mapped, colors are approximate",)
     (batch,) = read_frames(tmp_path / "a.mkv")
     assert batch.pixels.dtype == np.uint8
     assert 215 < batch.pixels.mean() < 245
     assert np.ptp(batch.pixels.astype(int)) < 12
+
+
+@pytest.mark.parametrize(("transfer", "name", "signal"), [(PQ, "PQ", pq_signal), (HLG, "HLG", hlg_signal)])
+def test_hdr_images_are_tone_mapped_and_say_so(tmp_path, transfer, name, signal):
+    """Light of half the reference white, 101.5 cd/m², is gray 188 in sRGB, and is not compressed."""
+    level = round(255 * signal(101.5))
+    Image.new("RGB", (64, 48), (level,) * 3).save(tmp_path / "a.avif", quality=100)
+    content = (tmp_path / "a.avif").read_bytes()
+    before, box, after = content.partition(b"colrnclx")
+    assert box, "Pillow has written no color information"
+    (tmp_path / "a.avif").write_bytes(before + box + after[:2] + transfer.to_bytes(2) + after[4:])
+    info = probe(tmp_path / "a.avif")
+    assert info.notes == (f"is HDR ({name}): its frames were tone-mapped, colors are approximate",)
+    (batch,) = read_frames(tmp_path / "a.avif")
+    expected = 255 * (1.055 * 0.5 ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(batch.pixels, expected, atol=4)
 
 
 # --- frame sizes and claims ---

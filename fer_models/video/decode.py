@@ -90,7 +90,7 @@ def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int 
 
 
 def _read_image(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
-    frames = read_images(info.path, info.orientation, frame_index)
+    frames = read_images(info.path, info.orientation, info.transfer, frame_index)
     for start in range(0, len(frame_index), batch_size):
         index = frame_index[start : start + batch_size]
         yield FrameBatch(np.stack(list(islice(frames, len(index)))), index, info.pts_s[index])

@@ -183,7 +183,8 @@ def _describe_image(path: Path, rotate: int) -> VideoInfo:
         keyframe_index=np.zeros(1, np.int64),
         is_counted=False,
         truncation=None,
-        notes=image.notes,
+        transfer=image.transfer,
+        notes=(*image.notes, *_hdr_notes(image.transfer)),
     )
 
 
@@ -272,12 +273,16 @@ def _shape_notes(shapes: Sequence[tuple[int, FrameShape]], timing: Timing) -> li
 
 
 def _color_notes(frame: av.VideoFrame, transfer: int) -> list[str]:
-    notes = []
+    notes = _hdr_notes(transfer)
     if not is_known_matrix(frame):
         notes.append(f"has color matrix {frame.colorspace}, which cannot be converted exactly: colors are approximate")
-    if transfer:
-        notes.append(f"is HDR video ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate")
     return notes
+
+
+def _hdr_notes(transfer: int) -> list[str]:
+    if not transfer:
+        return []
+    return [f"is HDR ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate"]
 
 
 def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:

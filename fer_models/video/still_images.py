@@ -13,12 +13,14 @@ from PIL import ExifTags, Image
 
 from fer_models.extras import install_command
 from fer_models.prefetch import heartbeat
+from fer_models.video.color import TRANSFER_NAMES, tone_map
 from fer_models.video.container import VideoReadError
 from fer_models.video.geometry import Orientation
 from fer_models.video.limits import check_frame_size
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_MAX_HEADER_BYTES = 2**20
 # Names of image formats as Pillow writes them.
 _FORMATS = ("AVIF", "BMP", "DIB", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 # Formats with animations; in other formats, further images are pages or copies.
@@ -41,6 +43,7 @@ class ImageFile:
     orientation: Orientation
     start_s: np.ndarray  # (n,) start of each frame in seconds; a single 0 for a still image
     end_s: float  # end of the last frame in seconds; 0 for a still image
+    transfer: int  # transfer characteristics as numbered by FFmpeg if HDR, else 0
     notes: tuple[str, ...]  # what was left out, as parts of sentences for the user
 
 
@@ -71,12 +74,13 @@ def probe_image(path: Path) -> ImageFile:
             orientation=Orientation.from_exif(exif),
             start_s=start_s,
             end_s=end_s,
+            transfer=_transfer(path) if image.format in ("AVIF", "HEIF") else 0,
             notes=notes,
         )
 
 
-def read_images(path: Path, orientation: Orientation, frame_index: np.ndarray) -> Iterator[np.ndarray]:
-    """Frames of an image file, in order: (h, w, 3) uint8 RGB as shown.
+def read_images(path: Path, orientation: Orientation, transfer: int, frame_index: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames of an image file, in order: (h, w, 3) uint8 RGB as shown, tone-mapped if HDR.
 
     Raises:
         VideoReadError: if Pillow cannot decode one of them.
@@ -86,7 +90,10 @@ def read_images(path: Path, orientation: Orientation, frame_index: np.ndarray) -
             heartbeat()
             if index or _first_frame(image):
                 image.seek(index + _first_frame(image))
-            yield np.ascontiguousarray(orientation.apply(_to_rgb(image)))
+            rgb = _to_rgb(image)
+            if transfer:  # Pillow keeps the transfer characteristics, with 8 bits
+                rgb = tone_map(rgb.astype(np.uint16) * 257, transfer)
+            yield np.ascontiguousarray(orientation.apply(rgb))
 
 
 @contextmanager
@@ -111,6 +118,14 @@ def _is_heif(path: Path) -> bool:
         head = file.read(64)
     brands = {head[i : i + 4] for i in range(8, min(len(head), int.from_bytes(head[:4], "big")), 4)}
     return head[4:8] == b"ftyp" and bool(brands & _HEIF_BRANDS) and not brands & _AVIF_BRANDS
+
+
+def _transfer(path: Path) -> int:
+    """The HDR transfer characteristics that an AVIF or HEIF file states (ISO/IEC 23008-12, box colr); 0 if none."""
+    with path.open("rb") as file:
+        header = file.read(_MAX_HEADER_BYTES).partition(b"mdat")[0]
+    stated = [int.from_bytes(box[2:4]) for box in header.split(b"colrnclx")[1:]]  # after the primaries
+    return next((transfer for transfer in stated if transfer in TRANSFER_NAMES), 0)
 
 
 def _register_heif(path: Path) -> None:
