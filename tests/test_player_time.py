@@ -526,6 +526,22 @@ def test_the_substitute_image_of_an_animated_png_is_no_frame(tmp_path):
     np.testing.assert_allclose(gray, [50, 100], atol=1)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [(".webp", "a.gif"), (".webp", "a.mp4"), (".gif", "a.webp"), (".mp4", "a.jpg"), (".mkv", "a.png")],
+)
+def test_files_with_the_suffix_of_another_format_are_read_by_content(tmp_path, suffix, name):
+    if suffix in (".gif", ".webp"):
+        images = [Image.new("RGB", (64, 48), (60 * i,) * 3) for i in range(4)]
+        images[0].save(tmp_path / f"right{suffix}", save_all=True, append_images=images[1:], duration=100)
+    else:
+        write_video(tmp_path / f"right{suffix}", grays(4), unit=Fraction(1, 10))
+    expected = read_all(read_frames(tmp_path / f"right{suffix}"))
+    assert expected[1] == pytest.approx([0, 0.1, 0.2, 0.3])
+    (tmp_path / f"right{suffix}").rename(tmp_path / name)
+    assert read_all(read_frames(tmp_path / name)) == expected
+
+
 def test_pages_are_no_animation(tmp_path):
     pages = [Image.new("RGB", (64, 48), (50 * i,) * 3) for i in range(3)]
     pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])

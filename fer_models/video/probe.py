@@ -11,7 +11,6 @@ import av
 import av.container
 import numpy as np
 
-from fer_models.suffixes import IMAGE_SUFFIXES
 from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
@@ -20,6 +19,7 @@ from fer_models.video.geometry import GeometryError, Orientation, square_pixel_s
 from fer_models.video.limits import check_frame_size
 from fer_models.video.packets import OpenVideo, Packets, has_leading_frames, walk_packets
 from fer_models.video.sampling import ROUNDING_S
+from fer_models.video.signatures import is_image
 from fer_models.video.still_images import probe_image
 from fer_models.video.stream_choice import choose_stream
 from fer_models.video.timing import Timing, find_timing, media_end_s
@@ -118,7 +118,7 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
     if rotate not in (0, 90, 180, 270):
         raise ValueError(f"rotate must be 0, 90, 180 or 270, got {rotate}")
     check_readable(path)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_image(path):
         return _describe_image(path, rotate)
     with open_container(path) as container:
         stream, notes = choose_stream(path, container, video_stream)
@@ -150,7 +150,10 @@ def stated_duration_s(path: Path) -> float:
         VideoReadError: if the file cannot be opened.
     """
     is_small = not path.is_file() or path.stat().st_size < _SMALL_BYTES
-    if is_small or path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_small:
+        return 0.0
+    check_readable(path)
+    if is_image(path):
         return 0.0
     with open_container(path) as container:
         return (container.duration or 0) / av.time_base
