@@ -473,6 +473,22 @@ def test_the_default_video_stream_is_read_unless_another_is_chosen(tmp_path, suf
         probe(path, video_stream=2)
 
 
+def test_a_stream_that_begins_later_has_no_known_size(tmp_path):
+    """A recording that is appended with another PID is a second stream, which begins beyond what FFmpeg probes."""
+    noise_s = np.random.default_rng(0).integers(0, 256, (60, 240, 320, 3), np.uint8)
+    write_video(tmp_path / "1.ts", noise_s, codec="mpeg2video", qmin="1", qmax="1")
+    assert (tmp_path / "1.ts").stat().st_size > 5_000_000  # FFmpeg's probesize
+    with av.open(str(tmp_path / "2.ts"), "w", options={"mpegts_start_pid": "0x300"}) as file:
+        stream = file.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in grays(5):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode())
+    (tmp_path / "a.ts").write_bytes((tmp_path / "1.ts").read_bytes() + (tmp_path / "2.ts").read_bytes())
+    (note,) = probe(tmp_path / "a.ts").notes
+    assert note.startswith("has 2 video streams (0: 320x240, 1: begins later, size unknown): 0 was read")
+
+
 @both_decoders
 def test_batch_size_changes_nothing(plain, decoder):
     info = probe(plain, decoder)
