@@ -189,6 +189,7 @@ def test_faces_are_hidden_after_a_change_of_the_frame_size(face_clip, tmp_path):
     render_video(tmp_path / "a.ts", folder, tmp_path / "out.mp4", hiding="blur")
     pixels, _ = frames_of(tmp_path / "out.mp4")
     pixels = pixels[:, :240]
+    assert pixels[50:, :, :20].mean() < 16 < pixels[:50, :, :20].mean()  # black beside the upright frames
     detector = load_detector("compact", "cpu")
     assert len(detector.detect(pixels[::5])) == 0
     faces = detector.detect(np.stack(upright))
