@@ -19,6 +19,7 @@ from analytics.tables.arrow_utils import to_float_array
 from analytics.tracking.redaction import FrameBoxes, RedactionConfig, boxes_shown, pad_boxes, redaction_boxes
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
+from fer_models.observe_version import FITTED_SINCE
 from fer_models.rendering.drawing import GRAY, Color, draw_box, draw_labels, hide, text_size_px
 from fer_models.rendering.timeline_strip import NOT_READ, PALETTE, Spans, TimelineStrip
 from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
@@ -92,21 +93,26 @@ def render_video(
     _refuse_live(video, results)
     with local_copy(video) as file:
         check_readable(file)
-        video_stream, rotate = _reading_settings(file, results)
-        info = probe(file, "pyav", video_stream=video_stream, rotate=rotate)
+        observe = _observe_settings(file, results)
+        info = probe(file, "pyav", video_stream=observe.get("video_stream"), rotate=observe.get("rotate", 0))
+        if len(info.shapes) > 1 and observe.get("observe_version", FITTED_SINCE) < FITTED_SINCE:
+            raise RenderError(
+                f"{video}: changes its frame size, and was analyzed by a version that stretched such frames, so that "
+                f"boxes would miss faces. Analyze it again: fervid analyze {video} --out {results}"
+            )
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
         scene = _scene(info, _read_analysis(file, video, results, only), hiding, only)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
 
 
-def _reading_settings(file: Path, results: StoragePath) -> tuple[int | None, int]:
-    """The video stream and the rotation that the analysis of the video used; None and 0 if it is not in the results."""
+def _observe_settings(file: Path, results: StoragePath) -> dict[str, Any]:
+    """The settings of pass 1 with which the video was analyzed; empty if it is not in the results."""
     with connect(results, observations=False) as connection:
         sql = "SELECT settings FROM videos WHERE video_id = $video_id AND status = 'done'"
         rows = connection.execute(sql, {"video_id": video_id(file_sha256(file))}).fetchall()
-    observe = json.loads(rows[0][0])["observe"] if rows and rows[0][0] else {}
-    return observe.get("video_stream"), observe.get("rotate", 0)
+    observe: dict[str, Any] = json.loads(rows[0][0])["observe"] if rows and rows[0][0] else {}
+    return observe
 
 
 def _refuse_live(video: StoragePath, results: Path) -> None:

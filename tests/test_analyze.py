@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -619,3 +620,17 @@ def test_a_range_is_ignored_for_an_image_and_named_for_a_video(tmp_path, face_cl
         plan_segments(probe(face_clip), settings)
     frames = "its frames are from 0.00 to 1.96 s: choose another range to analyze it"
     assert caught.value.reason == f"no frame in the range --start 10 --end 20: {frames}"
+
+
+def test_a_video_of_which_no_frame_decodes_has_failed(tmp_path):
+    with av.open(str(tmp_path / "a.nut"), "w") as file:
+        stream = file.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr4"  # swscale does not read it
+        for i in range(3):
+            frame = av.VideoFrame(64, 48, "bgr4")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            file.mux(stream.encode(frame))
+    with pytest.raises(VideoFailed, match=r"a\.nut: none of its 3 selected frames can be decoded: copy or convert"):
+        analyze_clip(tmp_path / "a.nut", tmp_path / "results", AnalyzeSettings(device="cpu"))
+    with connect(tmp_path / "results") as connection:
+        assert connection.sql("SELECT status FROM videos").fetchall() == [("failed",)]

@@ -214,6 +214,8 @@ def test_videos_of_one_name_get_files_of_their_own(results, tmp_path):
         (["/a/x.mp4", "/a/x.mov"], ["x-v0", "x-v1"]),
         (["/a/x.mp4", "/b/x.mp4", "/c/a-x.mp4"], ["x-v0", "b-x", "a-x"]),
         ([r"C:\clips\x.mp4", "/y/\x01|.mp4"], ["x", "__"]),
+        ([r"/a/caf\xe9.mp4", r"/b/v1.2\xe9.mp4"], ["caf_xe9", "v1.2_xe9"]),  # names that are not UTF-8
+        ([r"\\server\share\a\x.mp4", r"/b\xe9/x.mp4"], ["a-x", "b_xe9-x"]),
     ],
 )
 def test_videos_of_one_name_are_distinguished(paths, names):

@@ -448,6 +448,77 @@ def test_pixels_become_square(tmp_path, suffix, stored, aspect, shown):
     assert white.any(0).sum() / white.any(1).sum() == pytest.approx(1, abs=0.03)  # the white square is as wide as high
 
 
+def write_disc(path: Path, width_px: int, height_px: int, aspect: Fraction, codec: str) -> Path:
+    """25 frames of a white disc on gray, 100 px across with square pixels."""
+    y, x = np.mgrid[:height_px, :width_px]
+    is_disc = (x + 0.5 - width_px / 2) ** 2 * float(aspect) ** 2 + (y + 0.5 - height_px / 2) ** 2 < 50**2
+    image = np.where(is_disc[..., None], np.uint8([255] * 3), np.uint8([100] * 3))
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        stream.codec_context.sample_aspect_ratio, stream.codec_context.max_b_frames = aspect, 0
+        for i in range(25):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "size", "aspect", "shown"),
+    [
+        ("libx264", (160, 240), Fraction(1), (160, 240)),  # upright: 120 of 240 columns beside a scale of 180 / 240
+        ("libx265", (160, 240), Fraction(1), (160, 240)),
+        ("mpeg2video", (240, 180), Fraction(4, 3), (320, 180)),  # as in television, at the change from 4:3 to 16:9
+        ("libx264", (240, 180), Fraction(4, 3), (320, 180)),
+        ("libx264", (480, 360), Fraction(1), (480, 360)),
+    ],
+)
+def test_frames_of_another_shape_are_fitted_into_the_first_one(tmp_path, codec, size, aspect, shown):
+    """A disc remains a disc in the middle, scaled by what fits into 240x180 px, with black beside it."""
+    first = write_disc(tmp_path / "1.ts", 240, 180, Fraction(1), codec)
+    second = write_disc(tmp_path / "2.ts", *size, aspect, codec)
+    info = probe(join(tmp_path / "a.ts", first, second))
+    assert (info.width_px, info.height_px, info.n_frames) == (240, 180, 50)
+    assert info.notes[1].startswith("changes its frame size or pixel aspect at 1.00 s")
+    pixels = np.concatenate([batch.pixels for batch in read_frames_at(info, np.arange(50))])
+    scale = min(240 / shown[0], 180 / shown[1])
+    for image, factor in ((pixels[24], 1), (pixels[25], scale), (pixels[49], scale)):
+        y, x = np.nonzero(image[..., 0] > 180)
+        assert (np.ptp(x) + 1, np.ptp(y) + 1) == pytest.approx((100 * factor, 100 * factor), abs=2)
+        assert (x.mean(), y.mean()) == pytest.approx((119.5, 89.5), abs=1)
+    is_black = (pixels[49] < 20).all(2)
+    assert is_black.all(0).sum() == pytest.approx(240 - scale * shown[0], abs=2)
+    assert is_black.all(1).sum() == pytest.approx(180 - scale * shown[1], abs=2)
+    (late,) = read_frames_at(info, np.array([49]))
+    np.testing.assert_array_equal(late.pixels[0], pixels[49])
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.webm", "libvpx"), ("a.webm", "libvpx-vp9"), ("a.mkv", "mpeg2video")])
+def test_a_change_of_the_frame_size_in_other_containers(tmp_path, name, codec):
+    """Packets of a landscape and an upright recording in one file, as browsers write them when a phone is turned."""
+    parts = [write_disc(tmp_path / f"{size[0]}-{name}", *size, Fraction(1), codec) for size in ((240, 180), (180, 240))]
+    with av.open(str(tmp_path / name), "w") as file:
+        stream = None
+        for n, part in enumerate(parts):
+            with av.open(str(part)) as source:
+                stream = stream or file.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        packet.pts, packet.dts = packet.pts + 1000 * n, packet.dts + 1000 * n
+                        packet.stream = stream
+                        file.mux(packet)
+    info = probe(tmp_path / name)
+    assert (info.decoder, info.n_frames) == ("pyav", 50)
+    assert info.notes[0].startswith("changes its frame size or pixel aspect at 1.00 s")
+    (late,) = read_frames_at(info, np.array([40]))
+    y, x = np.nonzero(late.pixels[0, ..., 0] > 180)
+    assert (np.ptp(x) + 1, np.ptp(y) + 1) == pytest.approx((75, 75), abs=2)
+    with pytest.raises(VideoReadError, match="the frame size changes, which decord ignores; use --decoder pyav"):
+        probe(tmp_path / name, "decord")
+
+
 def test_an_impossible_pixel_aspect_is_refused():
     with pytest.raises(GeometryError, match="1000:1"):
         square_pixel_size(640, 360, Fraction(1000))
@@ -488,12 +559,37 @@ def test_animated_images_are_videos(tmp_path, suffix):
     assert read_all(read_frames(tmp_path / f"a{suffix}", start_s=0.3))[0] == [2, 3]
 
 
+def test_the_times_of_an_animated_avif_do_not_drift(tmp_path):
+    """Frames at 60 per second start after whole sixtieths of a second, to the millisecond that Pillow gives."""
+    write_video(tmp_path / "a.avif", grays(60), codec="libsvtav1", unit=Fraction(1, 60))
+    info = probe(tmp_path / "a.avif")
+    assert info.decoder == "image"
+    np.testing.assert_allclose(info.pts_s, np.arange(60) / 60, atol=0.0006)
+    assert info.end_s == pytest.approx(1, abs=0.0012)
+
+
 def test_the_substitute_image_of_an_animated_png_is_no_frame(tmp_path):
     images = [Image.new("RGB", (64, 48), (50 * i,) * 3) for i in range(3)]
     images[0].save(tmp_path / "a.png", save_all=True, append_images=images[1:], duration=500, default_image=True)
     index, pts_s, gray = read_all(read_frames(tmp_path / "a.png"))
     assert (index, pts_s) == ([0, 1], [0.0, 0.5])
     np.testing.assert_allclose(gray, [50, 100], atol=1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [(".webp", "a.gif"), (".webp", "a.mp4"), (".gif", "a.webp"), (".mp4", "a.jpg"), (".mkv", "a.png")],
+)
+def test_files_with_the_suffix_of_another_format_are_read_by_content(tmp_path, suffix, name):
+    if suffix in (".gif", ".webp"):
+        images = [Image.new("RGB", (64, 48), (60 * i,) * 3) for i in range(4)]
+        images[0].save(tmp_path / f"right{suffix}", save_all=True, append_images=images[1:], duration=100)
+    else:
+        write_video(tmp_path / f"right{suffix}", grays(4), unit=Fraction(1, 10))
+    expected = read_all(read_frames(tmp_path / f"right{suffix}"))
+    assert expected[1] == pytest.approx([0, 0.1, 0.2, 0.3])
+    (tmp_path / f"right{suffix}").rename(tmp_path / name)
+    assert read_all(read_frames(tmp_path / name)) == expected
 
 
 def test_pages_are_no_animation(tmp_path):
@@ -586,11 +682,27 @@ def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name):
         file.mux(stream.encode())
     info = probe(tmp_path / "a.mkv")
     assert info.transfer == transfer
-    assert info.notes == (f"is HDR video ({name}): its frames were tone-mapped, colors are approximate",)
+    assert info.notes == (f"is HDR ({name}): its frames were tone-mapped, colors are approximate",)
     (batch,) = read_frames(tmp_path / "a.mkv")
     assert batch.pixels.dtype == np.uint8
     assert 215 < batch.pixels.mean() < 245
     assert np.ptp(batch.pixels.astype(int)) < 12
+
+
+@pytest.mark.parametrize(("transfer", "name", "signal"), [(PQ, "PQ", pq_signal), (HLG, "HLG", hlg_signal)])
+def test_hdr_images_are_tone_mapped_and_say_so(tmp_path, transfer, name, signal):
+    """Light of half the reference white, 101.5 cd/m², is gray 188 in sRGB, and is not compressed."""
+    level = round(255 * signal(101.5))
+    Image.new("RGB", (64, 48), (level,) * 3).save(tmp_path / "a.avif", quality=100)
+    content = (tmp_path / "a.avif").read_bytes()
+    before, box, after = content.partition(b"colrnclx")
+    assert box, "Pillow has written no color information"
+    (tmp_path / "a.avif").write_bytes(before + box + after[:2] + transfer.to_bytes(2) + after[4:])
+    info = probe(tmp_path / "a.avif")
+    assert info.notes == (f"is HDR ({name}): its frames were tone-mapped, colors are approximate",)
+    (batch,) = read_frames(tmp_path / "a.avif")
+    expected = 255 * (1.055 * 0.5 ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(batch.pixels, expected, atol=4)
 
 
 # --- frame sizes and claims ---

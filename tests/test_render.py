@@ -179,6 +179,27 @@ def test_hidden_faces_are_not_found_again(face_clip, results, tmp_path, hiding):
     assert len(detector.detect(pixels[::5])) == 0
 
 
+def test_faces_are_hidden_after_a_change_of_the_frame_size(face_clip, tmp_path):
+    """A landscape recording, continued upright: the faces are where 180x240 px in the middle of 320x240 px put them."""
+    original, _ = frames_of(face_clip)
+    upright = [frame[:, 100 - 2 * i : 280 - 2 * i] for i, frame in enumerate(original)]
+    parts = [write_clip(tmp_path / "1.ts", original), write_clip(tmp_path / "2.ts", upright)]
+    (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    folder = analyzed(tmp_path / "a.ts", tmp_path / "results")
+    render_video(tmp_path / "a.ts", folder, tmp_path / "out.mp4", hiding="blur")
+    pixels, _ = frames_of(tmp_path / "out.mp4")
+    pixels = pixels[:, :240]
+    assert pixels[50:, :, :20].mean() < 16 < pixels[:50, :, :20].mean()  # black beside the upright frames
+    detector = load_detector("compact", "cpu")
+    assert len(detector.detect(pixels[::5])) == 0
+    faces = detector.detect(np.stack(upright))
+    assert len(faces) >= 45
+    for i, box in zip(faces.frame, faces.boxes_xyxy, strict=True):
+        x1, y1, x2, y2 = (max(0, int(edge)) for edge in box)
+        inner = upright[i][y1 + 4 : y2 - 4, x1 + 4 : x2 - 4].astype(int)
+        assert np.abs(inner - pixels[50 + i, y1 + 4 : y2 - 4, 70 + x1 + 4 : 70 + x2 - 4]).mean() > 10
+
+
 def test_frames_between_samples_and_outside_the_span_are_hidden_too(face_clip, tmp_path):
     folder = analyzed(face_clip, tmp_path / "results", fps=2.0, end_s=0.6)
     render_video(face_clip, folder, tmp_path / "out.mp4", hiding="blur")

@@ -142,6 +142,10 @@ def test_the_command_counts_states_and_suggests_actions(store, folder):
     assert answer["count"] == {"done": 1, "running": 1, "failed": 1, "damaged": 0, "pending": 1}
     (failed,) = [one for one in answer["videos"] if one["state"] == "failed"]
     assert "the file is missing" in failed["suggested_action"]
+    (folder / "broken.mp4").symlink_to("broken.mp4")
+    answer = json.loads(fervid("status", store.root, "--json").stdout)
+    (failed,) = [one for one in answer["videos"] if one["state"] == "failed"]
+    assert "the link leads to no file" in failed["suggested_action"]
 
 
 # --- retry -------------------------------------------------------------------------------------------------------

@@ -561,6 +561,31 @@ def test_frames_that_have_no_rgb_are_left_out(tmp_path):
     assert list(read_frames_at(info, np.arange(3))) == []
 
 
+@pytest.mark.parametrize(("matrix", "red", "blue"), [(8, 0.299, 0.114), (10, 0.2627, 0.0593), (14, 0.299, 0.114)])
+def test_unknown_color_matrices_are_replaced(tmp_path, matrix, red, blue):
+    """YCgCo (8), BT.2020 with constant luminance (10) and ICtCp (14), of which swscale knows none.
+
+    The expected color follows from the luma coefficients of red and blue in BT.601 and BT.2020.
+    """
+    y, u, v = 120, 110, 150
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        planes = np.concatenate([np.full(64 * 48, y), np.full(32 * 24, u), np.full(32 * 24, v)]).astype(np.uint8)
+        frame = av.VideoFrame.from_ndarray(planes.reshape(72, 64), format="yuv420p")
+        frame.colorspace = matrix
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    info = probe(tmp_path / "a.mp4")
+    assert info.notes == (f"has color matrix {matrix}, which cannot be converted exactly: colors are approximate",)
+    (batch,) = read_frames(tmp_path / "a.mp4")
+    luma, pb, pr = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
+    r, b = luma + 2 * (1 - red) * pr, luma + 2 * (1 - blue) * pb
+    expected = [r, (luma - red * r - blue * b) / (1 - red - blue), b]
+    np.testing.assert_allclose(batch.pixels[0, 24, 32], 255 * np.array(expected), atol=3)
+
+
 def two_streams(path: Path, dispositions: tuple[Disposition, Disposition]) -> Path:
     """A small black video and a large one of gray 200, in this order."""
     small, large = np.zeros((32, 48, 3), np.uint8), np.full((64, 96, 3), 200, np.uint8)
@@ -599,6 +624,22 @@ def test_the_default_video_stream_is_read_unless_another_is_chosen(tmp_path, suf
         np.testing.assert_allclose(batch.pixels, (0, 200)[chosen], atol=3)
     with pytest.raises(VideoReadError, match="has no video stream 2: it has 2, counted from 0"):
         probe(path, video_stream=2)
+
+
+def test_a_stream_that_begins_later_has_no_known_size(tmp_path):
+    """A recording that is appended with another PID is a second stream, which begins beyond what FFmpeg probes."""
+    noise_s = np.random.default_rng(0).integers(0, 256, (60, 240, 320, 3), np.uint8)
+    write_video(tmp_path / "1.ts", noise_s, codec="mpeg2video", qmin="1", qmax="1")
+    assert (tmp_path / "1.ts").stat().st_size > 5_000_000  # FFmpeg's probesize
+    with av.open(str(tmp_path / "2.ts"), "w", options={"mpegts_start_pid": "0x300"}) as file:
+        stream = file.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in grays(5):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode())
+    (tmp_path / "a.ts").write_bytes((tmp_path / "1.ts").read_bytes() + (tmp_path / "2.ts").read_bytes())
+    (note,) = probe(tmp_path / "a.ts").notes
+    assert note.startswith("has 2 video streams (0: 320x240, 1: begins later, size unknown): 0 was read")
 
 
 @both_decoders

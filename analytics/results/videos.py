@@ -2,6 +2,7 @@
 
 import ntpath
 import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 MAX_NAME_CHARS = 120  # maximum length of a name, which leaves room for a suffix: most file systems allow 255 bytes
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share; elsewhere, names may contain backslashes
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # characters that some operating systems forbid in file names
 
 
@@ -37,7 +39,12 @@ def file_name(path: str) -> str:
     >>> file_name("/clips/a.mp4"), file_name(r"C:\\clips\\a.mp4")
     ('a.mp4', 'a.mp4')
     """
-    return ntpath.basename(path)
+    return _split(path)[1]
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The folder of a path in the table `videos`, and its last part."""
+    return ntpath.split(path) if _WINDOWS_PATH.match(path) else posixpath.split(path)
 
 
 def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[VideoRecord]:
@@ -100,12 +107,12 @@ def names_apart(videos: Sequence[NamedVideo]) -> dict[str, str]:
     >>> names_apart([VideoName("v1", "/x/a.mp4"), VideoName("v2", "/y/a.mov")])
     {'v1': 'x-a', 'v2': 'y-a'}
     """
-    plain = {row.video_id: _safe(ntpath.splitext(file_name(row.path))[0]) for row in videos}
+    plain = {row.video_id: _safe(posixpath.splitext(file_name(row.path))[0]) for row in videos}
     return _apart(plain, {row.video_id: f"{_safe(_folder(row))}-{plain[row.video_id]}" for row in videos})
 
 
 def _folder(video: NamedVideo) -> str:
-    return file_name(ntpath.dirname(video.path))
+    return file_name(_split(video.path)[0])
 
 
 def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:

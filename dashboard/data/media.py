@@ -24,6 +24,7 @@ from analytics.results.store import StoreError
 from dashboard.data.results import Results
 from fer_models.video.container import VideoReadError, open_container
 from fer_models.video.decode import read_frames
+from fer_models.video.probe import CHANGES_SHAPE
 
 MEDIA_FOLDERS_ENVIRONMENT = "FERVID_DASHBOARD_MEDIA_FOLDERS"
 PREVIEW_HEIGHT_PX = 720
@@ -77,8 +78,9 @@ def find_media(results: Results, video_id: str) -> Media | None:
     path = Path(read_notes(results.root, video_id).moved_to or row["path"])
     observe = json.loads(row["settings"] or "{}").get("observe", {})
     read_as = observe.get("video_stream"), observe.get("rotate", 0)
-    # A browser would show another stream, or frames that are not rotated.
+    # A browser would show another stream, frames that are not rotated, or stretched ones.
     is_as_stored = read_as == (None, 0) and not row.get("is_mirrored") and not row.get("n_clock_jumps")
+    is_as_stored = is_as_stored and CHANGES_SHAPE not in (row.get("notes") or "")
     name = "preview.mp4" if read_as == (None, 0) else f"preview-{read_as[0] or 0}-{read_as[1]}.mp4"
     preview = results.root / "previews" / f"video_id={video_id}" / name
     if not path.is_file():

@@ -19,6 +19,23 @@ _PEAK = 1000.0 / _REFERENCE_WHITE_NITS
 _KNEE = 0.6  # light below this share of reference white, such as skin, is not compressed
 
 
+_BT601, _BT2020, _BT2020_CONSTANT = 5, 9, 10
+# Color matrices from which swscale converts, as FFmpeg numbers them (ITU-T H.273).
+_KNOWN_MATRICES = frozenset({*range(8), _BT2020})
+
+
+def is_known_matrix(frame: av.VideoFrame) -> bool:
+    """Whether the color matrix of a frame is converted exactly; others are replaced as in FFmpeg 5."""
+    return frame.colorspace in _KNOWN_MATRICES
+
+
+def _matrix(frame: av.VideoFrame) -> int | None:
+    """The color matrix in place of one from which swscale does not convert; None keeps that of the frame."""
+    if is_known_matrix(frame):
+        return None
+    return _BT2020 if frame.colorspace == _BT2020_CONSTANT else _BT601
+
+
 def to_rgb(
     frame: av.VideoFrame, width_px: int, height_px: int, transfer: int, reformatter: VideoReformatter
 ) -> np.ndarray:
@@ -34,11 +51,12 @@ def to_rgb(
     Raises:
         av.FFmpegError: if FFmpeg cannot convert the pixel format.
     """
+    size = {"width": width_px, "height": height_px, "src_colorspace": _matrix(frame)}
     if transfer not in TRANSFER_NAMES:
-        plane = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb24").planes[0]
+        plane = reformatter.reformat(frame, format="rgb24", **size).planes[0]
         # A view of FFmpeg's memory, because callers copy the pixels into a batch anyway.
         return np.ndarray((height_px, width_px, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1))
-    rgb = reformatter.reformat(frame, width=width_px, height=height_px, format="rgb48le").to_ndarray()
+    rgb = reformatter.reformat(frame, format="rgb48le", **size).to_ndarray()
     return tone_map(rgb, transfer)
 
 

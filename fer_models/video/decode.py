@@ -24,6 +24,7 @@ from fer_models.video.container import (
 )
 from fer_models.video.damage import DamageTracker
 from fer_models.video.decord_backend import decord_batches
+from fer_models.video.geometry import GeometryError, fitted_size, square_pixel_size
 from fer_models.video.probe import VideoInfo, probe
 from fer_models.video.sampling import frames_to_sample, keyframe_before, split_at_seeks
 from fer_models.video.still_images import read_images
@@ -90,7 +91,7 @@ def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int 
 
 
 def _read_image(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
-    frames = read_images(info.path, info.orientation, frame_index)
+    frames = read_images(info.path, info.orientation, info.transfer, frame_index)
     for start in range(0, len(frame_index), batch_size):
         index = frame_index[start : start + batch_size]
         yield FrameBatch(np.stack(list(islice(frames, len(index)))), index, info.pts_s[index])
@@ -126,17 +127,29 @@ def _read_with_pyav(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -
 def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Each undamaged frame with its index: (height_px, width_px, 3) uint8 RGB, as shown."""
     reformatter = VideoReformatter()
-    # The size before rotation, with square pixels. All frames get the same size, although a stream may change it.
-    width_px, height_px = info.orientation.shown_size(info.width_px, info.height_px)
+    # The size before rotation, with square pixels. Frames of another shape are fitted into it.
+    size = info.orientation.shown_size(info.width_px, info.height_px)
     for i, frame in _decode(info, frame_index):
         if frame is None:
             continue
         try:
-            rgb = to_rgb(frame, width_px, height_px, info.transfer, reformatter)
-        except av.FFmpegError as error:
-            logger.warning("%s: frame %d cannot be converted to RGB (%s)", info.path, i, error.strerror)
+            square_px = square_pixel_size(frame.width, frame.height, info.pixel_aspect(i))
+            rgb = to_rgb(frame, *fitted_size(*square_px, size), info.transfer, reformatter)
+        except (av.FFmpegError, GeometryError) as error:
+            logger.warning("%s: frame %d cannot be converted to RGB (%s)", info.path, i, error)
             continue
-        yield i, info.orientation.apply(rgb)
+        yield i, info.orientation.apply(_with_borders(rgb, *size))
+
+
+def _with_borders(rgb: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
+    """Center a frame on black of the given size."""
+    height, width = rgb.shape[:2]
+    if (width, height) == (width_px, height_px):
+        return rgb
+    canvas = np.zeros((height_px, width_px, 3), np.uint8)
+    top, left = (height_px - height) // 2, (width_px - width) // 2
+    canvas[top : top + height, left : left + width] = rgb
+    return canvas
 
 
 def _decode(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int, av.VideoFrame | None]]:

@@ -18,6 +18,7 @@ from fer_models.errors import FervidError
 _EXIF_SIDE_DATA = 31  # AV_FRAME_DATA_EXIF of FFmpeg 8
 # Pixel aspect ratios above this mean a damaged header: the largest in use, 2:1 anamorphic on CIF, is below 4.
 MAX_PIXEL_ASPECT = 10
+_EQUAL_ASPECT = 1.02
 
 
 class GeometryError(FervidError, ValueError):
@@ -139,6 +140,22 @@ def _side_data(frame: av.VideoFrame) -> Mapping[str, Any]:
             "has data beside its frames that cannot be read, so that their rotation is unknown: "
             "write it again: ffmpeg -i VIDEO UPRIGHT.mp4"
         ) from error
+
+
+def fitted_size(width_px: int, height_px: int, into_px: tuple[int, int]) -> tuple[int, int]:
+    """The largest size with the aspect of a frame that fits into another size.
+
+    Streams that only change their resolution round it to multiples of up to 16 pixels, so that aspects within 2 % count
+    as equal.
+
+    >>> fitted_size(360, 640, (640, 360)), fitted_size(424, 240, (640, 360))
+    ((202, 360), (640, 360))
+    """
+    scale_x, scale_y = into_px[0] / width_px, into_px[1] / height_px
+    if max(scale_x, scale_y) <= _EQUAL_ASPECT * min(scale_x, scale_y):
+        return into_px
+    scale = min(scale_x, scale_y)
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
 def square_pixel_size(width_px: int, height_px: int, pixel_aspect: Fraction | None) -> tuple[int, int]:

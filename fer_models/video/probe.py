@@ -1,28 +1,33 @@
 """Describe a video file by reading all its packets once, because headers may be wrong."""
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.container
 import numpy as np
 
-from fer_models.suffixes import IMAGE_SUFFIXES
 from fer_models.video.clock import MAX_STEP_S
-from fer_models.video.color import TRANSFER_NAMES
+from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
+from fer_models.video.frame_shapes import FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
 from fer_models.video.packets import TS_DISCONT, OpenVideo, Packets, has_leading_frames, walk_packets
 from fer_models.video.sampling import ROUNDING_S
+from fer_models.video.signatures import is_image
 from fer_models.video.still_images import probe_image
 from fer_models.video.stream_choice import choose_stream
 from fer_models.video.timing import Timing, find_timing, media_end_s
 from fer_models.video.truncation import find_truncation
 
+# Beginning of the note on a video whose frames change their size or pixel aspect.
+CHANGES_SHAPE = "changes its frame size or pixel aspect"
 DECODERS = ("auto", "decord", "pyav")
 
 # Codecs that decord reads as fast as PyAV and bit-identically, also after seeks. For H.264, VP8 and MPEG-4, decord is
@@ -68,6 +73,8 @@ class VideoInfo:
     n_clock_jumps: int = 0
     # (n,) int64: the frame that each packet holds, -1 for one that is left out; None unless the clock jumps
     packet_frame: np.ndarray | None = None
+    # The shape of the stored frames, from the frame with each index on; empty for images.
+    shapes: tuple[tuple[int, FrameShape], ...] = ()
     transfer: int = 0  # transfer characteristics as numbered by FFmpeg if HDR, else 0
     notes: tuple[str, ...] = ()  # sentences for the user: choices, repairs and omissions
 
@@ -85,6 +92,10 @@ class VideoInfo:
     def rotation_deg(self) -> int:
         """Clockwise rotation of the stored frames: 0, 90, 180 or 270."""
         return self.orientation.rotation_deg
+
+    def pixel_aspect(self, frame_index: int) -> Fraction | None:
+        """Width of a stored pixel over its height in a frame; None counts as square."""
+        return self.shapes[bisect_right(self.shapes, frame_index, key=lambda change: change[0]) - 1][1].pixel_aspect
 
     @property
     def is_mirrored(self) -> bool:
@@ -112,7 +123,7 @@ def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None =
     if rotate not in (0, 90, 180, 270):
         raise ValueError(f"rotate must be 0, 90, 180 or 270, got {rotate}")
     check_readable(path)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_image(path):
         return _describe_image(path, rotate)
     with open_container(path) as container:
         stream, notes = choose_stream(path, container, video_stream)
@@ -144,7 +155,10 @@ def stated_duration_s(path: Path) -> float:
         VideoReadError: if the file cannot be opened.
     """
     is_small = not path.is_file() or path.stat().st_size < _SMALL_BYTES
-    if is_small or path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_small:
+        return 0.0
+    check_readable(path)
+    if is_image(path):
         return 0.0
     with open_container(path) as container:
         return (container.duration or 0) / av.time_base
@@ -177,7 +191,8 @@ def _describe_image(path: Path, rotate: int) -> VideoInfo:
         keyframe_index=np.zeros(1, np.int64),
         is_counted=False,
         truncation=None,
-        notes=image.notes,
+        transfer=image.transfer,
+        notes=(*image.notes, *_hdr_notes(image.transfer)),
     )
 
 
@@ -194,6 +209,7 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
     width_px, height_px = orientation.shown_size(*square_px)
     shown_s = timing.end_s - float(timing.pts_s[0])
     transfer = frame.color_trc if frame.color_trc in TRANSFER_NAMES else 0
+    shapes = _shapes(FrameShape(frame.width, frame.height, stream.sample_aspect_ratio), packets, timing)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -220,6 +236,7 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         damaged_index=timing.damaged_index,
         n_clock_jumps=timing.n_clock_jumps,
         packet_frame=timing.packet_frame,
+        shapes=shapes,
         transfer=transfer,
         notes=(
             *notes,
@@ -227,9 +244,26 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
             *_clock_notes(timing),
             *_pause_notes(container, timing.pts_s),
             *_damage_notes(timing),
-            *_color_notes(transfer),
+            *_shape_notes(shapes, timing),
+            *_color_notes(frame, transfer),
         ),
     )
+
+
+def _shapes(first: FrameShape, packets: Packets, timing: Timing) -> tuple[tuple[int, FrameShape], ...]:
+    """The shape of the stored frames, from the frame with each index on."""
+    shapes = [(0, first)]
+    for packet, shape in packets.shapes:
+        pts = packets.pts[packet] if packet < len(packets.pts) else None
+        if timing.packet_frame is not None and packet < len(timing.packet_frame):
+            frame = int(timing.packet_frame[packet])
+        elif timing.is_counted or pts is None:
+            frame = packet  # approximately: the time of the packet is not known
+        else:
+            frame = int(np.searchsorted(timing.pts, pts))
+        if shape != shapes[-1][1] and shapes[-1][0] < frame < len(timing.pts):
+            shapes.append((frame, shape))
+    return tuple(shapes)
 
 
 def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:
@@ -271,10 +305,25 @@ def _damage_notes(timing: Timing) -> list[str]:
     return [f"data are missing or damaged: its frames at {', '.join(spans[:_MAX_SPANS])}{more} were left out"]
 
 
-def _color_notes(transfer: int) -> list[str]:
+def _shape_notes(shapes: Sequence[tuple[int, FrameShape]], timing: Timing) -> list[str]:
+    if len(shapes) == 1:
+        return []
+    times = "" if len(shapes) == 2 else f" {len(shapes) - 1} times, first"
+    first_s = timing.pts_s[shapes[1][0]]
+    return [f"{CHANGES_SHAPE}{times} at {first_s:.2f} s: its frames were fitted into the size of the first one"]
+
+
+def _color_notes(frame: av.VideoFrame, transfer: int) -> list[str]:
+    notes = _hdr_notes(transfer)
+    if not is_known_matrix(frame):
+        notes.append(f"has color matrix {frame.colorspace}, which cannot be converted exactly: colors are approximate")
+    return notes
+
+
+def _hdr_notes(transfer: int) -> list[str]:
     if not transfer:
         return []
-    return [f"is HDR video ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate"]
+    return [f"is HDR ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate"]
 
 
 def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:
@@ -288,6 +337,8 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         "decord may read another of the video streams": n_video_streams > 1,
         "the frames have no timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
+        "the frame size changes, which decord ignores": len(info.shapes) > 1,
+        "decord does not know the color matrix": stored is not None and not is_known_matrix(stored),
         "decord does not map HDR colors": info.transfer != 0,
     }
     slow = {

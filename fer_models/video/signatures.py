@@ -1,6 +1,9 @@
 """Recognize video and image files by their first bytes."""
 
 import re
+from pathlib import Path
+
+from fer_models.suffixes import IMAGE_SUFFIXES
 
 HEAD_BYTES = 512
 
@@ -16,6 +19,24 @@ _STARTS = re.compile(
     rb"|....(moov|mdat|wide)",  # old QuickTime
     re.DOTALL,
 )
+# Videos, including animations that FFmpeg reads and Pillow does not.
+_VIDEO_STARTS = re.compile(rb"\x1aE\xdf\xa3|RIFF....AVI |FLV\x01|GIF8[79]a|....(moov|mdat|wide)", re.DOTALL)
+_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def is_image(path: Path) -> bool:
+    """Whether Pillow reads a file: by its suffix, unless its content belongs to the other reader.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return head[:4] == b"RIFF" and head[8:] == b"WEBP"  # FFmpeg does not read animated WebP
+    if head[4:8] == b"ftyp":
+        return head[8:] in _IMAGE_BRANDS
+    return _VIDEO_STARTS.match(head) is None
 
 
 def is_media(head: bytes) -> bool:

@@ -13,12 +13,14 @@ from PIL import ExifTags, Image
 
 from fer_models.extras import install_command
 from fer_models.prefetch import heartbeat
+from fer_models.video.color import TRANSFER_NAMES, tone_map
 from fer_models.video.container import VideoReadError
 from fer_models.video.geometry import Orientation
 from fer_models.video.limits import check_frame_size
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_MAX_HEADER_BYTES = 2**20
 # Names of image formats as Pillow writes them.
 _FORMATS = ("AVIF", "BMP", "DIB", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 # Formats with animations; in other formats, further images are pages or copies.
@@ -41,6 +43,7 @@ class ImageFile:
     orientation: Orientation
     start_s: np.ndarray  # (n,) start of each frame in seconds; a single 0 for a still image
     end_s: float  # end of the last frame in seconds; 0 for a still image
+    transfer: int  # transfer characteristics as numbered by FFmpeg if HDR, else 0
     notes: tuple[str, ...]  # what was left out, as parts of sentences for the user
 
 
@@ -53,9 +56,9 @@ def probe_image(path: Path) -> ImageFile:
     with open_image(path) as image:
         n_images = getattr(image, "n_frames", 1)
         notes: tuple[str, ...] = ()
-        durations_s = np.zeros(1)
+        start_s, end_s = np.zeros(1), 0.0
         if n_images > 1 and image.format in _ANIMATED:
-            durations_s = _durations_s(image, n_images)
+            start_s, end_s = _times_s(image, n_images)
         elif n_images > 1:
             notes = (f"has {n_images} images, of which only the first is analyzed",)
         # Pillow rotates TIFF when its pixels are loaded, and pillow-heif rotates HEIC.
@@ -63,21 +66,21 @@ def probe_image(path: Path) -> ImageFile:
         if image.format == "TIFF":
             image.load()
         exif = 1 if is_rotated else image.getexif().get(ExifTags.Base.Orientation, 1)
-        ends_s = np.cumsum(durations_s)
         return ImageFile(
             format=(image.format or "").lower(),
             mode=image.mode,
             width_px=image.width,
             height_px=image.height,
             orientation=Orientation.from_exif(exif),
-            start_s=ends_s - durations_s,
-            end_s=float(ends_s[-1]),
+            start_s=start_s,
+            end_s=end_s,
+            transfer=_transfer(path) if image.format in ("AVIF", "HEIF") else 0,
             notes=notes,
         )
 
 
-def read_images(path: Path, orientation: Orientation, frame_index: np.ndarray) -> Iterator[np.ndarray]:
-    """Frames of an image file, in order: (h, w, 3) uint8 RGB as shown.
+def read_images(path: Path, orientation: Orientation, transfer: int, frame_index: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames of an image file, in order: (h, w, 3) uint8 RGB as shown, tone-mapped if HDR.
 
     Raises:
         VideoReadError: if Pillow cannot decode one of them.
@@ -87,7 +90,10 @@ def read_images(path: Path, orientation: Orientation, frame_index: np.ndarray) -
             heartbeat()
             if index or _first_frame(image):
                 image.seek(index + _first_frame(image))
-            yield np.ascontiguousarray(orientation.apply(_to_rgb(image)))
+            rgb = _to_rgb(image)
+            if transfer:  # Pillow keeps the transfer characteristics, with 8 bits
+                rgb = tone_map(rgb.astype(np.uint16) * 257, transfer)
+            yield np.ascontiguousarray(orientation.apply(rgb))
 
 
 @contextmanager
@@ -114,6 +120,14 @@ def _is_heif(path: Path) -> bool:
     return head[4:8] == b"ftyp" and bool(brands & _HEIF_BRANDS) and not brands & _AVIF_BRANDS
 
 
+def _transfer(path: Path) -> int:
+    """The HDR transfer characteristics that an AVIF or HEIF file states (ISO/IEC 23008-12, box colr); 0 if none."""
+    with path.open("rb") as file:
+        header = file.read(_MAX_HEADER_BYTES).partition(b"mdat")[0]
+    stated = [int.from_bytes(box[2:4]) for box in header.split(b"colrnclx")[1:]]  # after the primaries
+    return next((transfer for transfer in stated if transfer in TRANSFER_NAMES), 0)
+
+
 def _register_heif(path: Path) -> None:
     """Register the HEIC reader of pillow-heif, because FFmpeg would read only the first tile of the image."""
     if "HEIF" in Image.OPEN:
@@ -131,16 +145,22 @@ def _first_frame(image: Image.Image) -> int:
     return int(getattr(image, "default_image", False) and getattr(image, "n_frames", 1) > 1)
 
 
-def _durations_s(image: Image.Image, n_images: int) -> np.ndarray:
-    durations_s = []
+def _times_s(image: Image.Image, n_images: int) -> tuple[np.ndarray, float]:
+    """The start of each frame of an animation, and the end of the last one."""
+    durations_s, stated_s = [], []
     for index in range(_first_frame(image), n_images):
         heartbeat()
         image.seek(index)
         image.load()  # the duration of a WebP frame is known only after decoding
-        duration_s = float(image.info.get("duration") or 0) / 1000
-        durations_s.append(duration_s if duration_s >= _SHORTEST_S else _DEFAULT_S)
+        durations_s.append(float(image.info.get("duration") or 0) / 1000)
+        stated_s.append(float(image.info.get("timestamp") or 0) / 1000)
     image.seek(_first_frame(image))
-    return np.array(durations_s)
+    if image.format == "AVIF" and min(durations_s) >= _SHORTEST_S:
+        # Pillow rounds durations to milliseconds, so that their sum would drift from the times of the frames.
+        return np.array(stated_s), stated_s[-1] + durations_s[-1]
+    shown_s = np.where(np.array(durations_s) >= _SHORTEST_S, durations_s, _DEFAULT_S)
+    ends_s = np.cumsum(shown_s)
+    return ends_s - shown_s, float(ends_s[-1])
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -48,4 +48,6 @@ def _decodable(path: Path, stream: av.VideoStream) -> av.VideoStream:
 
 def _size_text(stream: av.VideoStream) -> str:
     codec = stream.codec_context
-    return "no decoder" if codec is None else f"{codec.width}x{codec.height}"
+    if codec is None:
+        return "no decoder"
+    return f"{codec.width}x{codec.height}" if codec.width else "begins later, size unknown"

@@ -144,6 +144,9 @@ class _VideoJob:
             recompute_identities=overwrite,
             end_s=shown_until_s(plan.info, self.settings),
         )
+        if not pc.any(pc.not_equal(timeline.frames["status"], "decode_error")).as_py():
+            reason = f"none of its {plan.n_frames:,} selected frames can be decoded: copy or convert it again"
+            raise VideoReadError(plan.info.path, reason)
         if not self.settings.keep_appearance:
             self.store.drop_appearance(*plan.ids.observed)
         return timeline
