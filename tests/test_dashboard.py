@@ -639,6 +639,20 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     assert "only one SELECT at a time" in words(shown)
 
 
+def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> None:
+    shown = page("sql", results)
+    for sql in ("SELECT * FROM videos", "SELECT smooth_emotion, count(*) AS n FROM faces GROUP BY ALL"):
+        shown.text_area[0].set_value(sql)
+        shown.button[0].click().run()
+        assert not shown.exception
+        assert len(shown.get("vega_lite_chart")) == 1
+    rows = pd.DataFrame({"error": [None, None], "emotion": ["sad", None], "ratio": [0.5, 0.25]})
+    chart = chart_of(rows)
+    assert chart is not None
+    assert chart.data["name"].tolist() == ["sad", "NULL"]
+    assert chart.to_dict()["encoding"]["color"]["field"] == "emotion"  # a column without values holds no emotions
+
+
 def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Page) -> None:
     assert f"{tmp_path}: not a results folder" in words(page("app", tmp_path))
 

@@ -107,7 +107,9 @@ def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
 def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.Chart:
     """A bar per row, in the color of its emotion if a column holds emotions."""
     ids = [str(name) for name in rows.columns if str(name).endswith(ID_SUFFIXES)]
-    names = rows[list(dict.fromkeys([*words, *ids]))].astype(str).agg(" ".join, axis=1)
+    # `astype(str)` alone keeps missing values, which cannot be joined.
+    texts = rows[list(dict.fromkeys([*words, *ids]))].astype(object).fillna("").astype(str)
+    names = texts.agg(lambda row: " ".join(filter(None, row)) or "NULL", axis=1)
     value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
     shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
     x = alt.X("value:Q", title=value)
@@ -118,8 +120,9 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
 
 
 def emotion_of_rows(rows: pd.DataFrame, words: list[str]) -> "pd.Series[str] | None":
-    """The first column of `words` that holds nothing but emotions; None without one."""
-    return next((rows[name].astype(str) for name in words if rows[name].dropna().isin(EMOTIONS).all()), None)
+    """The first column of `words` that holds emotions and nothing but emotions; None without one."""
+    known = {name: rows[name].dropna() for name in words}
+    return next((rows[name] for name in words if len(known[name]) and known[name].isin(EMOTIONS).all()), None)
 
 
 def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
