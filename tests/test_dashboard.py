@@ -558,6 +558,16 @@ def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path)
     assert "aggregate" not in chart.to_dict()["encoding"]["x"]
 
 
+def test_rows_of_the_same_name_have_a_bar_each() -> None:
+    rows = pd.DataFrame({"video": ["b.mp4", "b.mp4", 'a "1".mp4'], "peak": [0.5, 0.25, 0.75]})
+    chart = chart_of(rows)
+    assert chart is not None
+    assert chart.data[["row", "value"]].to_numpy().tolist() == [[0, 0.5], [1, 0.25], [2, 0.75]]
+    y = chart.to_dict()["encoding"]["y"]
+    assert y["field"] == "row"
+    assert json.loads(y["axis"]["labelExpr"].removesuffix("[datum.value]")) == ["b.mp4", "b.mp4", 'a "1".mp4']
+
+
 def test_the_etag_changes_when_results_are_added(results: Path, store: Store) -> None:
     before = results_etag(Results(results))
     assert results_etag(Results(results)) == before

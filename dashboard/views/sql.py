@@ -1,5 +1,6 @@
 """Page SQL: the user's own queries, read-only."""
 
+import json
 import os
 from pathlib import Path
 
@@ -112,8 +113,11 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
     names = texts.agg(lambda row: " ".join(filter(None, row)) or "NULL", axis=1)
     value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
     shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
+    shown["row"] = range(len(shown))
     x = alt.X("value:Q", title=value)
-    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=240))
+    # Rows may have the same name, so the axis numbers them and shows their names as labels.
+    labels = alt.Axis(labelLimit=240, labelExpr=f"{json.dumps(names.tolist())}[datum.value]")
+    y = alt.Y("row:O", title=None, axis=labels)
     color = emotion_color(legend=None) if shown["emotion"].notna().any() else alt.value(BAR_COLOR)
     chart: alt.Chart = alt.Chart(shown).mark_bar().encode(x=x, y=y, color=color, tooltip=["name", "value"])
     return chart
