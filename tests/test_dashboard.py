@@ -43,7 +43,7 @@ from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, summary_line
-from dashboard.widgets.charts import TEXT_COLOR
+from dashboard.widgets.charts import GRAY, TEXT_COLOR
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
 from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_of
@@ -660,7 +660,9 @@ def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> N
     chart = chart_of(rows)
     assert chart is not None
     assert chart.data["name"].tolist() == ["sad", "NULL"]
-    assert chart.to_dict()["encoding"]["color"]["field"] == "emotion"  # a column without values holds no emotions
+    color = chart.to_dict()["encoding"]["color"]
+    assert color["condition"]["field"] == "emotion"  # a column without values holds no emotions
+    assert color["value"] == GRAY  # without this, the bar of a row without an emotion would not be drawn
 
 
 def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Page) -> None:

@@ -19,7 +19,7 @@ from analytics.tables.schema import VIEWS
 from dashboard.data import markers
 from dashboard.data.results import current_results
 from dashboard.text import plain
-from dashboard.widgets.charts import emotion_color, show_chart
+from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.download import download_button
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
@@ -118,7 +118,11 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
     # Rows may have the same name, so the axis numbers them and shows their names as labels.
     labels = alt.Axis(labelLimit=240, labelExpr=f"{json.dumps(names.tolist())}[datum.value]")
     y = alt.Y("row:O", title=None, axis=labels)
-    color = emotion_color(legend=None) if shown["emotion"].notna().any() else alt.value(BAR_COLOR)
+    color = (
+        alt.when("isValid(datum.emotion)").then(emotion_color(legend=None)).otherwise(alt.value(GRAY))
+        if shown["emotion"].notna().any()
+        else alt.value(BAR_COLOR)
+    )
     chart: alt.Chart = alt.Chart(shown).mark_bar().encode(x=x, y=y, color=color, tooltip=["name", "value"])
     return chart
 
