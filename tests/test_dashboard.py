@@ -182,6 +182,16 @@ def test_the_video_of_the_last_visit_is_shown_again(results: Path, monkeypatch: 
     assert shown.run().selectbox[0].value == ALICE
 
 
+def test_each_choice_in_the_list_of_videos_is_shown(results: Path, page: Page) -> None:
+    shown = page("timeline", results)
+    shown.query_params["t"] = "7"
+    for video in (NOBODY, ALICE, NOBODY, ALICE):
+        shown.selectbox[0].set_value(video).run()
+        assert not shown.exception
+        assert (shown.selectbox[0].value, shown.query_params["video"]) == (video, video)
+        assert "t" not in shown.query_params  # a moment of the video before
+
+
 def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(results))
     shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=APP_TIMEOUT_S)

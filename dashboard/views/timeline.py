@@ -16,6 +16,7 @@ from dashboard.text import clock, plain, without_common_folder
 from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, show_validity
 
+VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of the last visit
 PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
@@ -114,13 +115,19 @@ def choose_video(results: Results) -> str | None:
     if not paths:
         st.info("There are no finished videos yet.")
         return None
-    ids = list(paths)
-    first = requested if requested in paths else st.session_state.get("timeline_video")
-    names = dict(zip(ids, without_common_folder(list(paths.values())), strict=True))
+    if requested in paths:
+        st.session_state[VIDEO_KEY] = requested
+    elif st.session_state.get(VIDEO_KEY) not in paths:
+        st.session_state[VIDEO_KEY] = next(iter(paths))
+    names = dict(zip(paths, without_common_folder(list(paths.values())), strict=True))
     chosen: str = st.selectbox(
-        "Video", ids, index=ids.index(first) if first in paths else 0, format_func=names.__getitem__
+        "Video",
+        list(paths),
+        format_func=names.__getitem__,
+        key=VIDEO_KEY,
+        on_change=lambda: st.query_params.from_dict({"video": st.session_state[VIDEO_KEY]}),
+        persist_state="session",
     )
-    st.session_state["timeline_video"] = chosen
     if requested is None:
         st.query_params["video"] = chosen  # setting only this parameter keeps a requested moment
     elif chosen != requested:
