@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.client
+import io
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from analytics.results.store import Store, StoreError
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
+from dashboard.data.downloads import download
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.player_data import player_data
@@ -261,6 +263,19 @@ def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     assert (named.person, named.emotion) == ("Anna", "sad")
     hide(results, ALICE, sad.track_id, True)
     assert moments.find_moments(Results(results), "peak", moments.Filters(["sad"])) == []
+
+
+def test_files_of_a_video_leave_out_hidden_people(results: Path) -> None:
+    """There are three people with 40 faces and one episode each."""
+    opened = Results(results)
+    (happy,) = moments.find_moments(opened, "peak", moments.Filters(["happy"]))
+    hide(results, ALICE, happy.track_id, True)
+    opened.reload_notes()
+    for name, n_rows in (("faces.csv", 80), ("faces.parquet", 80), ("episodes.csv", 2)):
+        read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+        rows = read(io.BytesIO(download(opened, ALICE, name)))
+        assert len(rows) == n_rows
+        assert happy.track_id not in rows["track_id"].tolist()
 
 
 def test_notes_are_read_again_however_recent_the_last_check_was(results: Path) -> None:
