@@ -574,6 +574,17 @@ def test_the_timeline_says_which_part_was_analyzed(store: Store) -> None:
     assert line.startswith("00:12.0 · only 00:00.0 to 00:02.0 analyzed · 1 person")
 
 
+def test_the_summary_of_a_video_leaves_out_hidden_people(store: Store) -> None:
+    clear = [Face(i, x=150) for i in range(20)]
+    dark = [Face(i, x=450, brightness=1) for i in range(20)]
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, clear + dark))
+    opened = Results(store.root)
+    assert summary_line(opened, ALICE) == "00:02.0 · 2 people · 50.0% low-quality faces"
+    hide(store.root, ALICE, 1, True)
+    opened.reload_notes()
+    assert summary_line(opened, ALICE) == "00:02.0 · 1 person · 0.0% low-quality faces"
+
+
 def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path) -> None:
     page("sql", results)
     rows = pd.DataFrame({"min(pts_s)": [0.0, 1.0], "value": [0.1, 0.2], "a.b": [0.3, 0.4]})

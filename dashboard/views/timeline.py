@@ -24,7 +24,7 @@ LINE_SQL = """
     SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share FROM videos, (
         SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
             sum(n_faces_left_out) / sum(n_faces) AS left_out_share
-        FROM tracks WHERE video_id = $video_id
+        FROM visible('tracks') WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
@@ -46,7 +46,7 @@ player = st.components.v2.component(
 
 
 def summary_line(results: Results, video_id: str) -> str:
-    """The key figures of a video."""
+    """The key figures of a video, without hidden people."""
     row = results.ask(LINE_SQL, video_id=video_id).to_pylist()[0]
     figures = [clock(row["duration_s"] or 0)]
     if part := analyzed_part(row["duration_s"], row["settings"]):
