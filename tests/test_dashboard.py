@@ -385,6 +385,10 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
     assert "Change around the onset" in [heading.value for heading in shown.subheader]
+    assert "Left out, because no person has a good face in the 5 s before their markers: ad C." in words(shown)
+    domain = re.compile(r'"domain": (\[[^]]*"ad A"[^]]*\])')
+    domains = [set(domain.findall(chart.proto.spec)) for chart in shown.get("vega_lite_chart")]
+    assert domains == [set()] + 3 * [{'["ad A", "ad B", "ad C"]'}]  # the first chart has the colors of emotions
 
 
 def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
@@ -462,14 +466,15 @@ def test_agreement_is_shown_over_all_coded_videos(
 def test_changes_around_an_onset_need_a_baseline() -> None:
     averages = pd.DataFrame({"label": "ad", "start_s": [-0.5, 0.0], "emotion": "happy", "estimate": [0.0, 0.25]})
     averages = averages.assign(low=None, high=None, mean=0.5, n_participants=1, n_trials=2)
-    chart = onset_chart(averages, "happy")
+    chart = onset_chart(averages, "happy", ["ad", "other"])
     assert chart is not None
+    assert chart.layer[-1].to_dict()["encoding"]["color"]["scale"]["domain"] == ["ad", "other"]
     rows = chart.layer[-1].data
     assert rows[["group", "start_s", "end_s", "estimate"]].to_numpy().tolist() == [
         ["ad", -0.5, 0.0, 0.0],
         ["ad", 0.0, 0.5, 0.25],
     ]
-    assert onset_chart(averages.assign(estimate=None), "happy") is None
+    assert onset_chart(averages.assign(estimate=None), "happy", ["ad"]) is None
 
 
 def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:
@@ -503,7 +508,7 @@ def test_texts_of_charts_have_enough_contrast_in_both_themes() -> None:
 
 def test_equal_numbers_of_people_do_not_hide_each_other() -> None:
     rows = pd.DataFrame({"group": ["a", "b", "c"], "people": 2, "start_s": 0.0, "end_s": 1.0})
-    scale = people_chart(rows, "time").to_dict()["encoding"]["strokeWidth"]["scale"]
+    scale = people_chart(rows, "time", ["a", "b", "c"]).to_dict()["encoding"]["strokeWidth"]["scale"]
     assert scale == {"domain": ["a", "b", "c"], "range": [11, 7, 3]}  # those drawn later are narrower
 
 

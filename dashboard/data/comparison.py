@@ -30,6 +30,11 @@ class Compared:
     time_title: str
     onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
 
+    @property
+    def groups(self) -> list[str]:
+        """The names of all groups, also of those without data, in order."""
+        return sorted({*self.differences["group_a"], *self.differences["group_b"]})
+
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
 def comparison_of(
