@@ -590,6 +590,17 @@ def test_the_summary_of_a_video_leaves_out_hidden_people(store: Store) -> None:
     assert summary_line(opened, ALICE) == "00:02.0 · 1 person · 0.0% low-quality faces"
 
 
+def test_a_still_image_has_faces_but_no_people(store: Store, page: Page) -> None:
+    store.commit_analysis(row(ALICE, "alice.png", duration_s=0.0), timeline(np.zeros(1), [Face(0), Face(0, x=400)]))
+    shown = page("timeline", store.root)
+    said = words(shown)
+    assert "still image · 2 faces" in said
+    assert "the label of each face is shown in the image" in said
+    assert "No face is visible" not in said
+    opened = Results(store.root)
+    assert player_data(opened, find_media(opened, ALICE), None, None).video.is_image
+
+
 def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path) -> None:
     page("sql", results)
     rows = pd.DataFrame({"min(pts_s)": [0.0, 1.0], "value": [0.1, 0.2], "a.b": [0.3, 0.4]})

@@ -593,6 +593,23 @@ def test_a_line_leads_to_its_box_from_a_tag_for_which_there_is_no_room_beside_it
     ]  # from the tags to the edges of their boxes
 
 
+def test_tags_of_a_still_image_have_labels_although_nobody_is_tracked(page: Page, address: str) -> None:
+    page.goto(address)
+    tags = page.evaluate("""async () => {
+        const { drawFaces } = await import("/fervid/player/overlay.js");
+        const show = { boxes: true, tags: true, landmarks: false };
+        const face = { track: null, x1: 80, y1: 100, x2: 180, y2: 200, label: "happy", probability: 0.9 };
+        const faces = [{ ...face, is_good: true }, { ...face, x1: 250, x2: 350, is_good: false, reason: "blurred" }];
+        return [true, false].map((is_image) => {
+            const video = { width_px: 400, height_px: 300, is_image };
+            const size = { width: 400, height: 300 };
+            const nodes = drawFaces(faces, { video, colors: { happy: "#e69f00" }, names: new Map(), size, show });
+            return nodes.filter((node) => node.classList.contains("tag")).map((tag) => tag.textContent);
+        });
+    }""")
+    assert tags == [["image · happy 0.90", "image · blurred"], ["passing · no label", "passing · blurred"]]
+
+
 def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, results: Path, clip: Path) -> None:
     open_timeline(page, address, "?t=2")
     until_at(page, 2)

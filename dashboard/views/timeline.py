@@ -21,10 +21,15 @@ PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
-    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share FROM videos, (
+    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces
+    FROM videos, (
         SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
             sum(n_faces_left_out) / sum(n_faces) AS left_out_share
         FROM visible('tracks') WHERE video_id = $video_id
+    ), (
+        -- The only frame of a still image has no duration; NULL for a video.
+        SELECT CASE WHEN bool_and(duration_s IS NULL) THEN sum(n_faces) END AS n_image_faces
+        FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
@@ -48,14 +53,18 @@ player = st.components.v2.component(
 def summary_line(results: Results, video_id: str) -> str:
     """The key figures of a video, without hidden people."""
     row = results.ask(LINE_SQL, video_id=video_id).to_pylist()[0]
-    figures = [clock(row["duration_s"] or 0)]
+    n_image_faces = row["n_image_faces"]
+    figures = [clock(row["duration_s"] or 0) if n_image_faces is None else "still image"]
     if part := analyzed_part(row["duration_s"], row["settings"]):
         figures.append(f"only {clock(part[0])} to {clock(part[1])} analyzed")
     if row["avg_fps"]:
         figures.append(f"{row['avg_fps']:.4g} frames/s")
     if row["width_px"]:
         figures.append(f"{row['width_px']} x {row['height_px']} px")
-    figures.append(f"{row['people']} {'person' if row['people'] == 1 else 'people'}")
+    if n_image_faces is None:
+        figures.append(f"{row['people']} {'person' if row['people'] == 1 else 'people'}")
+    else:
+        figures.append(f"{n_image_faces} {'face' if n_image_faces == 1 else 'faces'}")
     if row["low_share"] is not None:
         figures.append(f"{row['low_share']:.1%} low-quality faces")
     if row["left_out_share"]:
@@ -165,7 +174,9 @@ def main() -> None:
     at_s, play = parse_time_s(st.query_params.get("t", "0")), st.query_params.get("play") == "1"
     data = player_data(results, media, markers, codes, at_s=at_s, play=play)
     st.caption(summary_line(results, video_id))
-    if not data.tracks:
+    if data.video.is_image:
+        st.info("A still image has no timeline: the label of each face is shown in the image.")
+    elif not data.tracks:
         st.info("No face is visible long enough in this video to be tracked.")
     show_media(results, video_id, media)
     # A change is stored by a route of the dashboard; the player then asks for this page again.
