@@ -590,6 +590,12 @@ def test_the_summary_of_a_video_leaves_out_hidden_people(store: Store) -> None:
     assert summary_line(opened, ALICE) == "00:02.0 · 1 person · 0.0% low-quality faces"
 
 
+def test_the_summary_of_a_video_counts_frames_that_could_not_be_decoded(store: Store) -> None:
+    observed = observe(np.arange(20) / 10, [Face(i) for i in range(15)], undecoded=[17, 18, 19])
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), build_timeline(observed, TimelineConfig()))
+    assert summary_line(Results(store.root), ALICE).endswith(" · 3 of 20 frames could not be decoded")
+
+
 def test_a_still_image_has_faces_but_no_people(store: Store, page: Page) -> None:
     store.commit_analysis(row(ALICE, "alice.png", duration_s=0.0), timeline(np.zeros(1), [Face(0), Face(0, x=400)]))
     shown = page("timeline", store.root)

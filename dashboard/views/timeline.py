@@ -21,14 +21,16 @@ PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
-    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces
+    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces,
+        n_read, n_undecoded
     FROM videos, (
         SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
             sum(n_faces_left_out) / sum(n_faces) AS left_out_share
         FROM visible('tracks') WHERE video_id = $video_id
     ), (
         -- The only frame of a still image has no duration; NULL for a video.
-        SELECT CASE WHEN bool_and(duration_s IS NULL) THEN sum(n_faces) END AS n_image_faces
+        SELECT CASE WHEN bool_and(duration_s IS NULL) THEN sum(n_faces) END AS n_image_faces,
+            count(*) AS n_read, count(*) FILTER (status = 'decode_error') AS n_undecoded
         FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
@@ -69,6 +71,8 @@ def summary_line(results: Results, video_id: str) -> str:
         figures.append(f"{row['low_share']:.1%} low-quality faces")
     if row["left_out_share"]:
         figures.append(f"{row['left_out_share']:.1%} of the faces left out by --speech")
+    if row["n_undecoded"]:
+        figures.append(f"{row['n_undecoded']:,} of {row['n_read']:,} frames could not be decoded")
     return " · ".join(figures)
 
 
