@@ -10,6 +10,7 @@ from fer_models.labels import EMOTIONS
 
 NO_LABELS = "no labeled face"
 NO_INTERVAL = "none"
+LOW_QUALITY = "low-quality faces of labeled people"
 EFFECT_COLUMNS = {
     "difference in points": st.column_config.NumberColumn(
         format="%+.1f", help="Share of time of A minus that of B, in percentage points."
@@ -45,7 +46,7 @@ def show_differences(comparison: pd.DataFrame) -> None:
         evidence_table(comparison),
         hide_index=True,
         height="content",
-        column_config={"low-quality faces": st.column_config.NumberColumn(format="percent")},
+        column_config={LOW_QUALITY: st.column_config.NumberColumn(format="percent")},
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
@@ -119,7 +120,7 @@ def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "participants A, B": _pair(comparison, "n_participants"),
             "videos A, B": _pair(comparison, "n"),
             "tracks A, B": _pair(comparison, "n_tracks"),
-            "low-quality faces": comparison["low_quality_share"],
+            LOW_QUALITY: comparison["low_quality_share"],
         }
     )
 
