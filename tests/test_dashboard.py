@@ -46,6 +46,7 @@ from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, summary_line
 from dashboard.widgets.charts import GRAY, TEXT_COLOR
+from dashboard.widgets.differences import notes_of
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
 from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_of
@@ -159,7 +160,7 @@ def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None
     assert "1 video. Click one" in words(shown)
     shown.text_input[0].set_value("").run()
     shown.selectbox[0].set_value("sad").run()
-    assert "0 videos. Click one" in words(shown)
+    assert "No video passes the filters." in words(shown)
 
 
 def test_results_without_videos_say_so(store: Store, page: Page) -> None:
@@ -219,8 +220,9 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
     assert len(refusals) == 1  # the message does not reveal whether the file exists
     inside = results / "other.mp4"
     inside.write_bytes(b"another")
-    shown.text_input[0].set_value(str(inside)).run()
-    assert "another video" in words(shown)
+    for pasted in (str(inside), f'"{inside}" '):
+        shown.text_input[0].set_value(pasted).run()
+        assert "another video" in words(shown)
     assert read_notes(results, ALICE).moved_to is None
 
 
@@ -242,6 +244,9 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert "1 episode." in words(shown)
     shown.slider[0].set_value(9.0).run()
     assert "No episode passes the filters" in words(shown)
+    for track_id in connect(results).sql("SELECT DISTINCT track_id FROM episodes").fetchall():
+        hide(results, ALICE, *track_id, True)
+    assert "There are no episodes" in words(page("moments", results))
 
 
 def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> None:
@@ -526,6 +531,13 @@ def test_groups_of_a_file_are_kept_for_the_session(results: Path, store: Store, 
     assert shown.dataframe[1].value[["participants A, B", "videos A, B"]].to_numpy().tolist() == [["1, 1", "2, 1"]]
 
 
+def test_notes_name_the_pairs_that_they_apply_to() -> None:
+    pairs = [("a", "b", "few"), ("a", "b", None), ("a", "c", "few"), ("a", "c", "none left"), ("b", "c", "few")]
+    comparison = pd.DataFrame(pairs, columns=["group_a", "group_b", "note"])
+    assert notes_of(comparison) == ["few", "a − c: none left"]
+    assert notes_of(comparison[comparison["group_b"] == "b"]) == ["few"]
+
+
 def test_lines_over_time_break_where_there_is_no_data() -> None:
     means = pd.DataFrame({"group": "a", "start_s": [0.0, 1.0, 4.0], "n_videos": [2, 1, 1], "n_people": [4, 2, 1]})
     means["mean_happy"], means["error_happy"] = [0.5, 0.25, 1.0], [0.1, None, None]
@@ -705,6 +717,9 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     shown.button[0].click().run()
     assert not shown.exception
     assert "only one SELECT at a time" in words(shown)
+    shown.text_area[0].set_value("-- nothing")
+    shown.button[0].click().run()
+    assert "there is no query: enter one SELECT" in words(shown)
 
 
 def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> None:

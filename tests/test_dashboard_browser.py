@@ -287,7 +287,7 @@ def test_a_click_anywhere_in_a_row_opens_the_video(page: Page, address: str) -> 
     expect(page.get_by_role("heading", name="Library")).to_be_visible()
     page.get_by_role("textbox", name="Search").fill("nobody")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("0 videos. Click one")).to_be_visible()
+    expect(page.get_by_text("No video passes the filters.")).to_be_visible()
     page.get_by_role("textbox", name="Search").fill("alice")
     page.keyboard.press("Enter")
     expect(page.get_by_text("1 video. Click one")).to_be_visible()

@@ -110,13 +110,13 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
     ids = [str(name) for name in rows.columns if str(name).endswith(ID_SUFFIXES)]
     # `astype(str)` alone keeps missing values, which cannot be joined.
     texts = rows[list(dict.fromkeys([*words, *ids]))].astype(object).fillna("").astype(str)
-    names = texts.agg(lambda row: " ".join(filter(None, row)) or "NULL", axis=1)
+    names = [" ".join(filter(None, row)) or "NULL" for row in texts.to_numpy()]
     value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
     shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
     shown["row"] = range(len(shown))
     x = alt.X("value:Q", title=value)
     # Rows may have the same name, so the axis numbers them and shows their names as labels.
-    labels = alt.Axis(labelLimit=240, labelExpr=f"{json.dumps(names.tolist())}[datum.value]")
+    labels = alt.Axis(labelLimit=240, labelExpr=f"{json.dumps(names)}[datum.value]")
     y = alt.Y("row:O", title=None, axis=labels)
     color = (
         alt.when("isValid(datum.emotion)").then(emotion_color(legend=None)).otherwise(alt.value(GRAY))
@@ -189,7 +189,8 @@ def main() -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             is_submitted = st.form_submit_button("Run", type="primary", help="or Ctrl+Enter in the editor")
             st.caption(
-                "One SELECT at a time in DuckDB's SQL. Read-only; no files, no network; at most 30 s and 2 GB.",
+                "One SELECT at a time in DuckDB's SQL. Read-only; no files, no network; at most 30 s and 2 GB "
+                "(`fervid query --timeout … --memory …` allows more).",
                 width="content",
             )
     if is_submitted:

@@ -82,7 +82,8 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
         st.info("A live session: its frames were not kept.")
     elif not media.exists and media.shown is None:
         st.warning(f"The video is not where it was: {plain(media.path)}")
-        path = st.text_input("Where is it now?", placeholder="path of the same file")
+        # Quotes and blanks come from the clipboard of file managers.
+        path = st.text_input("Where is it now?", placeholder="path of the same file").strip(" \t\"'")
         if path:
             try:
                 relocate(results, video_id, Path(path).expanduser())

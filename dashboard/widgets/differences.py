@@ -50,12 +50,20 @@ def show_differences(comparison: pd.DataFrame) -> None:
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
-    for note in comparison["note"].dropna().unique():
+    for note in notes_of(comparison):
         st.caption(plain(note))
     st.caption(
         "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time; each "
         "video counts once. Methods: docs/statistics.md."
     )
+
+
+def notes_of(comparison: pd.DataFrame) -> list[str]:
+    """The notes of the comparison; one that does not apply to all pairs of groups names those that it applies to."""
+    pairs = comparison["group_a"] + " − " + comparison["group_b"]
+    own = {note: pairs[comparison["note"] == note].unique() for note in comparison["note"].dropna().unique()}
+    n_pairs = pairs.nunique()
+    return [note if len(own[note]) == n_pairs else f"{', '.join(own[note])}: {note}" for note in own]
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
