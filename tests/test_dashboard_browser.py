@@ -483,6 +483,28 @@ def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
     expect(page.get_by_text("12.0 s shown")).to_be_visible()
 
 
+def test_the_overview_has_a_strip_for_each_person(page: Page, address: str, results: Path) -> None:
+    """One person is happy for 6 s and then sad, the other is neutral all the time."""
+    rows = connect(results).sql("SELECT track_id FROM tracks ORDER BY n_faces_ok DESC, track_id").fetchall()
+    ((happy,),) = connect(results).sql("SELECT track_id FROM episodes WHERE emotion = 'happy'").fetchall()
+    names = ["happy", "neutral"] if rows[0][0] == happy else ["neutral", "happy"]  # from the top
+    open_timeline(page, address)
+    colors = """(canvas, gutter) => {
+        const x = Math.round((gutter + ((canvas.clientWidth - gutter) * 3) / 12) * devicePixelRatio);
+        const rows = Array.from({ length: canvas.clientHeight }, (_, y) => canvas.getContext("2d")
+            .getImageData(x, Math.round(y * devicePixelRatio), 1, 1).data);
+        return rows.filter((row) => row[3] === 255).map((row) => [...row].slice(0, 3));
+    }"""
+
+    def drawn() -> list[str]:
+        overview = page.get_by_role("img", name="the whole video")
+        found = [f"#{bytes(color).hex()}" for color in overview.evaluate(colors, AXIS_PX)]
+        return [name_of[color] for color, _ in itertools.groupby(found) if color in name_of]
+
+    name_of = {color.lower(): name for name, color in EMOTION_COLORS.items()}
+    until_true(lambda: drawn() == names, page)
+
+
 def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: str) -> None:
     open_timeline(page, address, "?t=3")
     until_at(page, 3)
