@@ -494,6 +494,10 @@ def test_codes_of_an_unknown_format_are_named() -> None:
         codes.parse_codes(b"a,b\n1,2\n", "notes.csv")
 
 
+def test_compare_says_how_to_compare_markers_made_with_m(results: Path, page: Page) -> None:
+    assert "Markers made with M on page Timeline are not among them" in words(page("compare", results))
+
+
 def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
     mark("1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
     shown = compare_markers(page, results)
