@@ -669,7 +669,7 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     page.get_by_text("Export", exact=True).click()
     svg = saved_chart(page)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    assert {"alice.mp4", "happy", "P0", "P1", "0.5"} <= texts_of(svg)
+    assert {"alice.mp4", "happy", "P0", "P1", "0.5", "smoothed probabilities"} <= texts_of(svg)
     colors = {node.get("fill") for node in svg.iter("{http://www.w3.org/2000/svg}rect")}
     assert {EMOTION_COLORS["happy"], EMOTION_COLORS["sad"], EMOTION_COLORS["neutral"]} <= colors
     with page.expect_download() as download:
@@ -677,6 +677,8 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     with Image.open(download.value.path()) as image:
         assert image.getpixel((2, 2))[:3] == (255, 255, 255)
         assert len(image.convert("RGB").getcolors(1_000_000) or []) > 3
+    page.get_by_role("button", name="raw").click()
+    assert "raw probabilities" in texts_of(saved_chart(page))
     with page.expect_download() as download:
         page.get_by_role("link", name="all rows, Parquet").click()
     assert download.value.suggested_filename == "alice-faces.parquet"

@@ -347,7 +347,7 @@ export class Lanes {
         ? [{ name: this.codedTitle(lane), spans: lane.spans, height_px: CODES_PX }]
         : [{ name: track.name, track: tracks.get(track.id), height_px: this.laneHeight_px(track.id) }, ...movementsOf(track.id)],
     );
-    return { view: this.view(), colors: this.view().colors, markers: this.data.markers, lanes };
+    return { view: this.view(), source: this.source, colors: this.view().colors, markers: this.data.markers, lanes };
   }
 
   showTime(time_s) {
