@@ -316,6 +316,12 @@ def test_thumbnails_are_drawn_from_the_video_and_switched_off(page: Page, addres
     expect(page.locator("td.thumbnail")).to_have_count(0)
 
 
+def test_a_missing_thumbnail_says_why(page: Page, address: str, moving: str) -> None:
+    open_page(page, address)
+    canvas = page.locator("tr").filter(has_text="moving.mp4").locator("td.thumbnail canvas")
+    expect(canvas).to_have_attribute("title", "No thumbnail. The file is not where it was: page Timeline asks for it.")
+
+
 def test_the_notice_is_one_line_once_it_was_read(page: Page, address: str) -> None:
     open_page(page, address)
     expect(page.get_by_text("Before you use this on people")).to_be_visible()
