@@ -39,7 +39,7 @@ from dashboard.data.downloads import download
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.player_data import player_data
-from dashboard.data.results import ENVIRONMENT, Results
+from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
@@ -246,6 +246,7 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert "No episode passes the filters" in words(shown)
     for track_id in connect(results).sql("SELECT DISTINCT track_id FROM episodes").fetchall():
         hide(results, ALICE, *track_id, True)
+    current_results().reload_notes()
     assert "There are no episodes" in words(page("moments", results))
 
 
