@@ -5,6 +5,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -833,6 +834,28 @@ def test_sql_completes_answers_refuses_to_write_and_gives_files(page: Page, addr
     question.fill("DROP VIEW faces")
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text("only one SELECT at a time")).to_be_visible()
+
+
+def test_a_query_that_was_not_run_is_kept_while_another_page_is_shown(page: Page, address: str) -> None:
+    open_page(page, f"{address}/sql")
+    question = page.get_by_role("textbox", name="Query")
+    for text in ("SELECT 1", "SELECT 2"):  # only the first is run
+        question.fill(text)
+        if text == "SELECT 1":
+            question.press("Control+Enter")
+            expect(page.get_by_text("1 row")).to_be_visible()
+            until_still(page)
+    page.get_by_role("link", name="Runs").click()
+    expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+    until_still(page)
+    page.get_by_role("link", name="SQL").click()
+    expect(question).to_have_value("SELECT 2")
+    until_still(page)
+    question.press("Control+Enter")
+    until_still(page)
+    page.get_by_role("combobox", name="Cookbook").click()
+    page.get_by_role("option", name="Where are the cuts?").click()
+    expect(question).to_have_value(re.compile("is_cut"))
 
 
 def serious_findings(page: Page) -> list[tuple[str, list[str]]]:
