@@ -74,8 +74,11 @@ def video_file(request: Request) -> Response:
     must be the one that was analyzed.
     """
     media = find_media(current_results(), request.path_params["video_id"])
-    if media is None or media.shown is None:
-        raise HTTPException(404, "There is no such video, or its file has moved.")
+    if media is None:
+        raise HTTPException(404, "There is no such video.")
+    if media.shown is None:
+        kind = "Browsers cannot play this kind of file: make a preview copy on page Timeline."
+        raise HTTPException(404, kind if media.exists else "The file is not where it was: page Timeline asks for it.")
     is_thumbnail = "thumbnail" in request.query_params
     if is_thumbnail and media.shown.stat().st_size > MAX_THUMBNAIL_BYTES:
         raise HTTPException(404, "The file is too large to be read for a thumbnail.")

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.client
+import io
 import json
 import os
 import re
@@ -34,16 +35,18 @@ from analytics.results.store import Store, StoreError
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
+from dashboard.data.downloads import download
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.player_data import player_data
-from dashboard.data.results import ENVIRONMENT, Results
+from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, summary_line
-from dashboard.widgets.charts import TEXT_COLOR
+from dashboard.widgets.charts import GRAY, TEXT_COLOR
+from dashboard.widgets.differences import notes_of
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
 from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_of
@@ -157,7 +160,7 @@ def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None
     assert "1 video. Click one" in words(shown)
     shown.text_input[0].set_value("").run()
     shown.selectbox[0].set_value("sad").run()
-    assert "0 videos. Click one" in words(shown)
+    assert "No video passes the filters." in words(shown)
 
 
 def test_results_without_videos_say_so(store: Store, page: Page) -> None:
@@ -180,6 +183,16 @@ def test_the_video_of_the_last_visit_is_shown_again(results: Path, monkeypatch: 
     assert shown.query_params["video"] == NOBODY
     shown.query_params["video"] = ALICE  # the video in the address takes precedence
     assert shown.run().selectbox[0].value == ALICE
+
+
+def test_each_choice_in_the_list_of_videos_is_shown(results: Path, page: Page) -> None:
+    shown = page("timeline", results)
+    shown.query_params["t"] = "7"
+    for video in (NOBODY, ALICE, NOBODY, ALICE):
+        shown.selectbox[0].set_value(video).run()
+        assert not shown.exception
+        assert (shown.selectbox[0].value, shown.query_params["video"]) == (video, video)
+        assert "t" not in shown.query_params  # a moment of the video before
 
 
 def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,8 +220,9 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
     assert len(refusals) == 1  # the message does not reveal whether the file exists
     inside = results / "other.mp4"
     inside.write_bytes(b"another")
-    shown.text_input[0].set_value(str(inside)).run()
-    assert "another video" in words(shown)
+    for pasted in (str(inside), f'"{inside}" '):
+        shown.text_input[0].set_value(pasted).run()
+        assert "another video" in words(shown)
     assert read_notes(results, ALICE).moved_to is None
 
 
@@ -230,6 +244,10 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert "1 episode." in words(shown)
     shown.slider[0].set_value(9.0).run()
     assert "No episode passes the filters" in words(shown)
+    for track_id in connect(results).sql("SELECT DISTINCT track_id FROM episodes").fetchall():
+        hide(results, ALICE, *track_id, True)
+    current_results().reload_notes()
+    assert "There are no episodes" in words(page("moments", results))
 
 
 def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> None:
@@ -251,6 +269,19 @@ def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     assert (named.person, named.emotion) == ("Anna", "sad")
     hide(results, ALICE, sad.track_id, True)
     assert moments.find_moments(Results(results), "peak", moments.Filters(["sad"])) == []
+
+
+def test_files_of_a_video_leave_out_hidden_people(results: Path) -> None:
+    """There are three people with 40 faces and one episode each."""
+    opened = Results(results)
+    (happy,) = moments.find_moments(opened, "peak", moments.Filters(["happy"]))
+    hide(results, ALICE, happy.track_id, True)
+    opened.reload_notes()
+    for name, n_rows in (("faces.csv", 80), ("faces.parquet", 80), ("episodes.csv", 2)):
+        read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+        rows = read(io.BytesIO(download(opened, ALICE, name)))
+        assert len(rows) == n_rows
+        assert happy.track_id not in rows["track_id"].tolist()
 
 
 def test_notes_are_read_again_however_recent_the_last_check_was(results: Path) -> None:
@@ -360,6 +391,10 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
     assert "Change around the onset" in [heading.value for heading in shown.subheader]
+    assert "Left out, because no person has a good face in the 5 s before their markers: ad C." in words(shown)
+    domain = re.compile(r'"domain": (\[[^]]*"ad A"[^]]*\])')
+    domains = [set(domain.findall(chart.proto.spec)) for chart in shown.get("vega_lite_chart")]
+    assert domains == [set()] + 3 * [{'["ad A", "ad B", "ad C"]'}]  # the first chart has the colors of emotions
 
 
 def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
@@ -437,14 +472,15 @@ def test_agreement_is_shown_over_all_coded_videos(
 def test_changes_around_an_onset_need_a_baseline() -> None:
     averages = pd.DataFrame({"label": "ad", "start_s": [-0.5, 0.0], "emotion": "happy", "estimate": [0.0, 0.25]})
     averages = averages.assign(low=None, high=None, mean=0.5, n_participants=1, n_trials=2)
-    chart = onset_chart(averages, "happy")
+    chart = onset_chart(averages, "happy", ["ad", "other"])
     assert chart is not None
+    assert chart.layer[-1].to_dict()["encoding"]["color"]["scale"]["domain"] == ["ad", "other"]
     rows = chart.layer[-1].data
     assert rows[["group", "start_s", "end_s", "estimate"]].to_numpy().tolist() == [
         ["ad", -0.5, 0.0, 0.0],
         ["ad", 0.0, 0.5, 0.25],
     ]
-    assert onset_chart(averages.assign(estimate=None), "happy") is None
+    assert onset_chart(averages.assign(estimate=None), "happy", ["ad"]) is None
 
 
 def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:
@@ -457,6 +493,10 @@ def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:
 def test_codes_of_an_unknown_format_are_named() -> None:
     with pytest.raises(CodesError, match=r"^notes\.csv: no known format"):
         codes.parse_codes(b"a,b\n1,2\n", "notes.csv")
+
+
+def test_compare_says_how_to_compare_markers_made_with_m(results: Path, page: Page) -> None:
+    assert "Markers made with M on page Timeline are not among them" in words(page("compare", results))
 
 
 def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
@@ -478,7 +518,7 @@ def test_texts_of_charts_have_enough_contrast_in_both_themes() -> None:
 
 def test_equal_numbers_of_people_do_not_hide_each_other() -> None:
     rows = pd.DataFrame({"group": ["a", "b", "c"], "people": 2, "start_s": 0.0, "end_s": 1.0})
-    scale = people_chart(rows, "time").to_dict()["encoding"]["strokeWidth"]["scale"]
+    scale = people_chart(rows, "time", ["a", "b", "c"]).to_dict()["encoding"]["strokeWidth"]["scale"]
     assert scale == {"domain": ["a", "b", "c"], "range": [11, 7, 3]}  # those drawn later are narrower
 
 
@@ -494,6 +534,13 @@ def test_groups_of_a_file_are_kept_for_the_session(results: Path, store: Store, 
     assert "Groups of groups.csv" in words(shown)
     assert "A − B: even − odd" in words(shown)
     assert shown.dataframe[1].value[["participants A, B", "videos A, B"]].to_numpy().tolist() == [["1, 1", "2, 1"]]
+
+
+def test_notes_name_the_pairs_that_they_apply_to() -> None:
+    pairs = [("a", "b", "few"), ("a", "b", None), ("a", "c", "few"), ("a", "c", "none left"), ("b", "c", "few")]
+    comparison = pd.DataFrame(pairs, columns=["group_a", "group_b", "note"])
+    assert notes_of(comparison) == ["few", "a − c: none left"]
+    assert notes_of(comparison[comparison["group_b"] == "b"]) == ["few"]
 
 
 def test_lines_over_time_break_where_there_is_no_data() -> None:
@@ -549,6 +596,34 @@ def test_the_timeline_says_which_part_was_analyzed(store: Store) -> None:
     assert line.startswith("00:12.0 · only 00:00.0 to 00:02.0 analyzed · 1 person")
 
 
+def test_the_summary_of_a_video_leaves_out_hidden_people(store: Store) -> None:
+    clear = [Face(i, x=150) for i in range(20)]
+    dark = [Face(i, x=450, brightness=1) for i in range(20)]
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, clear + dark))
+    opened = Results(store.root)
+    assert summary_line(opened, ALICE) == "00:02.0 · 2 people · 50.0% low-quality faces"
+    hide(store.root, ALICE, 1, True)
+    opened.reload_notes()
+    assert summary_line(opened, ALICE) == "00:02.0 · 1 person · 0.0% low-quality faces"
+
+
+def test_the_summary_of_a_video_counts_frames_that_could_not_be_decoded(store: Store) -> None:
+    observed = observe(np.arange(20) / 10, [Face(i) for i in range(15)], undecoded=[17, 18, 19])
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), build_timeline(observed, TimelineConfig()))
+    assert summary_line(Results(store.root), ALICE).endswith(" · 3 of 20 frames could not be decoded")
+
+
+def test_a_still_image_has_faces_but_no_people(store: Store, page: Page) -> None:
+    store.commit_analysis(row(ALICE, "alice.png", duration_s=0.0), timeline(np.zeros(1), [Face(0), Face(0, x=400)]))
+    shown = page("timeline", store.root)
+    said = words(shown)
+    assert "still image · 2 faces" in said
+    assert "the label of each face is shown in the image" in said
+    assert "No face is visible" not in said
+    opened = Results(store.root)
+    assert player_data(opened, find_media(opened, ALICE), None, None).video.is_image
+
+
 def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path) -> None:
     page("sql", results)
     rows = pd.DataFrame({"min(pts_s)": [0.0, 1.0], "value": [0.1, 0.2], "a.b": [0.3, 0.4]})
@@ -556,6 +631,16 @@ def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path)
     assert chart is not None
     assert chart.data.to_numpy().tolist() == [[0, "value", 0.1], [1, "value", 0.2], [0, "a.b", 0.3], [1, "a.b", 0.4]]
     assert "aggregate" not in chart.to_dict()["encoding"]["x"]
+
+
+def test_rows_of_the_same_name_have_a_bar_each() -> None:
+    rows = pd.DataFrame({"video": ["b.mp4", "b.mp4", 'a "1".mp4'], "peak": [0.5, 0.25, 0.75]})
+    chart = chart_of(rows)
+    assert chart is not None
+    assert chart.data[["row", "value"]].to_numpy().tolist() == [[0, 0.5], [1, 0.25], [2, 0.75]]
+    y = chart.to_dict()["encoding"]["y"]
+    assert y["field"] == "row"
+    assert json.loads(y["axis"]["labelExpr"].removesuffix("[datum.value]")) == ["b.mp4", "b.mp4", 'a "1".mp4']
 
 
 def test_the_etag_changes_when_results_are_added(results: Path, store: Store) -> None:
@@ -637,6 +722,25 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     shown.button[0].click().run()
     assert not shown.exception
     assert "only one SELECT at a time" in words(shown)
+    shown.text_area[0].set_value("-- nothing")
+    shown.button[0].click().run()
+    assert "there is no query: enter one SELECT" in words(shown)
+
+
+def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> None:
+    shown = page("sql", results)
+    for sql in ("SELECT * FROM videos", "SELECT smooth_emotion, count(*) AS n FROM faces GROUP BY ALL"):
+        shown.text_area[0].set_value(sql)
+        shown.button[0].click().run()
+        assert not shown.exception
+        assert len(shown.get("vega_lite_chart")) == 1
+    rows = pd.DataFrame({"error": [None, None], "emotion": ["sad", None], "ratio": [0.5, 0.25]})
+    chart = chart_of(rows)
+    assert chart is not None
+    assert chart.data["name"].tolist() == ["sad", "NULL"]
+    color = chart.to_dict()["encoding"]["color"]
+    assert color["condition"]["field"] == "emotion"  # a column without values holds no emotions
+    assert color["value"] == GRAY  # without this, the bar of a row without an emotion would not be drawn
 
 
 def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Page) -> None:

@@ -5,6 +5,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -287,7 +288,7 @@ def test_a_click_anywhere_in_a_row_opens_the_video(page: Page, address: str) -> 
     expect(page.get_by_role("heading", name="Library")).to_be_visible()
     page.get_by_role("textbox", name="Search").fill("nobody")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("0 videos. Click one")).to_be_visible()
+    expect(page.get_by_text("No video passes the filters.")).to_be_visible()
     page.get_by_role("textbox", name="Search").fill("alice")
     page.keyboard.press("Enter")
     expect(page.get_by_text("1 video. Click one")).to_be_visible()
@@ -314,6 +315,12 @@ def test_thumbnails_are_drawn_from_the_video_and_switched_off(page: Page, addres
     until_still(page)
     page.get_by_text("Thumbnails", exact=True).click()
     expect(page.locator("td.thumbnail")).to_have_count(0)
+
+
+def test_a_missing_thumbnail_says_why(page: Page, address: str, moving: str) -> None:
+    open_page(page, address)
+    canvas = page.locator("tr").filter(has_text="moving.mp4").locator("td.thumbnail canvas")
+    expect(canvas).to_have_attribute("title", "No thumbnail. The file is not where it was: page Timeline asks for it.")
 
 
 def test_the_notice_is_one_line_once_it_was_read(page: Page, address: str) -> None:
@@ -483,6 +490,28 @@ def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
     expect(page.get_by_text("12.0 s shown")).to_be_visible()
 
 
+def test_the_overview_has_a_strip_for_each_person(page: Page, address: str, results: Path) -> None:
+    """One person is happy for 6 s and then sad, the other is neutral all the time."""
+    rows = connect(results).sql("SELECT track_id FROM tracks ORDER BY n_faces_ok DESC, track_id").fetchall()
+    ((happy,),) = connect(results).sql("SELECT track_id FROM episodes WHERE emotion = 'happy'").fetchall()
+    names = ["happy", "neutral"] if rows[0][0] == happy else ["neutral", "happy"]  # from the top
+    open_timeline(page, address)
+    colors = """(canvas, gutter) => {
+        const x = Math.round((gutter + ((canvas.clientWidth - gutter) * 3) / 12) * devicePixelRatio);
+        const rows = Array.from({ length: canvas.clientHeight }, (_, y) => canvas.getContext("2d")
+            .getImageData(x, Math.round(y * devicePixelRatio), 1, 1).data);
+        return rows.filter((row) => row[3] === 255).map((row) => [...row].slice(0, 3));
+    }"""
+
+    def drawn() -> list[str]:
+        overview = page.get_by_role("img", name="the whole video")
+        found = [f"#{bytes(color).hex()}" for color in overview.evaluate(colors, AXIS_PX)]
+        return [name_of[color] for color, _ in itertools.groupby(found) if color in name_of]
+
+    name_of = {color.lower(): name for name, color in EMOTION_COLORS.items()}
+    until_true(lambda: drawn() == names, page)
+
+
 def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: str) -> None:
     open_timeline(page, address, "?t=3")
     until_at(page, 3)
@@ -593,6 +622,23 @@ def test_a_line_leads_to_its_box_from_a_tag_for_which_there_is_no_room_beside_it
     ]  # from the tags to the edges of their boxes
 
 
+def test_tags_of_a_still_image_have_labels_although_nobody_is_tracked(page: Page, address: str) -> None:
+    page.goto(address)
+    tags = page.evaluate("""async () => {
+        const { drawFaces } = await import("/fervid/player/overlay.js");
+        const show = { boxes: true, tags: true, landmarks: false };
+        const face = { track: null, x1: 80, y1: 100, x2: 180, y2: 200, label: "happy", probability: 0.9 };
+        const faces = [{ ...face, is_good: true }, { ...face, x1: 250, x2: 350, is_good: false, reason: "blurred" }];
+        return [true, false].map((is_image) => {
+            const video = { width_px: 400, height_px: 300, is_image };
+            const size = { width: 400, height: 300 };
+            const nodes = drawFaces(faces, { video, colors: { happy: "#e69f00" }, names: new Map(), size, show });
+            return nodes.filter((node) => node.classList.contains("tag")).map((tag) => tag.textContent);
+        });
+    }""")
+    assert tags == [["image · happy 0.90", "image · blurred"], ["passing · no label", "passing · blurred"]]
+
+
 def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, results: Path, clip: Path) -> None:
     open_timeline(page, address, "?t=2")
     until_at(page, 2)
@@ -630,7 +676,7 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     page.get_by_text("Export", exact=True).click()
     svg = saved_chart(page)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    assert {"alice.mp4", "happy", "P0", "P1", "0.5"} <= texts_of(svg)
+    assert {"alice.mp4", "happy", "P0", "P1", "0.5", "smoothed probabilities"} <= texts_of(svg)
     colors = {node.get("fill") for node in svg.iter("{http://www.w3.org/2000/svg}rect")}
     assert {EMOTION_COLORS["happy"], EMOTION_COLORS["sad"], EMOTION_COLORS["neutral"]} <= colors
     with page.expect_download() as download:
@@ -638,6 +684,8 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     with Image.open(download.value.path()) as image:
         assert image.getpixel((2, 2))[:3] == (255, 255, 255)
         assert len(image.convert("RGB").getcolors(1_000_000) or []) > 3
+    page.get_by_role("button", name="raw").click()
+    assert "raw probabilities" in texts_of(saved_chart(page))
     with page.expect_download() as download:
         page.get_by_role("link", name="all rows, Parquet").click()
     assert download.value.suggested_filename == "alice-faces.parquet"
@@ -806,6 +854,28 @@ def test_sql_completes_answers_refuses_to_write_and_gives_files(page: Page, addr
     question.fill("DROP VIEW faces")
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text("only one SELECT at a time")).to_be_visible()
+
+
+def test_a_query_that_was_not_run_is_kept_while_another_page_is_shown(page: Page, address: str) -> None:
+    open_page(page, f"{address}/sql")
+    question = page.get_by_role("textbox", name="Query")
+    for text in ("SELECT 1", "SELECT 2"):  # only the first is run
+        question.fill(text)
+        if text == "SELECT 1":
+            question.press("Control+Enter")
+            expect(page.get_by_text("1 row")).to_be_visible()
+            until_still(page)
+    page.get_by_role("link", name="Runs").click()
+    expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+    until_still(page)
+    page.get_by_role("link", name="SQL").click()
+    expect(question).to_have_value("SELECT 2")
+    until_still(page)
+    question.press("Control+Enter")
+    until_still(page)
+    page.get_by_role("combobox", name="Cookbook").click()
+    page.get_by_role("option", name="Where are the cuts?").click()
+    expect(question).to_have_value(re.compile("is_cut"))
 
 
 def serious_findings(page: Page) -> list[tuple[str, list[str]]]:

@@ -4,6 +4,7 @@ import csv
 import re
 from urllib.parse import unquote, urlsplit
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +13,7 @@ from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 
 from analytics import connect, queries, query
 from analytics.errors import QueryError
-from analytics.queries.connection import describe, limited
+from analytics.queries.connection import describe, limited, query_error
 from analytics.queries.groups import GroupError
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -410,11 +411,15 @@ def test_the_schema_can_be_asked_for(results):
         describe("crowds")
 
 
+EXISTING = "videos, frames, faces, tracks, episodes, transitions, movements, observations, people"
+
+
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
         ("FROM episode", "no table 'episode': did you mean episodes? There are videos, frames, faces"),
         ("FROM nope", "no table 'nope': there are videos, frames, faces"),  # DuckDB would suggest an internal table
+        ("FROM x", f"no table 'x': there are {EXISTING}, and with a file of events events and event_bins"),
         ("FROM event_bins", "there are no events: give --events FILE"),
     ],
 )
@@ -423,6 +428,14 @@ def test_an_unknown_table_is_reported_with_the_tables_that_exist(connection, sql
         connection.sql(sql)
     assert str(caught.value).startswith(says)
     assert "noted_people" not in str(caught.value)
+
+
+def test_too_much_text_for_arrow_is_reported_without_an_option_of_duckdb():
+    error = duckdb.InvalidInputException(
+        "Invalid Input Error: Arrow Appender: The maximum total string size for regular string buffers is 2147483647 "
+        "but the offset of 2300000000 exceeds this.\n* SET arrow_large_buffer_size=true to use large string buffers"
+    )
+    assert str(query_error(error)).startswith("a column of the result has more than 2 GiB of text")
 
 
 def test_a_summary_that_takes_too_long_is_stopped(connection):

@@ -216,6 +216,8 @@ def query_error(error: Exception) -> QueryError:
     # Arrow wraps errors that DuckDB raises while it reads, and keeps their text.
     if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory Error" in str(error):
         return QueryError(TOO_LARGE)
+    if "maximum total string size" in str(error):
+        return QueryError("a column of the result has more than 2 GiB of text: select fewer rows or less text")
     if unknown := _UNKNOWN_TABLE.search(str(error)):
         # DuckDB's own suggestion would be the least different of all names, including those of internal tables.
         return QueryError(_NO_EVENTS if unknown[1].lower() in _OF_EVENTS else _no_table(unknown[1]))
@@ -230,7 +232,8 @@ def _no_table(name: str) -> str:
     """
     close = difflib.get_close_matches(name.lower(), VIEWS, n=1, cutoff=_SIMILAR)
     hint = f"did you mean {close[0]}? There" if close else "there"
-    return f"no table {name!r}: {hint} are {', '.join(VIEWS)}"
+    always = [view for view in VIEWS if view not in _OF_EVENTS]
+    return f"no table {name!r}: {hint} are {', '.join(always)}, and with a file of events {' and '.join(_OF_EVENTS)}"
 
 
 def describe(table: str | None = None) -> pa.Table:

@@ -106,6 +106,8 @@ def _only_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Stat
         kinds = [statement.type for statement in statements]
     except ValueError as error:  # DuckDB's Python client does not know this kind of statement
         raise QueryError("only SELECT can be run here, and this is another kind of statement") from error
+    if not kinds:
+        raise QueryError("there is no query: enter one SELECT")
     if kinds != [duckdb.StatementType.SELECT]:
         raise QueryError("only one SELECT at a time can be run here")
     return statements[0]

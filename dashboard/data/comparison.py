@@ -31,6 +31,11 @@ class Compared:
     onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
     overlap_note: str | None = None  # on markers shown before the onset of others
 
+    @property
+    def groups(self) -> list[str]:
+        """The names of all groups, also of those without data, in order."""
+        return sorted({*self.differences["group_a"], *self.differences["group_b"]})
+
 
 @st.cache_data(max_entries=16, show_spinner="comparing")
 def comparison_of(

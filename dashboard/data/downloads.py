@@ -1,4 +1,4 @@
-"""Files of one video that the player offers: its rows, episodes, markers and subtitles."""
+"""Files of one video that the player offers, without hidden people: its rows, episodes, markers and subtitles."""
 
 import io
 import tempfile
@@ -17,11 +17,11 @@ from dashboard.data.results import Results
 MIME = {".csv": "text/csv; charset=utf-8", ".parquet": "application/vnd.apache.parquet",
         ".srt": "application/x-subrip; charset=utf-8", ".vtt": "text/vtt; charset=utf-8"}  # fmt: skip
 FACES_SQL = """
-    SELECT person, faces.* FROM faces LEFT JOIN people USING (video_id, track_id)
+    SELECT person, faces.* FROM visible('faces') AS faces LEFT JOIN people USING (video_id, track_id)
     WHERE video_id = $video_id ORDER BY frame_index, face_index
 """
 EPISODES_SQL = """
-    SELECT person, episodes.* FROM episodes JOIN people USING (video_id, track_id)
+    SELECT person, episodes.* FROM visible('episodes') AS episodes JOIN people USING (video_id, track_id)
     WHERE video_id = $video_id ORDER BY start_s, track_id
 """
 VIDEO_SQL = "SELECT video_id, path FROM videos WHERE video_id = $video_id"

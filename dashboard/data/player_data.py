@@ -16,9 +16,11 @@ from dashboard.data.results import Results
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 VIDEO_SQL = """
-    SELECT videos.*, first_s, last_s, coalesce(settings ->> '$.observe.keep_landmarks' = 'true', false) AS has_landmarks
+    SELECT videos.*, first_s, last_s, is_image,
+        coalesce(settings ->> '$.observe.keep_landmarks' = 'true', false) AS has_landmarks
     FROM videos, (
-        SELECT min(pts_s) AS first_s, max(pts_s + coalesce(duration_s, 0)) AS last_s
+        SELECT min(pts_s) AS first_s, max(pts_s + coalesce(duration_s, 0)) AS last_s,
+            coalesce(bool_and(duration_s IS NULL), false) AS is_image
         FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
@@ -51,6 +53,7 @@ class PlayerVideo:
     duration_s: float
     width_px: int | None
     height_px: int | None
+    is_image: bool  # whether it is a still image, whose faces are not tracked
     has_landmarks: bool  # whether they were stored, with --keep-landmarks
 
 
@@ -131,6 +134,7 @@ def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
         duration_s=max(video["last_s"] or 0, video["duration_s"] or 0) - media.start_s,
         width_px=video["width_px"],
         height_px=video["height_px"],
+        is_image=video["is_image"],
         has_landmarks=video["has_landmarks"],
     )
 

@@ -9,7 +9,7 @@ const TITLE_PX = 20;
 const INK = "#1d2327";
 const PNG_SCALE = 2;
 
-// `chart` has title, emotions, colors, view, markers, and lanes with name, height_px, and either track, track and
+// `chart` has title, source (smooth or raw), emotions, colors, view, markers, and lanes with name, height_px, and either track, track and
 // movements, or spans (codes). A lane of movements has no name: it is below that of the same person.
 const titleHeight_px = ({ name }) => (name ? TITLE_PX : 0);
 
@@ -35,6 +35,7 @@ function drawChart(context, chart) {
     text(context, emotion, x + 14, TITLE_PX + 11);
     x += 30 + 7 * emotion.length;
   });
+  text(context, chart.source === "raw" ? "raw probabilities" : "smoothed probabilities", x, TITLE_PX + 11);
   let y = 2 * TITLE_PX;
   at(context, y, () => drawRuler(context, view));
   y += RULER_PX;

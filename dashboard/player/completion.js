@@ -1,4 +1,5 @@
-// Completion of table and column names in the text area of page SQL: suggestions below it, Tab takes the first.
+// Completion of table and column names in the text area of page SQL: suggestions below it, Tab takes the first. A query
+// that was not run is kept while another page is shown.
 
 import { button, element } from "./dom.js";
 
@@ -6,8 +7,10 @@ const MAX_SUGGESTIONS = 8;
 const WORD_BEFORE = /[A-Za-z_][\w]*$/;
 
 const mounted = new WeakMap(); // what removes the list of an element: Streamlit calls again when the theme changes
+let draft = null; // the text when the page was left
 
 export function mount({ parentElement, data }) {
+  const isOpened = !mounted.has(parentElement);
   mounted.get(parentElement)?.();
   const list = element("div", { class: "suggestions", role: "group", "aria-label": "completions" });
   parentElement.append(list);
@@ -25,11 +28,14 @@ export function mount({ parentElement, data }) {
   };
 
   // React sees a value only if it comes through the setter of the element's prototype.
-  const take = (match, word) => {
-    const [start, end] = [area.selectionStart - word.length, area.selectionStart];
-    const value = area.value.slice(0, start) + match + area.value.slice(end);
+  const write = (value) => {
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(area, value);
     area.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  const take = (match, word) => {
+    const [start, end] = [area.selectionStart - word.length, area.selectionStart];
+    write(area.value.slice(0, start) + match + area.value.slice(end));
     area.setSelectionRange(start + match.length, start + match.length);
     suggest();
   };
@@ -48,12 +54,14 @@ export function mount({ parentElement, data }) {
     area.addEventListener("input", () => setTimeout(suggest), { signal: stop.signal });
     area.addEventListener("blur", suggest, { signal: stop.signal });
     area.addEventListener("keydown", onKey, { signal: stop.signal });
+    if (isOpened && draft !== null && draft !== area.value) write(draft);
     suggest(); // for a word that was typed before
   };
   attach();
   const unmount = () => {
     stop.abort();
     list.remove();
+    if (area) draft = area.value;
   };
   mounted.set(parentElement, unmount);
   return unmount;

@@ -46,6 +46,13 @@ export function routeUrl(route, parameters = {}) {
   return url.href;
 }
 
+// Why the server does not give a file, in its words; null if it does.
+export async function refusalOf(url) {
+  const response = await fetch(url, { headers: { Range: "bytes=0-0" } }).catch(() => null);
+  if (!response) return "The server does not answer.";
+  return response.ok ? null : response.text();
+}
+
 export async function request(route, parameters, signal) {
   const response = await fetch(routeUrl(route, parameters), { signal });
   if (!response.ok) throw new Error(await response.text());

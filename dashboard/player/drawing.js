@@ -14,7 +14,8 @@ export const GUTTER_PX = 38; // left of every chart, for the labels of its axis 
 export const MARKER_PX = 24; // height of a row of markers
 export const CODES_PX = 20; // height of a lane of codes
 export const RULER_PX = 22;
-export const OVERVIEW_PX = 30;
+const [PERSON_PX, MAX_PEOPLE_PX] = [6, 42]; // in the overview: height of the strip of a person, and of all of them
+const FRAME_PX = 16; // height of the overview around these strips
 
 // Whole pixels, so that neighbors meet without a seam.
 export const scaleOf = ({ from_ms, to_ms, width_px }) => (ms) =>
@@ -181,17 +182,24 @@ export function drawRuler(context, view) {
   context.globalAlpha = 1;
 }
 
-// The whole video as one strip of labels, with the visible part framed and the cursor.
+const peopleHeight_px = (n) => Math.min(Math.max(n * PERSON_PX, STRIP_PX), MAX_PEOPLE_PX);
+export const overviewHeight_px = (n) => FRAME_PX + peopleHeight_px(n);
+
+// The whole video with a strip of labels for each person, the visible part framed, and the cursor. A person without a face
+// in the video's known part has no track.
 export function drawOverview(context, tracks, whole, view, time_ms) {
-  context.clearRect(0, 0, whole.width_px, OVERVIEW_PX);
+  const [people_px, height_px] = [peopleHeight_px(tracks.length), overviewHeight_px(tracks.length)];
+  context.clearRect(0, 0, whole.width_px, height_px);
   const x = scaleOf(whole);
-  for (const track of tracks) drawStrip(context, track, whole, x, 8, STRIP_PX);
+  const person_px = people_px / tracks.length;
+  const gap_px = tracks.length > 1 ? Math.min(1, person_px / 4) : 0;
+  tracks.forEach((track, index) => track && drawStrip(context, track, whole, x, FRAME_PX / 2 + index * person_px, person_px - gap_px));
   const [left, right] = [x(view.from_ms), x(view.to_ms)];
   context.strokeStyle = view.ink;
   context.lineWidth = 2;
-  context.strokeRect(Math.max(1, left), 3, Math.min(whole.width_px - 2, right - left) - 1, STRIP_PX + 10);
+  context.strokeRect(Math.max(1, left), 3, Math.min(whole.width_px - 2, right - left) - 1, people_px + 10);
   context.fillStyle = view.ink;
-  context.fillRect(x(time_ms) - 1, 0, 2, OVERVIEW_PX);
+  context.fillRect(x(time_ms) - 1, 0, 2, height_px);
 }
 
 // Markers that overlap are put in separate rows: the number of the row of each marker, which are sorted by time.

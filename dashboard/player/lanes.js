@@ -1,6 +1,6 @@
 // The timelines: an overview of the whole video, and a lane for each person over the visible time range.
 
-import { CODES_PX, GUTTER_PX, MARKER_PX, OVERVIEW_PX, RULER_PX, drawCodes, drawLane, drawMarkers, drawOverview, drawRuler, stackMarkers } from "./drawing.js";
+import { CODES_PX, GUTTER_PX, MARKER_PX, RULER_PX, drawCodes, drawLane, drawMarkers, drawOverview, drawRuler, overviewHeight_px, stackMarkers } from "./drawing.js";
 import { button, clock, element, loadSetting, request, saveSetting, swatch } from "./dom.js";
 import { MOVEMENTS_PX, describeMovement, describeMovements, drawMovements, isMeasured, isMeasuredAt, movementLegend, movementsAt, whyNotMeasured } from "./movements.js";
 
@@ -326,8 +326,9 @@ export class Lanes {
 
   drawOverview(view) {
     const whole = { ...view, from_ms: this.first_ms, to_ms: this.last_ms };
-    const shown = (this.whole ?? this.window)?.tracks.filter((track) => this.canvases.has(track.id)) ?? [];
-    drawOverview(this.prepare(this.overview, OVERVIEW_PX), [...shown].reverse(), whole, view, this.time_ms ?? this.first_ms);
+    const known = new Map(((this.whole ?? this.window)?.tracks ?? []).map((track) => [track.id, track]));
+    const tracks = [...this.canvases.keys()].map((id) => known.get(id)); // in the order of the lanes
+    drawOverview(this.prepare(this.overview, overviewHeight_px(tracks.length)), tracks, whole, view, this.time_ms ?? this.first_ms);
   }
 
   sayRange() {
@@ -346,7 +347,7 @@ export class Lanes {
         ? [{ name: this.codedTitle(lane), spans: lane.spans, height_px: CODES_PX }]
         : [{ name: track.name, track: tracks.get(track.id), height_px: this.laneHeight_px(track.id) }, ...movementsOf(track.id)],
     );
-    return { view: this.view(), colors: this.view().colors, markers: this.data.markers, lanes };
+    return { view: this.view(), source: this.source, colors: this.view().colors, markers: this.data.markers, lanes };
   }
 
   showTime(time_s) {

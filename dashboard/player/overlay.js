@@ -24,11 +24,11 @@ export function drawFaces(faces, { video, colors, names, size, show, font = "san
   const nodes = show.landmarks ? [drawLandmarks(faces, scale)] : [];
   const leaders = [];
   faces.forEach((face, index) => {
-    const kind = kindOf(face);
+    const kind = kindOf(face, video.is_image);
     const color = kind === "labeled" ? colors[face.label] : GRAY;
     if (show.boxes) nodes.push(place(element("div", { class: `box ${kind}` }), boxes[index], color));
     if (!show.tags) return;
-    const name = face.track === null ? "passing" : names.get(face.track) ?? `P${face.track}`;
+    const name = face.track === null ? (video.is_image ? "image" : "passing") : names.get(face.track) ?? `P${face.track}`;
     const line = `${name} · ${kind === "labeled" ? `${face.label} ${face.probability.toFixed(2)}` : (face.reason ?? "no label").replaceAll("_", " ")}`;
     const figures = show.landmarks ? figuresOf(face) : null;
     for (const lines of [...(figures ? [[line, ...figures]] : []), [line], [name]]) {
@@ -44,8 +44,9 @@ export function drawFaces(faces, { video, colors, names, size, show, font = "san
   return leaders.length ? [drawLeaders(leaders), ...nodes] : nodes;
 }
 
-function kindOf({ track, label, is_good, is_left_out }) {
-  if (track === null) return "untracked";
+// Faces of still images have labels without being tracked.
+function kindOf({ track, label, is_good, is_left_out }, isImage) {
+  if (track === null && !isImage) return "untracked";
   if (is_left_out) return "left_out";
   return is_good && label ? "labeled" : "low";
 }

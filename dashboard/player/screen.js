@@ -1,6 +1,6 @@
 // The video, the boxes over its faces, and its controls.
 
-import { button, clock, element, loadSetting, request, routeUrl, saveSetting } from "./dom.js";
+import { button, clock, element, loadSetting, refusalOf, request, routeUrl, saveSetting } from "./dom.js";
 import { drawFaces } from "./overlay.js";
 
 const CHUNK_S = 8; // boxes are requested for so many seconds at a time
@@ -234,9 +234,7 @@ export class Screen {
 
   async explainError() {
     if (!this.video.getAttribute("src")) return;
-    const response = await fetch(this.url, { headers: { Range: "bytes=0-0" } }).catch(() => null);
-    const text = response?.ok ? "This browser cannot play the file. Make a preview copy above." : await response?.text();
-    this.say(text ?? "The server does not answer.");
+    this.say((await refusalOf(this.url)) ?? "This browser cannot play the file. Make a preview copy above.");
   }
 
   async chunk(number) {

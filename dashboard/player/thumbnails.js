@@ -1,6 +1,6 @@
 // Thumbnails, drawn in the browser from the video itself when they come into view; they are stored nowhere.
 
-import { element, routeUrl } from "./dom.js";
+import { element, refusalOf, routeUrl } from "./dom.js";
 
 const WIDTH_PX = 112;
 const HEIGHT_PX = 63;
@@ -8,7 +8,7 @@ const TIMEOUT_MS = 60_000; // on a busy machine, a video may load slowly
 const MAX_KEPT = 300;
 // Kept until the page is left, because a table is drawn again with each filter.
 const kept = new Map(); // "video at_s" -> canvas
-const failed = new Set(); // videos of which there is no thumbnail
+const failed = new Map(); // videos of which there is no thumbnail -> why
 
 export class Thumbnails {
   constructor() {
@@ -25,7 +25,7 @@ export class Thumbnails {
     this.closed = false;
   }
 
-  // A canvas that gets its image later; without an image it stays empty.
+  // A canvas that gets its image later; without an image it stays empty, and its tooltip says why.
   request({ video, at_s }) {
     const ratio = window.devicePixelRatio || 1;
     const canvas = element("canvas", { width: WIDTH_PX * ratio, height: HEIGHT_PX * ratio, "aria-hidden": "true" });
@@ -50,13 +50,15 @@ export class Thumbnails {
     const { video, at_s } = canvas.wanted;
     const key = `${video} ${at_s}`;
     if (kept.has(key)) return show(kept.get(key), canvas);
-    if (failed.has(video)) return;
+    if (failed.has(video)) return explain(canvas);
     if (this.source !== video) {
       this.source = video;
       const loaded = this.event("loadeddata");
       this.video.src = routeUrl(`video/${video}`, { thumbnail: 1 });
-      await loaded.catch((error) => {
-        if (!this.closed) failed.add(video);
+      await loaded.catch(async (error) => {
+        if (this.closed) throw error;
+        failed.set(video, (await refusalOf(this.video.src)) ?? "This browser cannot play the file.");
+        explain(canvas);
         throw error;
       });
     }
@@ -87,6 +89,10 @@ export class Thumbnails {
     this.observer.disconnect();
     this.video.removeAttribute("src");
   }
+}
+
+function explain(canvas) {
+  canvas.title = `No thumbnail. ${failed.get(canvas.wanted.video)}`;
 }
 
 function show(thumbnail, canvas) {

@@ -92,7 +92,7 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
         else:
             found = compare_videos(results, key, videos, way)
     except (GroupError, UnknownVideoError) as error:
-        st.info(plain(error))
+        st.warning(plain(error))
         return
     if found is None:
         return

@@ -193,8 +193,8 @@ def show_running(results: Results) -> None:
     if running:
         videos = "1 video" if len(running) == 1 else f"{len(running)} videos"
         n_segments = sum(video.n_segments for video in running)
-        segments = "1 segment" if n_segments == 1 else f"{n_segments} segments"
-        st.info(f"Analysis in progress: {videos}, of which {segments} are finished.")
+        segments = "1 finished segment" if n_segments == 1 else f"{n_segments} finished segments"
+        st.info(f"Analysis in progress: {videos} with {segments}.")
 
 
 def main() -> None:
@@ -211,9 +211,9 @@ def main() -> None:
     show_totals(videos)
     done = filtered(videos[videos["status"] == "done"])
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.caption(
-            f"{len(done)} video{'' if len(done) == 1 else 's'}. Click one to open its timeline.", width="content"
-        )
+        count = "1 video" if len(done) == 1 else f"{len(done)} videos"
+        next_step = "No video passes the filters." if done.empty else f"{count}. Click one to open its timeline."
+        st.caption(next_step, width="content")
         st.html(emotion_legend(), width="content")
         thumbnails = thumbnails_switch()
     shown = one_page(done)

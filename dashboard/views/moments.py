@@ -160,7 +160,10 @@ def main() -> None:
     ranking, filters = choose_filters(results)
     moments = find_moments(results, ranking, filters)
     if not moments:
-        st.info("No episode passes the filters. Allow shorter episodes, or select more emotions.")
+        if find_moments(results, ranking, Filters(list(EMOTIONS))):
+            st.info("No episode passes the filters: select more emotions, allow shorter ones or remove another filter.")
+        else:
+            st.info("There are no episodes: no emotion is clear for long enough in any video.")
         return
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         found = "1 episode" if len(moments) == 1 else f"The {len(moments)} strongest episodes by {ranking}"

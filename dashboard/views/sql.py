@@ -1,5 +1,6 @@
 """Page SQL: the user's own queries, read-only."""
 
+import json
 import os
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from analytics.tables.schema import VIEWS
 from dashboard.data import markers
 from dashboard.data.results import current_results
 from dashboard.text import plain
-from dashboard.widgets.charts import emotion_color, show_chart
+from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.download import download_button
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
@@ -107,19 +108,29 @@ def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
 def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.Chart:
     """A bar per row, in the color of its emotion if a column holds emotions."""
     ids = [str(name) for name in rows.columns if str(name).endswith(ID_SUFFIXES)]
-    names = rows[list(dict.fromkeys([*words, *ids]))].astype(str).agg(" ".join, axis=1)
+    # `astype(str)` alone keeps missing values, which cannot be joined.
+    texts = rows[list(dict.fromkeys([*words, *ids]))].astype(object).fillna("").astype(str)
+    names = [" ".join(filter(None, row)) or "NULL" for row in texts.to_numpy()]
     value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
     shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
+    shown["row"] = range(len(shown))
     x = alt.X("value:Q", title=value)
-    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=240))
-    color = emotion_color(legend=None) if shown["emotion"].notna().any() else alt.value(BAR_COLOR)
+    # Rows may have the same name, so the axis numbers them and shows their names as labels.
+    labels = alt.Axis(labelLimit=240, labelExpr=f"{json.dumps(names)}[datum.value]")
+    y = alt.Y("row:O", title=None, axis=labels)
+    color = (
+        alt.when("isValid(datum.emotion)").then(emotion_color(legend=None)).otherwise(alt.value(GRAY))
+        if shown["emotion"].notna().any()
+        else alt.value(BAR_COLOR)
+    )
     chart: alt.Chart = alt.Chart(shown).mark_bar().encode(x=x, y=y, color=color, tooltip=["name", "value"])
     return chart
 
 
 def emotion_of_rows(rows: pd.DataFrame, words: list[str]) -> "pd.Series[str] | None":
-    """The first column of `words` that holds nothing but emotions; None without one."""
-    return next((rows[name].astype(str) for name in words if rows[name].dropna().isin(EMOTIONS).all()), None)
+    """The first column of `words` that holds emotions and nothing but emotions; None without one."""
+    known = {name: rows[name].dropna() for name in words}
+    return next((rows[name] for name in words if len(known[name]) and known[name].isin(EMOTIONS).all()), None)
 
 
 def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
@@ -178,7 +189,8 @@ def main() -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             is_submitted = st.form_submit_button("Run", type="primary", help="or Ctrl+Enter in the editor")
             st.caption(
-                "One SELECT at a time in DuckDB's SQL. Read-only; no files, no network; at most 30 s and 2 GB.",
+                "One SELECT at a time in DuckDB's SQL. Read-only; no files, no network; at most 30 s and 2 GB "
+                "(`fervid query --timeout … --memory …` allows more).",
                 width="content",
             )
     if is_submitted:

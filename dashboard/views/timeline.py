@@ -16,14 +16,22 @@ from dashboard.text import clock, plain, without_common_folder
 from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, show_validity
 
+VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of the last visit
 PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
-    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share FROM videos, (
+    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces,
+        n_read, n_undecoded
+    FROM videos, (
         SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
             sum(n_faces_left_out) / sum(n_faces) AS left_out_share
-        FROM tracks WHERE video_id = $video_id
+        FROM visible('tracks') WHERE video_id = $video_id
+    ), (
+        -- The only frame of a still image has no duration; NULL for a video.
+        SELECT CASE WHEN bool_and(duration_s IS NULL) THEN sum(n_faces) END AS n_image_faces,
+            count(*) AS n_read, count(*) FILTER (status = 'decode_error') AS n_undecoded
+        FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
@@ -45,20 +53,26 @@ player = st.components.v2.component(
 
 
 def summary_line(results: Results, video_id: str) -> str:
-    """The key figures of a video."""
+    """The key figures of a video, without hidden people."""
     row = results.ask(LINE_SQL, video_id=video_id).to_pylist()[0]
-    figures = [clock(row["duration_s"] or 0)]
+    n_image_faces = row["n_image_faces"]
+    figures = [clock(row["duration_s"] or 0) if n_image_faces is None else "still image"]
     if part := analyzed_part(row["duration_s"], row["settings"]):
         figures.append(f"only {clock(part[0])} to {clock(part[1])} analyzed")
     if row["avg_fps"]:
         figures.append(f"{row['avg_fps']:.4g} frames/s")
     if row["width_px"]:
         figures.append(f"{row['width_px']} x {row['height_px']} px")
-    figures.append(f"{row['people']} {'person' if row['people'] == 1 else 'people'}")
+    if n_image_faces is None:
+        figures.append(f"{row['people']} {'person' if row['people'] == 1 else 'people'}")
+    else:
+        figures.append(f"{n_image_faces} {'face' if n_image_faces == 1 else 'faces'}")
     if row["low_share"] is not None:
         figures.append(f"{row['low_share']:.1%} low-quality faces")
     if row["left_out_share"]:
         figures.append(f"{row['left_out_share']:.1%} of the faces left out by --speech")
+    if row["n_undecoded"]:
+        figures.append(f"{row['n_undecoded']:,} of {row['n_read']:,} frames could not be decoded")
     return " · ".join(figures)
 
 
@@ -68,7 +82,8 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
         st.info("A live session: its frames were not kept.")
     elif not media.exists and media.shown is None:
         st.warning(f"The video is not where it was: {plain(media.path)}")
-        path = st.text_input("Where is it now?", placeholder="path of the same file")
+        # Quotes and blanks come from the clipboard of file managers.
+        path = st.text_input("Where is it now?", placeholder="path of the same file").strip(" \t\"'")
         if path:
             try:
                 relocate(results, video_id, Path(path).expanduser())
@@ -114,13 +129,19 @@ def choose_video(results: Results) -> str | None:
     if not paths:
         st.info("There are no finished videos yet.")
         return None
-    ids = list(paths)
-    first = requested if requested in paths else st.session_state.get("timeline_video")
-    names = dict(zip(ids, without_common_folder(list(paths.values())), strict=True))
+    if requested in paths:
+        st.session_state[VIDEO_KEY] = requested
+    elif st.session_state.get(VIDEO_KEY) not in paths:
+        st.session_state[VIDEO_KEY] = next(iter(paths))
+    names = dict(zip(paths, without_common_folder(list(paths.values())), strict=True))
     chosen: str = st.selectbox(
-        "Video", ids, index=ids.index(first) if first in paths else 0, format_func=names.__getitem__
+        "Video",
+        list(paths),
+        format_func=names.__getitem__,
+        key=VIDEO_KEY,
+        on_change=lambda: st.query_params.from_dict({"video": st.session_state[VIDEO_KEY]}),
+        persist_state="session",
     )
-    st.session_state["timeline_video"] = chosen
     if requested is None:
         st.query_params["video"] = chosen  # setting only this parameter keeps a requested moment
     elif chosen != requested:
@@ -158,7 +179,9 @@ def main() -> None:
     at_s, play = parse_time_s(st.query_params.get("t", "0")), st.query_params.get("play") == "1"
     data = player_data(results, media, markers, codes, at_s=at_s, play=play)
     st.caption(summary_line(results, video_id))
-    if not data.tracks:
+    if data.video.is_image:
+        st.info("A still image has no timeline: the label of each face is shown in the image.")
+    elif not data.tracks:
         st.info("No face is visible long enough in this video to be tracked.")
     show_media(results, video_id, media)
     # A change is stored by a route of the dashboard; the player then asks for this page again.

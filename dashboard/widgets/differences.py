@@ -10,6 +10,7 @@ from fer_models.labels import EMOTIONS
 
 NO_LABELS = "no labeled face"
 NO_INTERVAL = "none"
+LOW_QUALITY = "low-quality faces of labeled people"
 EFFECT_COLUMNS = {
     "difference in points": st.column_config.NumberColumn(
         format="%+.1f", help="Share of time of A minus that of B, in percentage points."
@@ -45,16 +46,24 @@ def show_differences(comparison: pd.DataFrame) -> None:
         evidence_table(comparison),
         hide_index=True,
         height="content",
-        column_config={"low-quality faces": st.column_config.NumberColumn(format="percent")},
+        column_config={LOW_QUALITY: st.column_config.NumberColumn(format="percent")},
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
-    for note in comparison["note"].dropna().unique():
+    for note in notes_of(comparison):
         st.caption(plain(note))
     st.caption(
         "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time; each "
         "video counts once. Methods: docs/statistics.md."
     )
+
+
+def notes_of(comparison: pd.DataFrame) -> list[str]:
+    """The notes of the comparison; one that does not apply to all pairs of groups names those that it applies to."""
+    pairs = comparison["group_a"] + " − " + comparison["group_b"]
+    own = {note: pairs[comparison["note"] == note].unique() for note in comparison["note"].dropna().unique()}
+    n_pairs = pairs.nunique()
+    return [note if len(own[note]) == n_pairs else f"{', '.join(own[note])}: {note}" for note in own]
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
@@ -119,7 +128,7 @@ def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "participants A, B": _pair(comparison, "n_participants"),
             "videos A, B": _pair(comparison, "n"),
             "tracks A, B": _pair(comparison, "n_tracks"),
-            "low-quality faces": comparison["low_quality_share"],
+            LOW_QUALITY: comparison["low_quality_share"],
         }
     )
 

@@ -41,28 +41,32 @@ def show_over_time(found: Compared) -> None:
         persist_state="session",
     )
     rows = timeline_rows(found.means, emotion)
-    show_chart(timeline_chart(rows, emotion))
-    show_chart(people_chart(rows, found.time_title))
+    show_chart(timeline_chart(rows, emotion, found.groups))
+    show_chart(people_chart(rows, found.time_title, found.groups))
     st.caption(
         "Mean over participants (those of the groups file, else people with a name, else videos), second by second. "
         "Lines are interrupted where no face has a label, and paler where fewer people are behind them; the band is "
         "one standard error of the mean between participants."
     )
     if found.onsets is not None:
-        show_onsets(found.onsets, emotion)
+        show_onsets(found.onsets, emotion, found.groups)
         if found.overlap_note:
             st.caption(plain(found.overlap_note))
 
 
-def show_onsets(averages: pd.DataFrame, emotion: str) -> None:
-    """Chart of the change of one emotion around the onset of markers."""
+def show_onsets(averages: pd.DataFrame, emotion: str, groups: list[str]) -> None:
+    """Chart of the change of one emotion around the onset of markers; names the groups without a baseline."""
     st.subheader("Change around the onset")
-    chart = onset_chart(averages, emotion)
+    chart = onset_chart(averages, emotion, groups)
     if chart is None:
         st.info(f"No person has a good face in the {BASELINE_S:g} s before a marker: there is no baseline.")
         return
     show_chart(chart)
-    notes = averages.loc[averages["estimate"].notna(), "note"].dropna()
+    compared = averages[averages["estimate"].notna()]
+    if left_out := sorted({*groups} - {*compared["label"]}):
+        names = plain(", ".join(left_out))
+        st.info(f"Left out, because no person has a good face in the {BASELINE_S:g} s before their markers: {names}.")
+    notes = compared["note"].dropna()
     if not notes.empty:
         # The note of most points is shown; the number of participants may differ between points.
         st.caption(plain(notes.mode().iloc[0]))
@@ -101,7 +105,7 @@ def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
+def timeline_chart(rows: pd.DataFrame, emotion: str, groups: list[str]) -> alt.LayerChart:
     """Step lines of `timeline_rows` that break where there is no data, paler where they average fewer people.
 
     The band is one standard error of the mean between participants; there is none where there is only one.
@@ -112,7 +116,7 @@ def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
     probability = alt.Scale(domain=[0, 1])
     base = alt.Chart(rows, height=260)
     y = alt.Y("mean:Q", title=f"mean probability of {emotion}", scale=probability, axis=LEFT_AXIS)
-    color = group_color(alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    color = group_color(groups, alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
     band = (
         base.transform_filter("isValid(datum.low)")
         .mark_rect(opacity=0.16)
@@ -128,9 +132,8 @@ def timeline_chart(rows: pd.DataFrame, emotion: str) -> alt.LayerChart:
     return alt.LayerChart(layer=[*([band] if has_band else []), joints, steps])
 
 
-def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
+def people_chart(rows: pd.DataFrame, title: str, groups: list[str]) -> alt.Chart:
     """The number of people averaged at each point of `timeline_chart`; overlapping lines differ in width."""
-    groups = sorted(rows["group"].unique())
     widths = [3 + 4 * number for number in reversed(range(len(groups)))]  # the lowest line is the widest
     chart: alt.Chart = (
         alt.Chart(rows.fillna({"people": 0}), height=110)
@@ -144,7 +147,7 @@ def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
                 scale=alt.Scale(domainMin=0),
                 axis=alt.Axis(tickMinStep=1, tickCount=3, minExtent=AXIS_PX),
             ),
-            color=group_color(None),
+            color=group_color(groups, None),
             strokeWidth=alt.StrokeWidth("group:O", scale=alt.Scale(domain=groups, range=widths), legend=None),
             tooltip=BIN_TOOLTIP,
         )
@@ -152,14 +155,14 @@ def people_chart(rows: pd.DataFrame, title: str) -> alt.Chart:
     return chart
 
 
-def onset_chart(averages: pd.DataFrame, emotion: str) -> alt.LayerChart | None:
+def onset_chart(averages: pd.DataFrame, emotion: str, groups: list[str]) -> alt.LayerChart | None:
     """The mean change of one emotion around the onset, with its 95 % interval; None without a baseline anywhere."""
     rows = averages[averages["emotion"] == emotion].dropna(subset="estimate").rename(columns={"label": "group"})
     if rows.empty:
         return None
     rows["end_s"] = rows["start_s"] + ONSET_BIN_MS / 1000
     x = alt.X("start_s:Q", title="time since the onset in s", scale=alt.Scale(nice=False), axis=TIME_AXIS)
-    color = group_color(alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    color = group_color(groups, alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
     base = alt.Chart(rows, height=220)
     band = (
         base.transform_filter("isValid(datum.low)")
@@ -179,6 +182,6 @@ def onset_chart(averages: pd.DataFrame, emotion: str) -> alt.LayerChart | None:
     return alt.LayerChart(layer=[no_change, onset, *([band] if has_band else []), steps])
 
 
-def group_color(legend: alt.Legend | None) -> alt.Color:
-    """The color scale of groups."""
-    return alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2"), legend=legend)
+def group_color(groups: list[str], legend: alt.Legend | None) -> alt.Color:
+    """The color scale of all groups: each has the same color in every chart of the page, whichever have data."""
+    return alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2", domain=groups), legend=legend)

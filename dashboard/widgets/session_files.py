@@ -19,7 +19,8 @@ def choose_markers() -> Markers | None:
         st.caption(
             "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
             "empty: every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it "
-            "to everybody."
+            "to everybody. Markers made with M on page Timeline are not among them: save them there (Export, markers), "
+            "and choose the file here to compare them."
         )
         st.file_uploader(
             "A CSV file of markers", type=["csv", "tsv", "txt"], key="markers_file", on_change=take_markers
