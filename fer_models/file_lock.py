@@ -9,7 +9,7 @@ from pathlib import Path
 def hold_lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock that `path` names; the thread that holds it may hold it again.
 
-    The file exists only while the lock is held, and so does a folder that was made for it.
+    The file exists only while the lock is held.
 
     Args:
         path: the file of the lock.

@@ -125,6 +125,7 @@ def test_a_merge_and_a_split_change_all_views_and_are_undone(store: Store) -> No
 def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Store) -> None:
     add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
     (video,) = all_videos(connect(store.root))
+    rebuild(store)
     slow = TimelineSettings(time_constant_s=2.0)
     rebuilt = rebuild_timeline(store, video, slow)
     assert (rebuilt.status, rebuilt.n_tracks) == ("done", 2), rebuilt.note
@@ -153,6 +154,7 @@ def test_results_made_before_a_stage_existed_keep_corrections(store: Store) -> N
     add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
     stages = TimelineConfig().settings()
     del stages["movements"]
+    stages["corrections"] = [{"kind": "merge", "track_id": 2, "value": 1.0}]
     assert rebuild_timeline(store, with_stages(store, stages), TimelineSettings()).status == "done"
     assert set(tracks(store)) == {0, 1}
 
@@ -208,18 +210,44 @@ def test_people_who_are_numbered_differently_are_reported(store: Store, caplog: 
     ]
 
 
-def test_an_earlier_timeline_with_its_corrections_is_shown_again_without_a_warning(
+def test_returning_to_the_first_model_shows_its_corrections_again(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (first,) = all_videos(connect(store.root))
     add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
     rebuild(store)
-    (merged,) = all_videos(connect(store.root))
     analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
     caplog.clear()
     with carry_notes(store, ALICE):
-        store.mark_as_current(ALICE, merged.analysis_id, merged.path)
+        store.mark_as_current(ALICE, first.analysis_id, first.path)
     assert set(tracks(store)) == {0, 1}
     assert not caplog.messages
+
+
+def test_corrections_that_were_left_out_are_not_applied_later(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """The second analysis numbers people differently; a third one with the same tracks must not be corrected."""
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    rebuild(store)
+    late = [Face(i, x=700, p=feeling("surprise")) for i in range(50, 90)]  # P2 of the second analysis
+    analyze_again(store, SCENE + late)
+    assert len(caplog.messages) == 1
+    uncorrected = set(tracks(store))
+    (shown,) = all_videos(connect(store.root))
+    rebuild_timeline(store, shown, TimelineSettings(time_constant_s=2.0))
+    assert len(caplog.messages) == 2
+    assert set(tracks(store)) == uncorrected
+
+
+def test_the_name_of_an_undone_part_is_not_given_to_a_new_person(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit(store, "split", 5.0, 0)
+    edit(store, "name", "Berta", 3)
+    split = step_texts(read_notes(store.root, ALICE))[0]
+    store_edit(Results(store.root), ALICE, {"kind": "undo", "step": split["id"]})
+    analyze_again(store, SCENE + [Face(i, x=700, p=feeling("sad")) for i in range(300, 400)])
+    assert set(tracks(store)) == {0, 1, 2, 3}
+    assert "check P3 (Berta) in the dashboard" in caplog.text
 
 
 def test_a_split_is_left_out_if_there_are_more_people_than_before(
@@ -309,6 +337,7 @@ def test_people_who_are_noted_as_different_are_not_merged(store: Store, steps: l
         ("name", {"first": "Anna"}, 0, "is not a text"),
         ("merge", 1, 1, "cannot be merged with themselves"),
         ("merge", 99, 1, "there is no person P99"),
+        ("merge", float("inf"), 1, "cannot convert float infinity"),
         ("split", float("nan"), 0, "nan is not a time"),
         ("marker", {"id": "m", "label": "ad", "start_s": 1, "end_s": float("inf")}, None, "inf is not a time"),
         ("marker", {"id": "m", "label": 5, "start_s": 1, "end_s": 2}, None, "5 is not a text"),

@@ -76,6 +76,15 @@ def test_many_intervals_of_few_participants_are_no_evidence_of_a_median():
     assert (open_end.estimate, open_end.high, open_end.note) == (4.5, None, "no upper end: too few ends were observed")
 
 
+def test_the_interval_of_a_median_contains_it():
+    """Three of six last 1 s, three 3 s: the median is the middle, although the curve reaches one half at 1 s."""
+    found = median_interval(np.array([1.0, 3] * 3), np.ones(6, bool), [str(i) for i in range(6)])
+    assert (found.estimate, found.low) == (2, 1)
+    assert found.high is None or found.high >= 2
+    equal = median_interval(np.ones(12), np.ones(12, bool), [str(i) for i in range(12)])
+    assert (equal.estimate, equal.note) == (1, "no upper end: the durations differ too little")
+
+
 def test_an_interval_of_a_median_needs_ends_of_several_participants():
     """Eleven intervals of eleven participants, of which only the longest ended: the median rests on a single end."""
     duration_s, people = np.arange(1.0, 12.0), [str(i) for i in range(11)]

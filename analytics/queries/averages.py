@@ -148,6 +148,8 @@ def average_trials(
         bin_ms: length of a bin.
         before_s: length of the baseline window before the onset.
     """
+    if not len(rows):
+        return AVERAGES.empty_table()
     trial, bins, ok_s = (rows[name].to_numpy() for name in ("trial", "bin", "ok_s"))
     p = to_float_array(rows, *(f"p_{name}" for name in EMOTIONS))
     labels, label_of_trial = np.unique([trials[number].label for number in sorted(trials)], return_inverse=True)
@@ -162,7 +164,7 @@ def average_trials(
     of_participants, unit = _groups(*of_trials[:, :3].T)
     once = np.ones(len(of_trials))
     mean, change = (_means(values, once, unit, len(of_participants)) for values in (mean, change))
-    mean_baseline_s = np.bincount(of_people[:, 0], baseline_s) / np.bincount(of_people[:, 0])
+    mean_baseline_s = np.bincount(of_people[:, 0], baseline_s) / np.maximum(np.bincount(of_people[:, 0]), 1)
     of_bins, first = np.unique(of_participants[:, :2], axis=0, return_index=True)
     _, n_trials = np.unique(np.unique(of_trials[:, [0, 1, 3]], axis=0)[:, :2], axis=0, return_counts=True)
     found = []

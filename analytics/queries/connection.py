@@ -88,13 +88,14 @@ FROM labeled GROUP BY ALL
 # duration is in the bin in which it begins, for an unknown time.
 _TIME_BINS = """
 CREATE TEMP MACRO time_bins(start_s, end_s, bin_ms) AS range(
-    CAST(floor(round(1e6 * start_s) / (1000 * bin_ms)) AS BIGINT),
+    CAST(floor(round(1e6 * start_s) / (1000::BIGINT * bin_ms)) AS BIGINT),
     CAST(greatest(
-        ceil(round(1e6 * end_s) / (1000 * bin_ms)), floor(round(1e6 * start_s) / (1000 * bin_ms)) + 1
+        ceil(round(1e6 * end_s) / (1000::BIGINT * bin_ms)), floor(round(1e6 * start_s) / (1000::BIGINT * bin_ms)) + 1
     ) AS BIGINT)
 );
 CREATE TEMP MACRO seconds_in_bin(start_s, end_s, bin, bin_ms) AS CASE WHEN end_s IS NOT NULL THEN (
-    least(round(1e6 * end_s), 1000 * bin_ms * (bin + 1)) - greatest(round(1e6 * start_s), 1000 * bin_ms * bin)
+    least(round(1e6 * end_s), 1000::BIGINT * bin_ms * (bin + 1))
+    - greatest(round(1e6 * start_s), 1000::BIGINT * bin_ms * bin)
 ) / 1e6 END
 """
 _NOTED_PEOPLE = pa.schema(

@@ -23,7 +23,7 @@ WHERE is_named AND NOT is_hidden
 
 _SEVERAL_PEOPLE = """
 SELECT path, list(DISTINCT participant) FILTER (is_named) FROM people JOIN videos USING (video_id, analysis_id)
-WHERE NOT is_hidden GROUP BY path HAVING count(*) > 1
+WHERE NOT is_hidden GROUP BY path, video_id HAVING count(DISTINCT person) > 1 ORDER BY path
 """
 
 # Paths of which several contents were analyzed, if people in any of them have a name.
@@ -88,7 +88,7 @@ class Participants:
     """The participant of each track: the one given for its video, else the person's name, else the video itself."""
 
     of_video: Mapping[str, str] = field(default_factory=dict)  # path of a video -> participant
-    of_track: Mapping[tuple[str, int], str] = field(default_factory=dict)  # path of a video and track -> participant
+    of_track: Mapping[tuple[str, int], str] = field(default_factory=dict)  # path of a video and track -> name
 
     def find(self, path: str, track_id: int | None = None) -> str:
         """The participant of a track, or of a whole video.
@@ -115,8 +115,8 @@ def resolve_participants(
     names = connection.sql(_NAMES).fetchall()
     _check_not_replaced(connection, given)
     of_video = dict(connection.sql(_SOLE_NAMES).fetchall()) | given
-    of_track = {(path, track_id): name for path, track_id, name in names if path not in given}
-    check_spelling({*of_video.values(), *of_track.values()}, "the participants")
+    of_track = {(path, track_id): name for path, track_id, name in names}
+    check_spelling({*of_video.values(), *(name for path, _, name in names if path not in given)}, "the participants")
     return Participants(of_video, of_track)
 
 
@@ -146,13 +146,14 @@ def several_people_note(
         return None
     known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
     given = find_participants(participants, known)
-    found = [(given[path], names or []) for path, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if path in given]
+    found = [(path, names or []) for path, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if path in given]
     if not found:
         return None
-    others = sorted({name for participant, names in found for name in names if name != participant})
+    others = sorted({name for path, names in found for name in names if name != given[path]})
     among = f", {', '.join(others)} among them" if others else ""
+    n_videos = len({path for path, _ in found})
     return (
-        f"In {len(found)} of {len(given)} videos with a participant, several people are visible{among}: all of them "
+        f"In {n_videos} of {len(given)} videos with a participant, several people are visible{among}: all of them "
         "count as that participant. Hide the others in the dashboard."
     )
 

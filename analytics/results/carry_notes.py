@@ -39,10 +39,16 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
 def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
     """Apply corrections to the analysis `after`, or log which people have to be checked."""
     # Imported here because they load SciPy, which few runs need.
-    from analytics.results.corrections import CorrectionError, rebuild_with_notes
+    from analytics.results.corrections import CorrectionError, corrected_id, rebuild_with_notes
     from analytics.results.same_tracks import has_same_tracks
 
-    if not has_same_tracks(store, before, after, notes):
+    corrected = corrected_id(after, notes.corrections)
+    if notes.corrections and corrected and store.is_done(after.video_id, corrected):
+        store.mark_as_current(after.video_id, corrected, after.path, error=after.error)
+        return
+    # An analysis without the corrections does not tell on which tracks they were made.
+    is_known = not notes.corrections or _has_corrections_of(before, notes)
+    if not is_known or not has_same_tracks(store, before, after, notes):
         names = notes.names
         people = [f"P{track} ({names[track]})" if track in names else f"P{track}" for track in noted_tracks(notes)]
         unmerged = "; merges and splits are not applied" if notes.corrections else ""
@@ -50,7 +56,7 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
             "%s: people are tracked differently than before: check %s in the dashboard%s",
             *(after.path, ", ".join(people), unmerged),
         )
-    elif notes.corrections and not is_remote(store.root):
+    elif notes.corrections:
         try:
             rebuild_with_notes(store, after)
         except CorrectionError as error:

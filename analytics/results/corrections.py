@@ -40,6 +40,14 @@ def corrected_settings(config: TimelineConfig, corrections: Sequence[Correction]
     return settings | {"corrections": stored_corrections(corrections)} if corrections else settings
 
 
+def corrected_id(row: VideoRecord, corrections: Sequence[Correction]) -> str | None:
+    """The id of an analysis with these corrections in place of its own; None if another version wrote its settings."""
+    try:
+        return analysis_id(row.observed[1], corrected_settings(config_of(row.stored_settings), corrections))
+    except CorrectionError:
+        return None
+
+
 def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[Correction]) -> np.ndarray:
     """The track of each face after the corrections, in their order.
 

@@ -34,8 +34,11 @@ def has_same_tracks(store: Store, before: VideoRecord, after: VideoRecord, notes
     splits = [correction for correction in notes.corrections if correction.kind == "split"]
     if splits and n_old != n_new:  # the parts that were split off would get other numbers
         return False
-    # Higher numbers are of parts that were split off.
-    return all(_is_same(old, new, track) for track in noted_tracks(notes) if track < n_old)
+    # Numbers from `n_old` on are of parts that were split off, or had been before that was undone.
+    tracks = noted_tracks(notes)
+    return not any(n_old <= track < n_new for track in tracks) and all(
+        _is_same(old, new, track) for track in tracks if track < n_old
+    )
 
 
 def _identities_of(row: VideoRecord) -> str:

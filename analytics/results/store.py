@@ -6,6 +6,7 @@
     observations/video_id=v…/observation_id=o…/without-signatures.json    object stores: segments without appearance
     frames/video_id=v…/a….parquet                                    also faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: marks the analysis as finished
+    .locks/v….lock                                                   held while notes change, see `video_lock`
 
 Ids start with a letter, so that no reader parses a folder name as a number. The folder may be in an object store, such
 as `s3://bucket/results` (see `storage_paths`), and small files may have been compacted into shards (see `shards`).

@@ -12,7 +12,7 @@ FOLDER = ".locks"  # hidden, so that nothing takes it for a table
 WAIT_S = 120.0  # building the timeline of a video of some hours takes about a minute
 
 # Object stores have no locks: there, only the threads of this process wait for one another.
-_remote_lock = threading.RLock()
+_remote_locks: dict[tuple[str, str], threading.RLock] = {}
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def hold_video(root: StoragePath, video_id: str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         if is_remote(root):
-            held.enter_context(_remote_lock)
+            held.enter_context(_remote_locks.setdefault((str(root), video_id), threading.RLock()))
         else:
             try:
                 held.enter_context(hold_lock(root / FOLDER / f"{video_id}.lock", wait_s=WAIT_S))

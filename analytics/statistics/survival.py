@@ -65,7 +65,10 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
     low = _first_at_most_half(times, np.exp(-hazard * factor))
     # At a share of 0, every influence is 0, as if the end of the last interval were certain.
     high = _first_at_most_half(times[share > 0], np.exp(-hazard / factor)[share > 0])
-    return Estimate(median, low, high, note="" if high is not None else "no upper end: too few ends were observed")
+    if high is not None:
+        return Estimate(median, low, max(high, median))
+    reason = "the durations differ too little" if ended.all() else "too few ends were observed"
+    return Estimate(median, low, note=f"no upper end: {reason}")
 
 
 def _at_risk(duration_s: Array, times: Array) -> np.ndarray:

@@ -85,7 +85,7 @@ SYNCHRONY = explained(
     (
         "kappa",
         pa.float64(),
-        "at most 1",
+        "-1 to 1",
         "Cohen's kappa: (share_same - by chance) / (1 - by chance); 1: always the same, 0: as by chance; "
         "NULL if both showed a single, equal emotion",
     ),
@@ -225,14 +225,14 @@ AGREEMENT = explained(
     ("person", pa.string(), "", "the person as the codes name them"),
     ("compared_s", pa.float64(), "s", "time that both codings cover"),
     ("share_same", pa.float64(), "0 to 1", "share of it with the same emotion in both"),
-    ("kappa", pa.float64(), "at most 1", "time-weighted Cohen's kappa; NULL if there is one emotion only"),
+    ("kappa", pa.float64(), "-1 to 1", "time-weighted Cohen's kappa; NULL if there is one emotion only"),
     (
         "low",
         pa.float64(),
-        "at most 1",
+        "-1 to 1",
         "lower end of the 95 % interval: jackknife over participants (or videos), 5 at least",
     ),
-    ("high", pa.float64(), "at most 1", "upper end of it"),
+    ("high", pa.float64(), "-1 to 1", "upper end of it"),
     *_EVENT_COLUMNS,
     ("note", pa.string(), "", "why there is no interval"),
 )

@@ -124,7 +124,7 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
                 return Step(kind, _marker(value))
             case "delete_marker":
                 return Step(kind, str(value))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise EditError(f"This change cannot be made: {error}.") from error
     raise EditError(f"There is no change of the kind {kind}.")
 

@@ -162,15 +162,15 @@ class _VideoJob:
             self.store.commit_analysis(row, timeline)
         log.info("%s: %d frames in %.1f s: %s", self.path, plan.n_missing, seconds, self.times)
         shown = self.store.shown_analysis(plan.ids.video_id)  # with corrections, if the notes of the video have any
-        sizes = self.store.table_rows(plan.ids.video_id, shown.analysis_id if shown else plan.ids.analysis_id)
+        assert shown is not None
         return VideoOutcome(
             path=self.path,
             status="done",
             video_id=plan.ids.video_id,
-            analysis_id=plan.ids.analysis_id,
+            analysis_id=shown.analysis_id,
             n_frames=len(timeline.frames),
             n_faces=len(timeline.faces),
-            n_tracks=sizes["tracks"],
+            n_tracks=self.store.table_rows(plan.ids.video_id, shown.analysis_id)["tracks"],
             n_undecoded=pc.sum(pc.equal(timeline.frames["status"], "decode_error")).as_py() or 0,
             seconds=seconds,
             frames_per_s=frames_per_s,

@@ -33,25 +33,27 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     store, ids = context.store, work.ids
     if work.may_have_appearance and not context.settings.keep_appearance:
         _drop_appearance(work, context)
+    notes: tuple[str, ...] = ()
     shown = store.shown_analysis(ids.video_id)
     if shown is not None and is_up_to_date(store.root, shown, ids.analysis_id):
-        current, notes = shown.analysis_id, []
-        known_path = store.mark_as_current(ids.video_id, current, path_text(path))
+        known_path = store.mark_as_current(ids.video_id, shown.analysis_id, path_text(path))
     else:
-        current, notes = ids.analysis_id, [OTHER_SHOWN]
+        notes = (OTHER_SHOWN,)
         with carry_notes(store, ids.video_id):
-            known_path = store.mark_as_current(ids.video_id, current, path_text(path))
-    sizes = store.table_rows(ids.video_id, current)
+            known_path = store.mark_as_current(*ids.analyzed, path_text(path))
+        shown = store.shown_analysis(ids.video_id)
+    assert shown is not None
+    sizes = store.table_rows(ids.video_id, shown.analysis_id)
     return VideoOutcome(
         path=path,
         status="unchanged",
         video_id=ids.video_id,
-        analysis_id=current,
+        analysis_id=shown.analysis_id,
         n_frames=sizes["frames"],
         n_faces=sizes["faces"],
         n_tracks=sizes["tracks"],
         same_as=known_path if known_path != path_text(path) else "",
-        notes=tuple(notes),
+        notes=notes,
         models=describe_models(work.observe),
     )
 
