@@ -128,6 +128,11 @@ def test_time_is_split_among_the_bins_in_which_a_frame_is_shown(tmp_path):
     assert of(means, "mean_happy") == pytest.approx([0.55, 0.35 / 0.5], abs=1e-3)
 
 
+def test_a_bin_of_an_hour_has_the_whole_video(results):
+    with connect(results, video="a.mp4") as connection:
+        assert of(queries.timeline(connection, bin_ms=3_600_000), "labelled_s") == [4]
+
+
 def test_bins_before_zero_are_as_long_as_the_others(tmp_path):
     commit(Store(tmp_path / "r"), 1, "a.mp4", [Face(i) for i in range(8)], (np.arange(8) - 4) / 10)
     with connect(tmp_path / "r") as connection:

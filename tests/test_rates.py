@@ -260,6 +260,13 @@ def averages(results, tmp_path, *options):
     return {(float(row["start_s"]), row["emotion"]): row for row in rows}
 
 
+def test_averages_of_events_that_nobody_saw_are_empty(results, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n100,101,late\n")
+    with connect(results) as connection:
+        assert queries.averages(connection, events).num_rows == 0
+
+
 def test_averages_are_relative_to_the_window_before_the_onset(results, tmp_path):
     rows = averages(results, tmp_path)
     assert sorted({start_s for start_s, _ in rows}) == [-1, -0.5, 0, 0.5]

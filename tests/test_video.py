@@ -30,6 +30,7 @@ from fer_models.video import (
     read_frames_at,
     split_segments,
 )
+from fer_models.video.damage import DamageTracker
 
 pytestmark = pytest.mark.slow
 
@@ -330,6 +331,40 @@ def drop_frames(path: Path, first: int, stop: int) -> Path:
     return path
 
 
+def test_damage_with_a_wrong_time_spreads_to_the_frames_after_it():
+    """Packet 1 does not decode and claims a time far ahead: its frame is awaited for longer than frames are held."""
+    tracker = DamageTracker()
+    found = []
+    for position in range(100):
+        tracker.send(1000.0 if position == 1 else position, is_keyframe=position == 0, is_damaged=False)
+        if position == 1:
+            tracker.fail()
+        else:
+            found += tracker.receive(position, position, is_damaged=False)
+    found += tracker.finish()
+    assert found == [(0, False), *((position, True) for position in range(2, 100))]
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_pause_in_a_webm_with_alpha_is_no_damage(tmp_path, codec):
+    """The alpha plane is stored beside the packets: bytes that no packet has are not lost."""
+    path = tmp_path / "alpha.webm"
+    rng = np.random.default_rng(0)
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"g": "250", "auto-alt-ref": "0"})
+        stream.bit_rate = 2_000_000
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuva420p"
+        noise = rng.integers(0, 256, (60, 240, 320, 4), np.uint8)
+        for i in [*range(20), *range(28, 60)]:
+            frame = av.VideoFrame.from_ndarray(noise[i], format="rgba").reformat(format="yuva420p")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    info = probe(path)
+    assert (info.n_frames, info.notes, len(info.damaged_index)) == (52, (), 0)
+    assert info.pts_s[20] - info.pts_s[19] == pytest.approx(9 / 25, abs=0.002)
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
 @pytest.mark.parametrize("gop", [24, 250])
 def test_frames_after_lost_packets_are_left_out(tmp_path, codec, gop):
@@ -338,7 +373,7 @@ def test_frames_after_lost_packets_are_left_out(tmp_path, codec, gop):
     info = probe(drop_frames(path, 10, 20))
     assert info.n_frames == 50
     (note,) = info.notes
-    found = re.fullmatch(r"data are missing or damaged: its frames at (.*) to (.*) s were left out", note)
+    found = re.fullmatch(r"data are missing or damaged: frames from (.*) to (.*) s are missing or left out", note)
     assert float(found[1]) <= 0.4
     assert float(found[2]) == pytest.approx(first / 25, abs=0.01)
     _, pts_s, gray = read_all(read_frames_at(info, np.arange(50)))
@@ -350,7 +385,7 @@ def test_frames_after_lost_packets_are_left_out(tmp_path, codec, gop):
 def test_frames_lost_before_a_keyframe_are_noted(tmp_path):
     path = write_video(tmp_path / "a.ts", grays(60), gop=24, b_frames=0, sc_threshold="0")
     info = probe(drop_frames(path, 10, 24))
-    assert info.notes == ("data are missing or damaged: its frames at 0.40 to 0.96 s were left out",)
+    assert info.notes == ("data are missing or damaged: frames from 0.40 to 0.96 s are missing or left out",)
     assert read_all(read_frames_at(info, np.arange(46)))[0] == list(range(46))
 
 
@@ -365,7 +400,7 @@ def test_frames_lost_with_a_part_of_the_file_are_noted(tmp_path, suffix):
     path.write_bytes(data)
     info = probe(path)
     (note,) = info.notes
-    found = re.fullmatch(r"data are missing or damaged: its frames at (.*) to (.*) s were left out", note)
+    found = re.fullmatch(r"data are missing or damaged: frames from (.*) to (.*) s are missing or left out", note)
     assert float(found[1]) == pytest.approx(0.4, abs=0.05)
     assert float(found[2]) >= 0.8
     _, pts_s, _ = read_all(read_frames_at(info, np.arange(info.n_frames)))

@@ -18,7 +18,6 @@ _HLG_PEAK_NITS = 1000.0
 _PEAK = 1000.0 / _REFERENCE_WHITE_NITS
 _KNEE = 0.6  # light below this share of reference white, such as skin, is not compressed
 
-
 _BT601, _BT2020, _BT2020_CONSTANT = 5, 9, 10
 # Color matrices from which swscale converts, as FFmpeg numbers them (ITU-T H.273).
 _KNOWN_MATRICES = frozenset({*range(8), _BT2020})

@@ -11,6 +11,7 @@ import numpy as np
 T = TypeVar("T")
 
 _MAX_HELD_FRAMES = 32  # more than a decoder reorders; limits the memory if a damaged packet has a wrong time
+_MAX_WAITING = 64  # more packets than a decoder with many threads and reordering has sent without a frame
 _N_KEYFRAMES = 4  # keyframes that are remembered: frames refer to the last one or, before it in time, to an earlier one
 
 
@@ -54,7 +55,7 @@ class DamageTracker(Generic[T]):
         self._latest = self._received = float("-inf")
         self._keyframes: deque[tuple[int, float]] = deque([(-1, float("-inf"))], maxlen=_N_KEYFRAMES)
         self._waiting: dict[float, _Sent] = {}  # packets whose frame may still come, by time
-        self._suspects: dict[float, int] = {}  # positions of those of which one did not decode
+        self._suspects: dict[float, int] = {}  # positions of the packets that may have failed to decode
         self._damage: list[tuple[int, float]] = []  # position and time
         self._held: deque[tuple[T, _Sent]] = deque()
 
@@ -72,6 +73,11 @@ class DamageTracker(Generic[T]):
             self._latest = max(self._latest, known)
             start = next((key for key in reversed(self._keyframes) if key[1] <= known), (-1, float("-inf")))
             self._waiting[known] = _Sent(self._n_sent, *start, self._latest)
+        if len(self._waiting) > _MAX_WAITING:  # the frame of the oldest one does not come any more
+            oldest = next(iter(self._waiting))
+            sent = self._waiting.pop(oldest)
+            if self._suspects.pop(oldest, None) is not None:
+                self._damage.append((sent.position, oldest))
         self._n_sent += 1
 
     def fail(self) -> None:
@@ -79,14 +85,15 @@ class DamageTracker(Generic[T]):
         self._suspects |= {t: sent.position for t, sent in self._waiting.items() if t > self._received}
 
     def receive(self, time: float, item: T, *, is_damaged: bool) -> list[tuple[T, bool]]:
-        """Add a decoded frame; return the frames about which all is known, and whether each of them is damaged."""
+        """Add a decoded frame; return the frames whose state is final, and whether each of them is damaged."""
         self._received = time
         self._suspects.pop(time, None)
         sent = self._waiting.pop(time, None) or _Sent(self._n_sent - 1, -1, float("-inf"), time)
         if is_damaged:
             self._damage.append((sent.position, time))
         self._held.append((item, sent))
-        lost = [t for t in self._suspects if t < time]
+        is_full = len(self._held) > _MAX_HELD_FRAMES
+        lost = [t for t in self._suspects if t < time or is_full]
         self._damage += [(self._suspects.pop(t), t) for t in lost]
         released = []
         while self._held and (self._held[0][1].latest <= time or len(self._held) > _MAX_HELD_FRAMES):

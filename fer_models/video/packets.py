@@ -16,8 +16,6 @@ from fer_models.video.frame_shapes import FrameShape, ShapeFinder
 
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
-# Containers have at most this many bytes between two packets, apart from indices and other data that are rarely there.
-_MAX_UNREAD_BYTES = 4096
 TIMED_STREAMS = ("audio", "video")
 TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
 
@@ -31,7 +29,8 @@ class Packets:
     duration: list[int] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
     is_corrupt: list[bool] = field(default_factory=list)
-    is_after_unread: list[bool] = field(default_factory=list)  # True if FFmpeg read no packet from bytes before it
+    # Number of bytes before it from which FFmpeg read no packet, of any stream.
+    unread_before_bytes: list[int] = field(default_factory=list)
     is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
     # Where a keyframe states another frame shape: the position of its packet in the lists, and the shape.
     shapes: list[tuple[int, FrameShape]] = field(default_factory=list)
@@ -152,7 +151,7 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.duration.append(packet.duration or 0)
         walked.is_keyframe.append(packet.is_keyframe)
         walked.is_corrupt.append(packet.is_corrupt)
-        walked.is_after_unread.append(walked.unread_bytes > _MAX_UNREAD_BYTES)
+        walked.unread_before_bytes.append(walked.unread_bytes)
         walked.is_gap.append(is_gap)
         walked.unread_bytes = 0
 
@@ -169,9 +168,9 @@ def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:
     while n < len(pts) and (time := pts[n]) is not None and time < start:
         n += 1
     walked.n_left_out = n - 1
-    for values in (pts, walked.dts, walked.duration, walked.is_keyframe, walked.is_corrupt, walked.is_gap):
+    numbers = (pts, walked.dts, walked.duration, walked.unread_before_bytes)
+    for values in (*numbers, walked.is_keyframe, walked.is_corrupt, walked.is_gap):
         del values[1:n]
-    del walked.is_after_unread[1:n]
 
 
 def has_leading_frames(packets: Packets) -> bool:

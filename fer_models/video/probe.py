@@ -254,11 +254,12 @@ def _shapes(first: FrameShape, packets: Packets, timing: Timing) -> tuple[tuple[
     """The shape of the stored frames, from the frame with each index on."""
     shapes = [(0, first)]
     for packet, shape in packets.shapes:
-        pts = packets.pts[packet] if packet < len(packets.pts) else None
+        kept = max(packet - packets.n_left_out, 0)  # its position without the packets that are left out
+        pts = packets.pts[kept] if kept < len(packets.pts) else None
         if timing.packet_frame is not None and packet < len(timing.packet_frame):
             frame = int(timing.packet_frame[packet])
         elif timing.is_counted or pts is None:
-            frame = packet  # approximately: the time of the packet is not known
+            frame = kept  # approximately: the time of the packet is not known
         else:
             frame = int(np.searchsorted(timing.pts, pts))
         if shape != shapes[-1][1] and shapes[-1][0] < frame < len(timing.pts):
@@ -289,9 +290,11 @@ def _clock_notes(timing: Timing) -> list[str]:
 
 def _pause_notes(container: av.container.InputContainer, pts_s: np.ndarray) -> list[str]:
     """A note on long steps of a stream alone in a format whose clock may jump: nothing tells a pause from a jump."""
+    if not container.format.flags & TS_DISCONT or len(container.streams) > 1 or len(pts_s) < 2:
+        return []
     steps_s = np.diff(pts_s)
-    is_long = steps_s > max(MAX_STEP_S, 10 * float(np.median(steps_s))) if len(steps_s) else steps_s > 0
-    if not container.format.flags & TS_DISCONT or len(container.streams) > 1 or not is_long.any():
+    is_long = steps_s > max(MAX_STEP_S, 10 * float(np.median(steps_s)))
+    if not is_long.any():
         return []
     at = int(np.argmax(is_long))
     return [f"no frame is between {pts_s[at]:.2f} and {pts_s[at + 1]:.2f} s: a pause, or its clock jumps"]
@@ -301,8 +304,8 @@ def _damage_notes(timing: Timing) -> list[str]:
     if not timing.damaged_spans_s:
         return []
     spans = [f"{start_s:.2f} to {end_s:.2f} s" for start_s, end_s in timing.damaged_spans_s]
-    more = f" and in {len(spans) - _MAX_SPANS} more places" if len(spans) > _MAX_SPANS else ""
-    return [f"data are missing or damaged: its frames at {', '.join(spans[:_MAX_SPANS])}{more} were left out"]
+    more = f" and {len(spans) - _MAX_SPANS} more intervals" if len(spans) > _MAX_SPANS else ""
+    return [f"data are missing or damaged: frames from {', '.join(spans[:_MAX_SPANS])}{more} are missing or left out"]
 
 
 def _shape_notes(shapes: Sequence[tuple[int, FrameShape]], timing: Timing) -> list[str]:

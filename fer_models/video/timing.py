@@ -26,7 +26,9 @@ from fer_models.video.packets import TIMED_STREAMS, OpenVideo, Packets
 DURATION_TOLERANCE_S = 0.5
 # Shown frames that are decoded to check the order of the timestamps.
 _N_CHECKED_FRAMES = 50
-# Formats with little between their packets, so that more bytes there are damaged, if frames are missing as well.
+# Formats with at most this many bytes between their packets, apart from indices and other data that are rarely there:
+# more are damaged, if frames are missing as well.
+_MAX_UNREAD_BYTES = 4096
 _HAVE_ONLY_PACKETS = ("flv", "matroska,webm")
 # Formats whose header states one duration for all streams, counted from 0 or from the start time.
 _STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")
@@ -90,7 +92,9 @@ def _with_damage(timing: Timing, container: av.container.InputContainer, packets
     packet_s[order] = timing.pts_s
     lost = np.flatnonzero(is_corrupt[:-2]) + 2
     if container.format.name in _HAVE_ONLY_PACKETS:
-        lost = np.union1d(lost, np.flatnonzero(packets.is_after_unread))
+        unread_bytes = np.array(packets.unread_before_bytes)
+        # What packets regularly lack, such as the alpha channel in WebM, is not lost.
+        lost = np.union1d(lost, np.flatnonzero(unread_bytes > _MAX_UNREAD_BYTES + 4 * np.median(unread_bytes)))
     holes = _holes_s(packet_s, lost)
     is_damaged[list(holes)] |= ~is_keyframe[list(holes)]
     last_keyframe, last_damage = (np.maximum.accumulate(np.where(x, position, -1)) for x in (is_keyframe, is_damaged))
