@@ -72,7 +72,7 @@ $(DEMO_INSTALLED): requirements.lock pyproject.toml | $(BIN)/uv
 
 lock: $(INSTALLED)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra dev --generate-hashes \
-	  --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	  --no-header --quiet --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) demo build site *.egg-info
