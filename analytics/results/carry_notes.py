@@ -42,8 +42,8 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
     from analytics.results.corrections import CorrectionError, corrected_id, rebuild_with_notes
     from analytics.results.same_tracks import has_same_tracks
 
-    corrected = corrected_id(after, notes.corrections)
-    if notes.corrections and corrected and store.is_done(after.video_id, corrected):
+    corrected = corrected_id(after, notes.corrections) if notes.corrections else None
+    if corrected and store.is_done(after.video_id, corrected):
         store.mark_as_current(after.video_id, corrected, after.path, error=after.error)
         return
     # An analysis without the corrections does not tell on which tracks they were made.
