@@ -237,9 +237,7 @@ def test_a_diverged_training_stops(splits, tmp_path):
 
 
 def test_training_stops_early_without_improvement():
-    rising, falling = (
-        [{"public_accuracy": value} for value in values] for values in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
-    )
+    rising, falling = ([{"public_loss": value} for value in values] for values in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1)))
     assert not ran_out_of_patience(rising, 2)
     assert ran_out_of_patience(falling, 2)
     assert not ran_out_of_patience(falling, 3)

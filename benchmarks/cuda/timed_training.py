@@ -139,15 +139,15 @@ class TimedTrainer:
                 {"train_loss": float(torch.stack(losses).mean()), **self.measure(average.network)}
                 | {"seconds": round(time.monotonic() - started_s, 2)}
             )
-            if len(epochs) == 1 or epochs[-1]["public_accuracy"] > epochs[best[0]]["public_accuracy"]:
+            if len(epochs) == 1 or epochs[-1]["public_loss"] < epochs[best[0]]["public_loss"]:
                 best = len(epochs) - 1, {name: v.clone() for name, v in average.network.state_dict().items()}
         elapsed_s = time.monotonic() - started_s
         n_images = n_steps * min(recipe.batch_size, len(self.training.pixels))
         return TrainedNetwork(best[1], best[0], epochs, elapsed_s, n_steps, n_images / elapsed_s)
 
     def _is_out_of_patience(self, epochs: list[dict[str, float]]) -> bool:
-        accuracy = [figures["public_accuracy"] for figures in epochs]
-        return 0 < self.recipe.patience <= len(epochs) - 1 - accuracy.index(max(accuracy))
+        losses = [figures["public_loss"] for figures in epochs]
+        return 0 < self.recipe.patience <= len(epochs) - 1 - losses.index(min(losses))
 
     def _shuffled(self) -> Iterator[Tensor]:
         """Yield the rows of full batches in random order, or of one smaller batch if there are too few rows."""
@@ -171,7 +171,7 @@ class TimedTrainer:
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> dict[str, float]:
-        """Loss and accuracy on PublicTest of each head; `public_accuracy` is the mean over the heads."""
+        """Loss and accuracy on PublicTest of each head, and their means `public_loss` and `public_accuracy`."""
         network.eval()
         dtype = autocast_dtype(self.device)
         outputs = []
@@ -179,14 +179,15 @@ class TimedTrainer:
             for pixels in self.public.pixels.split(PUBLIC_BATCH):
                 crops = resize(normalize(pixels), self.recipe.input_size_px)
                 outputs.append(network(crops.contiguous(memory_format=torch.channels_last)).float())
-        n, figures = len(EMOTIONS), dict[str, float]()
-        heads = zip(heads_of(self.recipe), torch.cat(outputs).split(n, 1), self.public.targets.split(n, 1), strict=True)
-        for head, logits, target in heads:
+        n, figures, heads = len(EMOTIONS), dict[str, float](), heads_of(self.recipe)
+        by_head = zip(heads, torch.cat(outputs).split(n, 1), self.public.targets.split(n, 1), strict=True)
+        for head, logits, target in by_head:
             right = (logits.argmax(dim=1) == target.argmax(dim=1)).float().mean()
             figures |= {f"public_loss_{head}": float(F.cross_entropy(logits, target))}
             figures |= {f"public_accuracy_{head}": float(right)}
-        accuracy = [value for name, value in figures.items() if "accuracy" in name]
-        return figures | {"public_accuracy": sum(accuracy) / len(accuracy)}
+        for name in ("public_loss", "public_accuracy"):
+            figures[name] = sum(figures[f"{name}_{head}"] for head in heads) / len(heads)
+        return figures
 
     def images_per_s(self, seconds: float) -> float:
         """Measure images per second at the final input size of the recipe; the network is unusable afterwards."""

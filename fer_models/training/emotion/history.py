@@ -20,7 +20,7 @@ CHECKPOINTS = "checkpoints"  # subfolder of a run that contains its checkpoints
 LAST, BEST = "last.ckpt", "best.ckpt"
 # File in the subfolder of checkpoints with the metrics of each epoch, readable without torch.
 PROGRESS = "progress.json"
-SELECTED_BY = "public_accuracy"  # name of the metric by which the best epoch is selected
+SELECTED_BY = "public_loss"  # name of the metric that is lowest in the best epoch
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class BestCheckpoint(ModelCheckpoint):
 def ran_out_of_patience(epochs: list[dict[str, float]], patience: int) -> bool:
     """Whether none of the last `patience` epochs improved on the epochs before; False for a patience of 0."""
     selected = [figures[SELECTED_BY] for figures in epochs]
-    return 0 < patience < len(selected) and max(selected[-patience:]) <= max(selected[:-patience])
+    return 0 < patience < len(selected) and min(selected[-patience:]) >= min(selected[:-patience])
 
 
 class StoredHistory(NamedTuple):

@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from fer_models.classification.architectures import architecture_options, build_network, count_parameters
@@ -24,7 +25,7 @@ from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, 
 from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.history import history_in, weights_in
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import heads_of, untrained_network
+from fer_models.training.emotion.training import heads_of, targets_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def calibrate(
     network.load_state_dict(weights_in(state))
     network.to(device).eval()
     public, learned = splits["PublicTest"], splits["Training"]
-    recalibrated = bool(recipe.ema_decay) and recalibrate_if_better(network, learned, public, recipe)
+    recalibrated = recalibrate_if_better(network, learned, public, recipe)
     if len(heads_of(recipe)) == 2:
         candidates = candidates_of_both(network, public, recipe, device)
     else:
@@ -281,29 +282,34 @@ def merge_heads(network: nn.Module, shares: list[float]) -> dict[str, Tensor]:
 
 
 def recalibrate_if_better(network: nn.Module, training: FaceImages, public: FaceImages, recipe: Recipe) -> bool:
-    """Recalibrate batch norms in place if that raises accuracy on PublicTest; return whether it did."""
+    """Recalibrate batch norms in place if that lowers the cross entropy on PublicTest; return whether it did.
+
+    Until then their statistics are those of augmented images, which differ from the images that the model will see, and
+    of earlier weights.
+    """
     averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    before = mean_accuracy(network, public, recipe)
+    before = mean_loss(network, public, recipe)
     recalibrate_batch_norm(network, training, recipe.input_size_px)
-    if mean_accuracy(network, public, recipe) > before:
+    if mean_loss(network, public, recipe) < before:
         return True
     network.load_state_dict(averaged)
     return False
 
 
-def mean_accuracy(network: nn.Module, images: FaceImages, recipe: Recipe) -> float:
-    """Compute the accuracy against the labels, averaged over the network's heads."""
+def mean_loss(network: nn.Module, images: FaceImages, recipe: Recipe) -> float:
+    """Compute the cross entropy against the recipe's targets, averaged over the network's heads."""
     device = next(network.parameters()).device
     logits = logits_of(network, resize(normalize(images.pixels), recipe.input_size_px), device)
-    heads = torch.stack(logits.split(len(EMOTIONS), dim=1))
-    return (heads.argmax(dim=2) == images.label).float().mean().item()
+    targets, n = targets_of(images, recipe.labels), len(EMOTIONS)
+    return F.cross_entropy(logits.reshape(-1, n), targets.reshape(-1, n)).item()
 
 
 @torch.no_grad()
 def recalibrate_batch_norm(network: nn.Module, images: FaceImages, size_px: int, batch_size: int = 512) -> None:
-    """Recompute the statistics of batch norms in place, because averaged statistics may not fit averaged weights.
+    """Recompute the statistics of batch norms in place, on images without augmentation and for the final weights.
 
-    Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407.
+    Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407, for
+    averaged weights.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

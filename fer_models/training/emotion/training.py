@@ -160,11 +160,13 @@ class EmotionTrainer(lightning.LightningModule):
         crops = resize(normalize(pixels), self.recipe.input_size_px)
         logits = self.network(crops.contiguous(memory_format=torch.channels_last))
         n = len(EMOTIONS)
-        accuracies = []
+        losses, accuracies = [], []
         for head, predicted, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True):
             accuracies.append((predicted.argmax(dim=1) == target.argmax(dim=1)).float().mean())
-            self.log(f"public_loss_{head}", F.cross_entropy(predicted.float(), target))
+            losses.append(F.cross_entropy(predicted.float(), target))
+            self.log(f"public_loss_{head}", losses[-1])
             self.log(f"public_accuracy_{head}", accuracies[-1])
+        self.log(SELECTED_BY, torch.stack(losses).mean())
         self.log("public_accuracy", torch.stack(accuracies).mean())
 
     def configure_optimizers(self) -> torch.optim.Optimizer | OptimizerLRSchedulerConfig:
@@ -231,7 +233,7 @@ def train_network(
     resume: bool = False,
     report: Callable[[TrainingProgress], None] | None = None,
 ) -> Path:
-    """Train on Training and select the epoch on PublicTest; return the checkpoint of the best epoch.
+    """Train on Training; return the checkpoint of the epoch with the lowest cross entropy on PublicTest.
 
     A checkpoint is written every epoch to `run/checkpoints`; with `resume`, training continues from the last one and
     ends with the same weights as an uninterrupted run. Under `torchrun`, each process trains on a part of every batch.
@@ -305,7 +307,7 @@ def _callbacks(
     return [
         *averaging,
         RunHistory(settings, recipe.patience, report),
-        BestCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="max", enable_version_counter=False),
+        BestCheckpoint(best.parent, best.stem, monitor=SELECTED_BY, mode="min", enable_version_counter=False),
         # Without a metric to monitor, the newest checkpoint is kept.
         ModelCheckpoint(last.parent, last.stem, enable_version_counter=False),
     ]
