@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from commands import fervid
@@ -21,6 +22,7 @@ from analytics.results.store import Store
 from analytics.results.table_files import table_path
 from analytics.tables.schema import OBSERVATIONS
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.timeline.observations import missing_frames_table
 from analytics.timeline.quality import QualityConfig, SpeechMode
 from flows.analysis.outcomes import RunSummary, VideoOutcome
 from flows.cli.console import console, errors
@@ -396,6 +398,23 @@ def test_summary_of_movements_counts_per_measured_minute(tmp_path):
     names, values = ([cell.strip() for cell in re.split("[┃│]", table.output.splitlines()[i])] for i in (1, 3))
     shown = dict(zip(names, values, strict=True))
     assert (shown["n_blinks"], shown["blinks_per_min"], shown["movements_measured_s"]) == ("1", "15.000", "4.000")
+
+
+def test_rates_of_movements_count_the_time_of_dropped_frames(tmp_path):
+    """Of 240 frames at 60 per second, each second one is dropped: the last one seen ends at 239/60 s."""
+    pts_s, seen = np.arange(240) / 60, np.arange(0, 240, 2)
+    openness = np.where((seen >= 60) & (seen < 72), 0.05, 0.3)  # a blink of 0.2 s
+    landmarks = still_landmarks(120, eye_openness_left=openness, eye_openness_right=openness)
+    analyzed = observe(pts_s, [Face(frame) for frame in seen.tolist()], landmarks=landmarks)
+    dropped = missing_frames_table(seen + 1, pts_s[seen + 1], "dropped")
+    is_seen = pc.equal(pc.bit_wise_and(analyzed["frame_index"], 1), 0)
+    store = Store(tmp_path / "results")
+    commit(store, pa.concat_tables([analyzed.filter(is_seen), dropped]))
+    with connect(store.root) as connection:
+        (row,) = queries.movements(connection).to_pylist()
+    assert (row["n_blinks"], row["seen_s"]) == (1, pytest.approx(2))
+    assert row["movements_measured_s"] == pytest.approx(239 / 60)
+    assert row["blinks_per_min"] == pytest.approx(60 / (239 / 60))
 
 
 def test_summary_of_movements_says_what_is_not_known(tmp_path):

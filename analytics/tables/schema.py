@@ -409,8 +409,8 @@ TRACKS = pa.schema(
             "movements_measured_s",
             pa.float64(),
             "s",
-            "of seen_s, the time in which movements can be found: good faces with trusted landmarks, at 20 or more "
-            "frames per second; NULL in results of version 0.1",
+            "time in which movements can be found: good faces with trusted landmarks, at 20 or more frames per second, "
+            "with the time of frames missing between them; NULL in results of version 0.1",
         ),
         _field(
             "movements",

@@ -58,7 +58,7 @@ class TrackedMeasures:
 
 @dataclass(frozen=True, eq=False)
 class Movements:
-    """The n movements found, ordered by track and time, and for which of the m faces movements could be measured."""
+    """The n movements found, ordered by track and time, and for how long movements could be measured in the m faces."""
 
     track: np.ndarray  # (n,)
     kind: np.ndarray  # (n,) index of the kind of each movement in `MOVEMENT_KINDS`
@@ -66,7 +66,15 @@ class Movements:
     end_s: np.ndarray  # (n,) end of the half-open interval
     strength: np.ndarray  # (n,) strength of each movement, see `schema.MOVEMENTS`
     is_speaking: np.ndarray  # (m,) bool
-    is_measured: np.ndarray  # (m,) bool: trusted, and close enough in time to another trusted face to show movements
+    # (m,) seconds from each face to the next one of its unbroken run, and the duration of the last one's frame; 0 where
+    # movements could not be measured: untrusted, or too far in time from other trusted faces.
+    measured_s: np.ndarray
+
+    @property
+    def is_measured(self) -> np.ndarray:
+        """(m,) bool, whether movements could be measured."""
+        is_measured: np.ndarray = self.measured_s > 0
+        return is_measured
 
 
 def relative_to_rest(track: np.ndarray, values: np.ndarray, is_good: np.ndarray) -> np.ndarray:
@@ -128,11 +136,12 @@ def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
     is_speaking = np.zeros(len(faces.track), bool)
     for begin, end in zip(first[kind == _SPEAKING].tolist(), last[kind == _SPEAKING].tolist(), strict=True):
         is_speaking[begin : end + 1] = True
-    is_measured = np.zeros(len(faces.track), bool)
-    is_measured[np.concatenate([np.empty(0, np.int64), *runs])] = True
-    is_speaking &= is_measured  # a movement may span a single frame without trusted landmarks
+    measured_s = np.zeros(len(faces.track))
+    for run in runs:
+        measured_s[run] = np.diff(faces.start_s[run], append=faces.end_s[run[-1]])
+    is_speaking &= measured_s > 0  # a movement may span a single frame without trusted landmarks
     return Movements(
-        faces.track[first], kind, faces.start_s[first], faces.end_s[last], strength, is_speaking, is_measured
+        faces.track[first], kind, faces.start_s[first], faces.end_s[last], strength, is_speaking, measured_s
     )
 
 

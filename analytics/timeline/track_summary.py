@@ -92,7 +92,7 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             **emotion_columns("baseline", faces.baselines.probabilities),
             "suspected_switch": np.logical_or.reduceat(faces.is_switch, first) if len(first) else np.empty(0, bool),
             "switch_s": to_column(_switch_s(faces, first), pa.float64()),
-            "movements_measured_s": _seconds(faces, first, faces.movements.is_measured),
+            "movements_measured_s": np.add.reduceat(faces.movements.measured_s, first),
             "movements": movements_of_tracks(faces.movements, len(first)),
         }
     )
