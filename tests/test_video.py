@@ -408,6 +408,107 @@ def test_frames_lost_with_a_part_of_the_file_are_noted(tmp_path, suffix):
     assert not [time_s for time_s in pts_s if 0.45 < time_s < 0.95]  # the next keyframe is at 0.96 s
 
 
+def large_noise(n: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 240, 320, 3), np.uint8)
+
+
+def with_small_pages(path: Path) -> Path:
+    """The same Ogg file with a page per frame."""
+    target = path.with_stem("small_pages")
+    with av.open(str(path)) as file, av.open(str(target), "w", options={"page_duration": "1"}) as out:
+        stream = out.add_stream_from_template(file.streams.video[0])
+        for packet in file.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pause"),
+    [("wmv2", ".wmv", 12), ("mpeg2video", ".mpg", 12), ("libvpx", ".ogv", 0)],  # Ogg has exact times per page only
+)
+def test_frames_after_lost_data_are_left_out(tmp_path, codec, suffix, pause):
+    """A pause is no damage. If data are lost, all frames before them and from the next keyframe on are as they were."""
+    times = [*range(36), *range(36 + pause, 72 + pause)]
+    path = write_video(tmp_path / f"a{suffix}", large_noise(72), codec=codec, pts=times, gop=24, b_frames=0, b="3M")
+    if suffix == ".ogv":
+        path = with_small_pages(path)
+    with av.open(str(path)) as file:
+        starts = [p.pos for p in file.demux(video=0) if p.size]
+    info = probe(path)
+    assert (info.n_frames, info.notes) == (72, ())
+    before = {round(25 * time_s): checksum for time_s, checksum in checksums(info, np.arange(72)).values()}
+    data = bytearray(path.read_bytes())
+    data[starts[12] : starts[12] + 30_000] = bytes(30_000)
+    path.write_bytes(data)
+    info = probe(path)
+    (note,) = info.notes
+    found = re.fullmatch(r"data are missing or damaged: frames from (.*) to (.*) s are missing or left out", note)
+    end = round(25 * float(found[2]))  # the next keyframe
+    assert round(25 * float(found[1])) in (11, 12)
+    assert end in np.rint(25 * info.pts_s[info.keyframe_index])
+    after = {round(25 * time_s): checksum for time_s, checksum in checksums(info, np.arange(info.n_frames)).values()}
+    intact = {frame for frame in times if frame < 11 or frame >= end}
+    assert intact <= after.keys() <= intact | {11, 12}
+    assert after.items() <= before.items()
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("mpeg2video", {"b_frames": 2}),
+        ("libx264", {"x264-params": "keyint=12:min-keyint=12:scenecut=0:open-gop=1:bframes=2:b-adapt=0"}),
+    ],
+)
+def test_frames_before_a_keyframe_after_lost_packets_are_left_out(tmp_path, codec, options):
+    """The frames that are stored after the keyframe but shown before it refer to what is lost before the keyframe."""
+    path = write_video(tmp_path / "a.ts", grays(60), codec=codec, gop=12, **options)
+    with av.open(str(path)) as file:
+        packets = [(p.pts, p.is_keyframe) for p in file.demux(video=0) if p.size]
+    n = next(n for n in range(20, 60) if packets[n][1])
+    shown = np.argsort(np.argsort([pts for pts, _ in packets]))  # the frame of each packet
+    leading = [int(shown[m]) for m in range(n, n + 4) if shown[m] < shown[n]]
+    assert len(leading) == 2
+    info = probe(drop_frames(path, n - 5, n))
+    assert info.n_frames == 55
+    assert len(info.notes) == 1 and f" to {shown[n] / 25:.2f} s " in info.notes[0]
+    _, pts_s, gray = read_all(read_frames_at(info, np.arange(55)))
+    frame = np.rint(25 * np.array(pts_s)).astype(int)
+    assert set(range(shown[n], 60)) <= set(frame) <= set(range(60)) - set(leading)
+    np.testing.assert_allclose(gray, 4 * frame, atol=6)
+
+
+def test_a_keyframe_before_lost_packets_is_read_in_full_and_after_a_seek(tmp_path):
+    """Lost are the end of the second frame after the keyframe, and those up to the next keyframe but two."""
+    path = write_video(tmp_path / "a.ts", large_noise(60), codec="mpeg2video", gop=12, b_frames=2, b="2M")
+    with av.open(str(path)) as file:
+        packets = [(p.pos, p.is_keyframe) for p in file.demux(video=0) if p.size]
+    n = next(n for n in range(20, 60) if packets[n][1])
+    data = path.read_bytes()
+    start, end = (packets[m][0] // 188 * 188 + 376 for m in (n + 2, n + 9))
+    path.write_bytes(data[:start] + data[end:])
+    info = probe(path)
+    keyframe = int(info.keyframe_index[2])
+    full = checksums(info, np.arange(info.n_frames))
+    assert keyframe in full
+    for key in info.keyframe_index.tolist():
+        part = np.arange(key, min(key + 4, info.n_frames))
+        assert checksums(info, part) == {i: found for i, found in full.items() if i in part}
+
+
+def test_a_frame_of_hevc_whose_end_is_lost_is_left_out(tmp_path):
+    """FFmpeg's decoder returns it without an error."""
+    options = {"x265-params": "keyint=12:min-keyint=12:scenecut=0:bframes=0:log-level=none"}
+    path = write_video(tmp_path / "a.ts", large_noise(30), codec="libx265", b="2M", **options)
+    with av.open(str(path)) as file:
+        starts = [p.pos // 188 * 188 for p in file.demux(video=0) if p.size]
+    data = path.read_bytes()
+    path.write_bytes(data[: starts[20] + 376] + data[starts[24] :])
+    _, pts_s, _ = read_all(read_frames_at(probe(path), np.arange(27)))
+    assert np.rint(25 * np.array(pts_s)).tolist() == [*range(20), *range(24, 30)]
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix"),
     [*product(("libx264", "mpeg4"), (".mkv", ".mp4", ".wmv")), ("libx264", ".mxf")],  # MXF does not store MPEG-4 Part 2
