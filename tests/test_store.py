@@ -171,6 +171,22 @@ def test_writing_again_gives_the_same_files(store):
     assert {name: (store.root / name).read_bytes() for name in before} == before
 
 
+def test_an_analysis_can_be_read_while_its_tables_are_written_again(store, monkeypatch):
+    store.commit_analysis(ROW, timeline())
+    shorter = build_timeline(pa.concat_tables(SEGMENTS[:2]), TimelineConfig())
+    write, was_done = pq.write_table, []
+
+    def note(table, path, **options):
+        was_done.append(store.is_done(VIDEO, ANALYSIS))
+        write(table, path, **options)
+
+    monkeypatch.setattr(pq, "write_table", note)
+    store.commit_analysis(ROW, shorter)
+    assert was_done[:5] == [True] * 5  # the sixth is its row
+    assert store.is_done(VIDEO, ANALYSIS)
+    assert store.table_rows(VIDEO, ANALYSIS)["frames"] == 20
+
+
 def test_a_failure_is_not_done_and_gives_way_to_a_success(store):
     store.commit_failure(ROW, "a.mp4: no video stream")
     assert not store.is_done(VIDEO, ANALYSIS)

@@ -21,12 +21,23 @@ def write_atomic(path: StoragePath, write: Callable[[Path], object]) -> None:
         StoreError: if the disk is full, or the folder is not writable.
         StorageError: if the object store cannot be reached.
     """
+    with prepared_file(path, write) as publish:
+        publish()
+
+
+@contextlib.contextmanager
+def prepared_file(path: StoragePath, write: Callable[[Path], object]) -> Iterator[Callable[[], object]]:
+    """Write a hidden temporary file; the function returned renames it. On exit, it is deleted if it was not renamed.
+
+    Raises:
+        StoreError, StorageError: as `write_atomic` does.
+    """
     with _folder_for_part(path) as folder:
         part = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             write(part)
-            upload(part, path) if is_remote(path) else part.replace(path)
+            yield lambda: upload(part, path) if is_remote(path) else part.replace(path)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreError(f"{folder}: the disk is full: free some space and run again") from error

@@ -35,7 +35,7 @@ from analytics.results.storage_paths import (
     resolve_path,
 )
 from analytics.results.table_checks import damaged_in_shard, damaged_tables
-from analytics.results.table_files import has_tables, read_whole, table_path, write_table
+from analytics.results.table_files import has_tables, read_whole, table_path, write_table, write_tables
 from analytics.results.video_record import VideoRecord
 from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 
@@ -238,11 +238,12 @@ class Store:
         """
         # Build the row first, so that an invalid one fails before anything is written.
         video = VideoRecord.of_row({**video_row, "status": "done", "finished_at": datetime.now(UTC)})
-        written = []
+        tables = {}
         for name, schema in TIMELINE_TABLES.items():
             table = _with_analysis_id(timeline.tables()[name], video.analysis_id)
             path = table_path(self.root, name, video.video_id, video.analysis_id)
-            written.append(write_table(path, conform(table, without(schema, "video_id"))))
+            tables[path] = conform(table, without(schema, "video_id"))
+        written = write_tables(tables)
         crc32, n_bytes = [content.crc32 for content in written], [content.size_bytes for content in written]
         self._write_video_row(replace(video, table_crc32=crc32, table_bytes=n_bytes))
 

@@ -1,6 +1,8 @@
 """The Parquet files of tables: their paths, how they are written, and how they are read whole."""
 
+import contextlib
 import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.results.arrow_files import read_table
-from analytics.results.atomic_write import write_atomic
+from analytics.results.atomic_write import prepared_file
 from analytics.results.storage_paths import StoragePath
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 
@@ -38,7 +40,7 @@ class FileContent:
     size_bytes: int
 
 
-def write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = ()) -> FileContent:
+def write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = ()) -> None:
     """Write a table, sorted by these columns, as a Parquet file.
 
     Raises:
@@ -46,6 +48,25 @@ def write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = (
     """
     if sort_by:
         table = table.sort_by([(name, "ascending") for name in sort_by])
+    write_tables({path: table})
+
+
+def write_tables(tables: Mapping[StoragePath, pa.Table]) -> list[FileContent]:
+    """Write tables as Parquet files that take the place of earlier ones shortly after one another.
+
+    Raises:
+        StoreError: if the disk is full, or a folder is not writable.
+    """
+    with contextlib.ExitStack() as files:
+        prepared = [files.enter_context(_prepared_table(path, table)) for path, table in tables.items()]
+        for _, publish in prepared:
+            publish()
+    return [content for content, _ in prepared]
+
+
+@contextlib.contextmanager
+def _prepared_table(path: StoragePath, table: pa.Table) -> Iterator[tuple[FileContent, Callable[[], object]]]:
+    """Write a table; the function returned puts the file in its place, see `prepared_file`."""
     options = parquet_options(table.schema)
     written: list[FileContent] = []
 
@@ -54,8 +75,8 @@ def write_table(path: StoragePath, table: pa.Table, sort_by: tuple[str, ...] = (
         content = part.read_bytes()
         written.append(FileContent(zlib.crc32(content), len(content)))
 
-    write_atomic(path, write)
-    return written[-1]
+    with prepared_file(path, write) as publish:
+        yield written[-1], publish
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:

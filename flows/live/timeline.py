@@ -65,7 +65,7 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     store, video, observed = Store(work.results), work.row["video_id"], work.row["observation_id"]
     interim = [analysis_id(observed, {"live": number, **work.config.settings()}) for number in range(2)]
     observations = store.read_observations(video, observed, work.n_segments)
-    row = dict(work.row) | {"is_running": not work.is_last} | stream_extent(observations)
+    row = dict(work.row) | {"is_running": not work.is_last}
     if work.is_last:
         timeline = build_stored_timeline(store, video, observed, observations, work.config, recompute_identities=True)
         if not work.keep_appearance:
@@ -73,7 +73,8 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     else:
         timeline = build_timeline(observations, work.config)
         row["analysis_id"] = interim[work.number % 2]
-    store.commit_analysis(row | {"joined_by_look": timeline.used_appearance}, timeline)
+    row |= {"joined_by_look": timeline.used_appearance, **stream_extent(timeline.frames)}
+    store.commit_analysis(row, timeline)
     if work.is_last:
         for old in interim:
             store.remove_analysis(video, old)
@@ -81,13 +82,12 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
     return LiveWorkDone(work.is_last, time.process_time() - begun_s, n_rows)
 
 
-def stream_extent(observations: pa.Table) -> dict[str, float | None]:
-    """Columns of `videos` that describe the extent of the session."""
-    first = observations.filter(pc.less_equal(observations["face_index"].fill_null(0), 0))  # one row per frame
-    is_seen = pc.is_in(first["status"], pa.array(SEEN_STATUSES))
-    n_losses = pc.sum(pc.equal(first["status"], "no_signal")).as_py()
-    n_frames = pc.max(first["frame_index"]).as_py() + 1 - n_losses
-    duration_s = pc.max(first["pts_s"]).as_py()  # from the first frame to the last: n frames span n - 1 intervals
+def stream_extent(frames: pa.Table) -> dict[str, float | None]:
+    """Columns of `videos` that describe the extent of the session, from a table with a row per frame."""
+    is_seen = pc.is_in(frames["status"], pa.array(SEEN_STATUSES))
+    n_losses = pc.sum(pc.equal(frames["status"], "no_signal")).as_py()
+    n_frames = pc.max(frames["frame_index"]).as_py() + 1 - n_losses
+    duration_s = pc.max(frames["pts_s"]).as_py()  # from the first frame to the last: n frames span n - 1 intervals
     n_seen = pc.sum(is_seen).as_py()
     return {
         "n_frames": n_frames,
