@@ -19,6 +19,11 @@ def shares(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) ->
         connection: the results.
         all_faces: whether low-quality faces without a label count with the emotion of their own frame.
     """
+    return shares_with_ids(connection, all_faces=all_faces).drop_columns("video_id")
+
+
+def shares_with_ids(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) -> pa.Table:
+    """The rows of `shares` with the column video_id: of a replaced file, two videos have the same path."""
     return run_sql(connection, "shares_all_faces" if all_faces else "shares")
 
 
@@ -121,14 +126,13 @@ def group_timeline(
     """
     videos = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
     given = find_participants(participants, videos)
-    participant_of = {video.video_id: given[video.path] for video in videos if video.path in given}
     names = {"groups": "group", "video_ids": "video_id", "starts_s": "start_s", "ends_s": "end_s"}
     columns = {parameter: spans[name].to_pylist() for parameter, name in names.items()}
     return run_sql(
         connection,
         "group_timeline",
         bin_ms=bin_ms,
-        given_videos=list(participant_of),
-        given_participants=list(participant_of.values()),
+        given_videos=list(given),
+        given_participants=list(given.values()),
         **columns,
     )

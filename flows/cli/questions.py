@@ -105,7 +105,9 @@ def paths_of(connection: "duckdb.DuckDBPyConnection", request: Request, rows: "p
         from analytics.queries.groups import find_groups
         from analytics.results.videos import all_videos
 
-        return find_groups(request.groups, all_videos(connection)).keys()
+        videos = all_videos(connection)
+        groups = find_groups(request.groups, videos)
+        return {video.path for video in videos if video.video_id in groups}
     return set(rows["path"].to_pylist()) if request.question == Question.events else None
 
 
