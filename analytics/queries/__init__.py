@@ -11,6 +11,7 @@ good ones that `--speech` leaves out.
 from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
 from analytics.queries.events import baseline_overlap_note, during_events, late_events_note
+from analytics.queries.group_timelines import group_timeline
 from analytics.queries.groups import GroupError, several_people_note
 from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes
 from analytics.queries.rates import dwell, rates
@@ -18,7 +19,6 @@ from analytics.queries.sql_files import sql_of
 from analytics.queries.summaries import (
     failures,
     gate_effect,
-    group_timeline,
     library,
     movements,
     quality,
