@@ -7,6 +7,10 @@ from pathlib import Path
 import duckdb
 
 from analytics.queries.csv_files import parse_csv, read_csv_file
+from analytics.results.catalog import read_catalog
+from analytics.results.notes import all_notes
+from analytics.results.results_folder import check_results
+from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import NamedVideo, video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from fer_models.errors import FervidError
@@ -156,9 +160,37 @@ def check_spelling(names: Iterable[str], source: str) -> None:
     """
     spelling: dict[str, str] = {}
     for name in sorted(set(names)):
-        other = spelling.setdefault(" ".join(name.split()).casefold(), name)
+        other = spelling.setdefault(_spelled(name), name)
         if other != name:
             raise GroupError(f"{source}: {other!r} and {name!r} differ only in case or blanks: use one spelling")
+
+
+def _spelled(name: str) -> str:
+    """The name without differences in case and blanks."""
+    return " ".join(name.split()).casefold()
+
+
+def videos_of_participant(results: StoragePath, participant: str, given: Path | None = None) -> list[str]:
+    """The ids of all videos of a participant: a person in them has this name, or `given` assigns them to it.
+
+    Case and blanks do not matter.
+
+    Args:
+        results: the results folder.
+        participant: a name given in the dashboard, or a participant in `given`.
+        given: a CSV file with the columns path and participant.
+
+    Raises:
+        GroupError: if the file cannot be read or names a video that is not in the results.
+        StoreError: if `results` is not a results folder.
+    """
+    check_results(results)
+    name, notes = _spelled(participant), all_notes(results)
+    found = {video_id for video_id, of in notes.items() if name in map(_spelled, of.names.values())}
+    if given is not None:
+        of_video = find_participants(given, video_names(read_catalog(results).rows))
+        found |= {video_id for video_id, other in of_video.items() if _spelled(other) == name}
+    return sorted(found)
 
 
 def by_video(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str) -> dict[str, str]:
