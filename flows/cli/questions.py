@@ -138,7 +138,7 @@ MEANINGS = {
     Question.dwell: (
         "Episodes with an unobserved onset or offset, as at the start or end of a video, may last longer than was "
         "seen. km_median_s, the Kaplan-Meier median, leaves out the former and allows for the latter; low to high is "
-        "its 95 % interval over participants. Durations include breaks without a label of up to 0.3 s."
+        "its 95 % interval over participants. Durations include gaps without a label of up to 0.3 s."
     ),
     Question.rates: (
         "estimate is n per minute of observed_s, low to high its 95 % interval over participants (or videos)."
