@@ -257,6 +257,14 @@ def test_the_mean_timeline_of_a_group_is_the_same_in_batches(tmp_path: Path) -> 
     assert given["error_happy"] == pytest.approx(stats.sem(means), abs=1e-3)
 
 
+def test_the_mean_timeline_of_nobody_is_empty(results: Path) -> None:
+    for track_id in (0, 1):
+        hide(results, ALICE, track_id, True)
+    spans = pa.table({"group": ["g"], "video_id": [ALICE], "start_s": [0.0], "end_s": [2.0]})
+    with connect(results) as connection:
+        assert group_timeline(connection, spans).num_rows == 0
+
+
 def test_hidden_people_are_in_no_comparison(results: Path) -> None:
     assert shares(connect(results)).select(["path", "track_id"]).num_rows == 4
     hide(results, ALICE, 1, True)

@@ -53,7 +53,7 @@ def group_timeline(
     last_batch = {name: i for i, videos in enumerate(batches) for video in videos for name in of_video[video]}
     counts, moments, pending = [], [], None
     for i, videos in enumerate(batches):
-        own = spans.filter(pc.is_in(spans["video_id"], pa.array(videos)))
+        own = spans.filter(pc.is_in(spans["video_id"], pa.array(videos, pa.string())))
         rows = run_sql_for_videos(
             connection,
             "group_timeline",
