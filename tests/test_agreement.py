@@ -11,7 +11,9 @@ from pympi import Elan
 from scenes import Face, feeling, observe, still_landmarks
 
 from analytics.exports import export_videos
+from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
+from analytics.queries.connection import connect
 from analytics.results.notes import hide, rename
 from analytics.results.store import Store
 from analytics.statistics.agreement import (
@@ -358,6 +360,21 @@ def test_codes_that_cannot_be_compared(study, tmp_path, content, says):
     run = fervid("agreement", study, "--codes", codes)
     assert run.exit_code == 1
     assert says in " ".join(run.output.split())
+
+
+def test_codes_of_a_file_with_several_contents_need_an_id(tmp_path):
+    store = Store(tmp_path / "results")
+    faces = [Face(i, p=feeling("happy")) for i in range(20)]
+    for number in (1, 2):
+        timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+        store.commit_analysis({"video_id": f"v{number}", "analysis_id": f"a{number}", "path": "camera.mp4"}, timeline)
+    file = tmp_path / "codes.csv"
+    file.write_text("start_s,end_s,code,video\n0,1,happy,camera.mp4\n")
+    with connect(store.root) as connection, pytest.raises(CodesError, match="give the video_id of one: v1, v2"):
+        compare_with_codes(connection, read_codes(file))
+    file.write_text("start_s,end_s,code,video\n0,1,happy,v2\n")
+    with connect(store.root) as connection:
+        assert compare_with_codes(connection, read_codes(file)).summary["compared_s"].to_pylist() == [1.0, 1.0]
 
 
 def test_people_may_be_named_in_a_file(study, tmp_path):

@@ -104,7 +104,7 @@ def test_transfer_architectures_require_an_initialization():
         recipe_for("vgg16_transfer")
     with pytest.raises(ValueError, match="ImageNet weights exist for vgg16_transfer"):
         recipe_for("cnn4", init="imagenet")
-    with pytest.raises(ValueError, match="architecture must be one of"):
+    with pytest.raises(ValueError, match="ARCH must be one of"):
         recipe_for("cnn6")
 
 

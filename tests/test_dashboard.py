@@ -377,6 +377,10 @@ def test_validity_names_the_reason_of_those_who_have_low_quality_faces(store: St
     table = validity_of(Results(store.root), ALICE).set_index("person")
     assert table["good quality"].to_dict() == {"P0": 1.0, "P1": 0.0}
     assert table["reason for low quality"].to_dict() == {"P0": "", "P1": "blurred"}
+    later = row("v0000000000000004", "in/alice.mp4", duration_s=1.0)  # another content of the same path
+    store.commit_analysis(later, timeline(np.arange(10) / 10, [Face(i, x=150) for i in range(10)]))
+    assert validity_of(Results(store.root), ALICE)["visible in s"].tolist() == [2.0, 2.0]
+    assert validity_of(Results(store.root), "v0000000000000004")["visible in s"].tolist() == [1.0]
 
 
 def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:

@@ -48,6 +48,21 @@ def test_types_and_ranges_are_checked_when_a_card_is_read(tmp_path, changes, rea
         read_card(tmp_path)
 
 
+def test_the_summary_compares_by_public_test_and_ends_with_the_final_figure(tmp_path):
+    figures = {"images": 9, "accuracy": 0.7, "accuracy_interval": [0.6, 0.8], "votes_accuracy": 0.8}
+    metrics = {"PublicTest": figures, "PrivateTest": figures | {"accuracy": 0.6, "votes_accuracy": 0.9}}
+    for of_splits, summary in (
+        (
+            metrics,
+            "PublicTest: accuracy 0.7, votes_accuracy 0.8; final figure, PrivateTest: accuracy 0.6, votes_accuracy 0.9",
+        ),
+        ({"held_out": {"recall": 0.9}}, "held_out: recall 0.9"),
+        ({}, ""),
+    ):
+        (tmp_path / "model.json").write_text(json.dumps(VALID | {"metrics": of_splits}))
+        assert read_card(tmp_path).summary() == summary
+
+
 INVALID_ONNX = [
     ({"classes": CLASSES[:3]}, "classes: must have 7 or more items (got a list of 3)"),
     (

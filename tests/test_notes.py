@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from scenes import Face, feeling, observe
+from scipy import stats
 
 from analytics import connect, query
 from analytics.exports import export_trials, export_videos
@@ -222,6 +223,46 @@ def test_participants_that_are_given_are_those_of_the_mean_timeline(results: Pat
     assert of_names["n_participants"] == 3  # Anna, the other person of the video, and the second video
     assert (same["n_participants"], same["error_happy"]) == (1, None)
     assert one["n_participants"] == 2
+
+
+def test_the_mean_timeline_of_a_group_is_the_same_in_batches(tmp_path: Path) -> None:
+    """Four videos, each a batch of its own: Anna is in all of them, beside others; by hand from the faces."""
+    store = Store(tmp_path / "results")
+    levels = {1: (0.2, 0.4), 2: (0.6, 0.8), 3: (0.9, 0.3), 4: (0.5, 0.7)}
+    for number, of_people in levels.items():
+        faces = [
+            Face(i, x=x, p=feeling("happy", p)) for i in range(20) for x, p in zip((100, 500), of_people, strict=True)
+        ]
+        ids = {
+            "video_id": f"v{number:016}",
+            "analysis_id": f"a{number}",
+            "path": f"{number}.mp4",
+            "n_frames": 1_000_000,
+        }
+        store.commit_analysis(ids, build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig()))
+        rename(store.root, f"v{number:016}", 0, "Anna")
+    ids = [f"v{number:016}" for number in levels]
+    spans = pa.table({"group": ["g"] * 4, "video_id": ids, "start_s": [0.0] * 4, "end_s": [2.0] * 4})
+    with connect(store.root) as connection:
+        (of_names,) = group_timeline(connection, spans, bin_ms=2000).to_pylist()
+        (given,) = group_timeline(connection, spans, participants={ids[0]: "p", ids[3]: "p"}, bin_ms=2000).to_pylist()
+    means = [np.mean([anna for anna, _ in levels.values()]), *(other for _, other in levels.values())]
+    assert (of_names["n_videos"], of_names["n_participants"], of_names["n_people"]) == (4, 5, 8)
+    assert of_names["mean_happy"] == pytest.approx(np.mean(means), abs=1e-3)
+    assert of_names["error_happy"] == pytest.approx(stats.sem(means), abs=1e-3)
+    # p is everybody in the first and the last video; Anna and one more person are in each of the others
+    means = [np.mean([0.3, 0.6]), np.mean([0.6, 0.9]), 0.8, 0.3]
+    assert (given["n_videos"], given["n_participants"], given["n_people"]) == (4, 4, 8)
+    assert given["mean_happy"] == pytest.approx(np.mean(means), abs=1e-3)
+    assert given["error_happy"] == pytest.approx(stats.sem(means), abs=1e-3)
+
+
+def test_the_mean_timeline_of_nobody_is_empty(results: Path) -> None:
+    for track_id in (0, 1):
+        hide(results, ALICE, track_id, True)
+    spans = pa.table({"group": ["g"], "video_id": [ALICE], "start_s": [0.0], "end_s": [2.0]})
+    with connect(results) as connection:
+        assert group_timeline(connection, spans).num_rows == 0
 
 
 def test_hidden_people_are_in_no_comparison(results: Path) -> None:

@@ -12,6 +12,7 @@ from scenes import Face, feeling, observe
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
+from analytics.results.notes import rename
 from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError
@@ -183,6 +184,30 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert_nothing_of_alice(store.root)
     assert "no such video" in purge_command(store.root, "--video", ALICE_PATH, "--yes").output
     assert "no video matches: nothing was removed" in purge_command(store.root, "--older-than", "1d").output
+
+
+def test_all_videos_of_a_participant_are_removed(tmp_path):
+    """Anna is named in two videos, in another spelling in one of them, and given as the participant of a third."""
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(OBSERVED, TimelineConfig())
+    for number in range(5):
+        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number:016}", "path": f"/clips/{number}.mp4"}
+        store.commit_analysis(ids, timeline)
+    for number, name in ((0, "Anna"), (1, "anna "), (3, "Annabel")):
+        rename(store.root, f"v{number:016}", 0, name)
+    participants = tmp_path / "participants.csv"
+    participants.write_text("path,participant\n2.mp4,Anna\n4.mp4,Ben\n")
+    assert fervid("purge", store.root, "--participants", participants, "--video", "4.mp4").exit_code == 2
+    assert "no video of Zoe" in fervid("purge", store.root, "--participant", "Zoe", "--yes").output
+    options = ["--participant", "Anna", "--participants", participants]
+    planned = fervid("purge", store.root, *options, "--dry-run")
+    assert "3 videos would be removed" in planned.output
+    run = fervid("purge", store.root, *options, "--yes")
+    assert (run.exit_code, "3 videos removed" in run.output) == (0, True)
+    with connect(store.root) as connection:
+        rest = connection.sql("SELECT path FROM videos ORDER BY path").fetchall()
+    assert rest == [("/clips/3.mp4",), ("/clips/4.mp4",)]
+    assert not any('Anna"' in path.read_text() for path in store.root.glob("notes/*/notes.json"))
 
 
 def test_a_running_live_session_is_rejected_and_unchanged(store):

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import duckdb
@@ -19,7 +20,10 @@ from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.timeline.smoothing import SmoothingConfig
 from fer_models.labels import EMOTIONS
+from flows.analysis.outcomes import RunSummary, VideoOutcome
 from flows.cli.commands.results import Question
+from flows.cli.console import console, errors
+from flows.cli.display import print_summary
 
 BLURRED = {"blur": 1.0}
 
@@ -195,7 +199,7 @@ def test_quality_counts_low_quality_faces_by_reason(connection):
     assert queries.gate_note(connection, all_faces=True) == f"{low_quality} They are included."
 
 
-def test_time_of_good_faces_without_a_track_is_reported(tmp_path):
+def test_time_of_good_faces_without_a_track_is_reported(tmp_path, capsys, monkeypatch):
     """Faces in two frames that are shown for 8 s each, as in a slide show."""
     store = Store(tmp_path / "r")
     commit(store, 1, "/slides.mp4", [Face(0), Face(2)], [0.0, 8.0, 16.0])
@@ -207,6 +211,14 @@ def test_time_of_good_faces_without_a_track_is_reported(tmp_path):
     commit(store, 2, "/film.mp4", [Face(i) for i in range(40)], np.arange(40) / 10)
     with connect(store.root) as connection:
         assert "belong" not in queries.gate_note(connection, paths=["/film.mp4"])
+        assert queries.untracked_note(connection, [f"v{2:016}"]) is None
+    outcomes = [
+        VideoOutcome(Path(name), "done", f"v{i:016}", f"a{i:016}", n_frames=3, n_faces=2, n_tracks=0)
+        for i, name in ((1, "slides.mp4"), (2, "film.mp4"))
+    ]
+    monkeypatch.setattr(errors, "quiet", False)  # an earlier command may have set it
+    print_summary(console, RunSummary(store.root, outcomes, [], seconds=1.0))
+    assert "\n16.0 s with good faces belong to no person: too few of them" in capsys.readouterr().out
 
 
 def test_validity_of_each_person(connection):

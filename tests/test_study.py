@@ -176,17 +176,45 @@ def test_people_named_in_the_dashboard_are_participants(tmp_path):
     assert float(row["estimate"]) == pytest.approx(0.05, abs=0.01)
 
 
-def test_names_in_a_replaced_file_are_refused(tmp_path):
-    """Otherwise the time of Anna, in the earlier content, would count as that of the person in the later one."""
+def test_the_contents_of_a_replaced_file_are_different_videos(tmp_path):
+    """Six contents of one path in group x, happy for 10 to 60 % of the time, against six files in group y."""
+    happy_x, happy_y = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    root = study(tmp_path, {f"y{i}.mp4": share for i, share in enumerate(happy_y)})
+    n = FPS * LENGTH_S
+    for number, share in enumerate(happy_x, start=10):
+        faces = [Face(i, p=feeling("happy" if i < round(share * n) else "neutral")) for i in range(n)]
+        add_video(root, number, "camera.mp4", faces)
+    row = compare(root, ["camera.mp4,x,", *(f"y{i}.mp4,y," for i in range(6))])
+    assert (row["n_a"], row["n_participants_a"], row["n_tracks_a"]) == ("6", "6", "6")
+    expected = stats.ttest_ind(happy_x, happy_y, equal_var=False)
+    assert (float(row["estimate"]), float(row["p_value"])) == pytest.approx((-0.2, expected.pvalue), abs=1e-6)
+
+    of_id = compare(root, [f"v{10:016},x,", f"v{11:016},z,"])  # the contents by id, in different groups
+    assert (of_id["group_a"], of_id["n_a"], of_id["n_b"]) == ("x", "1", "1")
+    rates = fervid_rows("summary", root, "rates")
+    assert {rate["n_participants"] for rate in rates} == {"12"}
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label,video\n1,3,film,camera.mp4\n")
+    averages = fervid_rows("summary", root, "averages", "--events", events, "--before", "1")
+    assert {average["n_participants"] for average in averages} == {"6"}
+    out = tmp_path / "out"
+    assert fervid("export", root, "--format", "trials", "--out", out).exit_code == 0
+    with (out / "trials.csv").open() as file:
+        participants = {row["participant"] for row in csv.DictReader(file) if row["video"].startswith("camera.mp4")}
+    assert participants == {f"camera.mp4 (v{number:016})" for number in range(10, 16)}
+
+
+def test_a_name_in_one_content_of_a_replaced_file_is_not_that_of_the_other(tmp_path):
+    """The time of Anna, in the earlier content, does not count as that of the person in the later one."""
     root = study(tmp_path, {"0.mp4": 0.2, "1.mp4": 0.3})
-    commit_two_people(root, "0.mp4", 7)
-    assert fervid("summary", root, "rates").exit_code == 0
-    rename(root, f"v{0:016}", 0, "Anna")
-    run = fervid("summary", root, "rates")
-    assert (run.exit_code, "0.mp4: was replaced after it was analyzed" in " ".join(run.output.split())) == (1, True)
+    add_video(root, 7, "0.mp4", [Face(i, p=feeling("happy")) for i in range(FPS * LENGTH_S)])
+    for number in (0, 1):
+        rename(root, f"v{number:016}", 0, "Anna")
+    assert {rate["n_participants"] for rate in fervid_rows("summary", root, "rates")} == {"2"}  # Anna, and the other
     participants = tmp_path / "participants.csv"
     participants.write_text("path,participant\n0.mp4,p0\n")
-    assert fervid("summary", root, "rates", "--participants", participants).exit_code == 0
+    rates = fervid_rows("summary", root, "rates", "--participants", participants)
+    assert {rate["n_participants"] for rate in rates} == {"2"}  # p0, in both contents, and Anna
 
 
 def test_others_beside_the_given_participant_are_reported(tmp_path):

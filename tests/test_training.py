@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from fer_models.registry.model_registry import (
     save_model_folder,
     user_model_dir,
 )
+from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.history import (
     BestCheckpoint,
     TrainingProgress,
@@ -42,7 +44,7 @@ from fer_models.training.emotion.history import (
 from fer_models.training.emotion.initialization import start_from
 from fer_models.training.emotion.loading import EpochShuffle
 from fer_models.training.emotion.processes import Processes
-from fer_models.training.emotion.recipes import RANGES, Recipe, parse_recipe_values, recipe_for
+from fer_models.training.emotion.recipes import OPTIONS, RANGES, Recipe, parse_recipe_values, recipe_for
 from fer_models.training.emotion.registration import temperature_for
 from fer_models.training.emotion.teachers import Teachers, load_teachers, teacher_probabilities
 from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
@@ -117,6 +119,10 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(few_fa
         assert step in after_the_last_epoch
     assert "Traceback" not in run.stderr
     assert f"model saved: {folder}" in run.stdout
+    said = " ".join(run.stdout.split())
+    assert re.search(
+        r"PublicTest: accuracy .*; final figure, PrivateTest: accuracy .*; more: fervid models show tiny", said
+    )
     for name in ("last.ckpt", "best.ckpt"):
         resumed, whole = (weights_in(read_checkpoint(home / "checkpoints" / name)) for home in (folder, uninterrupted))
         assert all(torch.equal(resumed[key], whole[key]) for key in whole)
@@ -221,7 +227,7 @@ def test_a_head_of_another_training_is_refused():
 
 
 def test_one_head_has_no_second_initial_model():
-    with pytest.raises(ValueError, match="init_labels"):
+    with pytest.raises(ValueError, match="--init-labels needs --labels both"):
         recipe_for("face_resnet_se", labels="hard", init="default", init_labels="fer2013")
 
 
@@ -237,11 +243,11 @@ def test_a_diverged_training_stops(splits, tmp_path):
 
 
 def test_training_stops_early_without_improvement():
-    rising, falling = ([{"public_loss": value} for value in values] for values in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1)))
-    assert not ran_out_of_patience(rising, 2)
-    assert ran_out_of_patience(falling, 2)
-    assert not ran_out_of_patience(falling, 3)
-    assert not ran_out_of_patience(falling, 0)
+    falling, rising = ([{"public_loss": value} for value in values] for values in ((0.3, 0.2, 0.1), (0.1, 0.2, 0.3)))
+    assert not ran_out_of_patience(falling, 2)
+    assert ran_out_of_patience(rising, 2)
+    assert not ran_out_of_patience(rising, 3)
+    assert not ran_out_of_patience(rising, 0)
 
 
 def test_an_exception_of_the_progress_callback_ends_a_run(splits, tmp_path):
@@ -319,8 +325,8 @@ def test_recipe_values_are_parsed_from_text():
     for text, wrong in (
         ("rate=1", "NAME=VALUE"),
         ("epochs", "NAME=VALUE"),
-        ("epochs=x", "epochs must be a whole number, got 'x'"),
-        ("learning_rate=fast", "learning_rate must be a number, got 'fast'"),
+        ("epochs=x", "--set epochs=… must be a whole number, got 'x'"),
+        ("learning_rate=fast", "--set learning_rate=… must be a number, got 'fast'"),
         ("class_weights=1", "true"),
     ):
         with pytest.raises(ValueError, match=wrong):
@@ -342,8 +348,18 @@ def test_recipe_values_are_parsed_from_text():
     ],
 )
 def test_values_out_of_range_are_refused(name, value, limits):
-    with pytest.raises(ValueError, match=f"{name} must be {limits}; got {value}"):
+    option = {"input_size_px": "--input-size", "patience": "--patience"}.get(name, f"--set {name}=…")
+    with pytest.raises(ValueError, match=f"^{option} must be {limits}; got {value}"):
         recipe_for("face_resnet", **{name: value})
+
+
+def test_values_of_a_recipe_with_an_option_of_their_own_name_it(tmp_path):
+    """Every name of an option is one of `fervid train`."""
+    usage = " ".join(fervid("train", "--help", env={"COLUMNS": "200", "TERM": "dumb"}).output.split())
+    assert OPTIONS.keys() <= vars(Recipe()).keys()
+    assert all(option in usage for option in OPTIONS.values())
+    run = fervid("train", "face_resnet", "--data", tmp_path, "--input-size", "5")
+    assert (run.exit_code, "--input-size must be between 16 and 1024; got 5" in run.output) == (2, True)
 
 
 def test_all_numbers_of_a_recipe_have_a_range():
@@ -352,7 +368,7 @@ def test_all_numbers_of_a_recipe_have_a_range():
 
 
 def test_a_teacher_needs_its_head():
-    with pytest.raises(ValueError, match="teacher_votes needs labels='votes' or 'both', got labels='hard'"):
+    with pytest.raises(ValueError, match="--teacher-votes needs --labels votes or both, got hard"):
         recipe_for("face_resnet", teacher_votes="default")
     for labels, heads in (("hard", ("default", "")), ("votes", ("", "default")), ("both", ("default", "default"))):
         recipe = RecipeOptions("face_resnet", labels=Labels(labels), teacher="default").recipe()
@@ -446,12 +462,39 @@ def test_the_history_is_json(uninterrupted):
     assert json.loads(json.dumps(history.settings))["architecture"] == "face_resnet"
 
 
+def test_the_epoch_with_the_lowest_loss_on_public_test_is_selected(splits, uninterrupted):
+    epochs = json.loads((uninterrupted / "checkpoints" / "progress.json").read_text())["epochs"]
+    losses = [figures["public_loss"] for figures in epochs]
+    best = read_checkpoint(uninterrupted / "checkpoints" / "best.ckpt")
+    assert best["epoch"] == int(np.argmin(losses))
+    network = untrained_network(recipe_for(**RECIPE))
+    network.load_state_dict(weights_in(best))
+    public = splits["PublicTest"]
+    with torch.inference_mode():
+        logits = network.eval()(resize(normalize(public.pixels), 40)).double().numpy()
+    log_p = [part - np.log(np.exp(part).sum(axis=1, keepdims=True)) for part in (logits[:, :7], logits[:, 7:])]
+    of_labels = -log_p[0][np.arange(len(public)), public.label.numpy()].mean()
+    of_votes = -(log_p[1] * public.votes.numpy()).sum(axis=1).mean()
+    assert min(losses) == pytest.approx((of_labels + of_votes) / 2, abs=0.02)  # training may compute in bfloat16
+
+
+def test_a_run_of_a_version_that_selected_otherwise_is_not_resumed(splits, uninterrupted, tmp_path):
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    state = read_checkpoint(uninterrupted / "checkpoints" / "last.ckpt")
+    for figures in state["callbacks"]["RunHistory"]["epochs"]:
+        del figures["public_loss"]
+    torch.save(state, last)
+    with pytest.raises(RunError, match="an earlier version began this run"):
+        train_network(splits, tmp_path, recipe_for(**RECIPE), device="cpu", resume=True)
+
+
 def test_a_terminal_shows_the_progress_of_a_training():
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with TrainingDisplay(console) as display:
-        display.show(TrainingProgress(5, 12, 1, 3, {"train_loss": 1.5, "public_accuracy": 0.4321}))
+        display.show(TrainingProgress(5, 12, 1, 3, {"train_loss": 1.5, "public_loss": 1.2, "public_accuracy": 0.4321}))
         display.bars.refresh()
     output = console.file.getvalue()
     assert "epoch 2/3" in output
-    assert "accuracy 0.432" in output
+    assert "PublicTest: loss 1.200  accuracy 0.432" in output
     assert not [handler for handler in logging.getLogger("fer_models").handlers if handler.stream is sys.stderr]

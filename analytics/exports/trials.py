@@ -1,5 +1,6 @@
 """Export a table for mixed models: a row per participant, condition, trial, person, time bin and emotion."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from analytics.queries.events import events_of_videos
 from analytics.queries.groups import (
     GroupError,
     Participants,
-    by_path,
+    by_video,
     check_spelling,
     find_header,
 )
@@ -119,7 +120,7 @@ def trials_table(
         connection: the results.
         events: as `event_files.read_events` gives them; each in each video is a trial whose condition is its label.
             None: each video is a trial.
-        conditions: condition of each path where there are no events; other videos have none.
+        conditions: condition of each video_id where there are no events; other videos have none.
         participants: the participant of each track; None: each video is one.
         covariates: as `read_covariates` gives them.
         bin_ms: length of a time bin.
@@ -133,32 +134,42 @@ def trials_table(
     path_of = {video_id: path for video_id, path in videos if video_ids is None or video_id in video_ids}
     trials = _trials(path_of, events, conditions or {})
     bins = _time_bins(connection, trials, bin_ms)
-    people = participants or Participants()
-    participant_of_bin = [people.find(path_of[trials[row["trial"]].video_id], row["track_id"]) for row in bins]
+    people, names = participants or Participants(), _names(path_of)
+    found = [people.find(trials[row["trial"]].video_id, row["track_id"]) for row in bins]
+    participant_of_bin = [names.get(participant, participant) for participant in found]
     key, values = covariates or ("path", {})
     if key == "participant" and values:
         _check_participants(set(participant_of_bin), values)
-    names = list(next(iter(values.values()), {}))
+    covariate_names = list(next(iter(values.values()), {}))
     persons = {(video, track): person for video, track, person in connection.sql(_PERSONS).fetchall()}
     rows = []
     for row, participant in zip(bins, participant_of_bin, strict=True):
         trial = trials[row["trial"]]
-        path = path_of[trial.video_id]
-        own = values.get(participant if key == "participant" else path, {})
+        own = values.get(participant if key == "participant" else trial.video_id, {})
         common = {
             **{name: row[name] for name in _OF_BIN},
             "participant": participant,
             "condition": trial.label,
-            "video": path,
+            "video": names[trial.video_id],
             "person": persons[trial.video_id, row["track_id"]],
             "bin_start_s": row["bin"] * bin_ms / 1000,
-            **{name: own.get(name) for name in names},
+            **{name: own.get(name) for name in covariate_names},
         }
         rows += [
             {**common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
             for name in EMOTIONS
         ]
-    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in names)]))
+    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in covariate_names)]))
+
+
+def _names(path_of: Mapping[str, str]) -> dict[str, str]:
+    """The path of each video, which names it in the table; of a replaced file with the id, as several videos have it.
+
+    >>> _names({"v1": "a.mp4", "v2": "b.mp4", "v3": "b.mp4"})
+    {'v1': 'a.mp4', 'v2': 'b.mp4 (v2)', 'v3': 'b.mp4 (v3)'}
+    """
+    n = Counter(path_of.values())
+    return {video_id: path if n[path] == 1 else f"{path} ({video_id})" for video_id, path in path_of.items()}
 
 
 def _time_bins(connection: duckdb.DuckDBPyConnection, trials: Sequence[_Trial], bin_ms: int) -> list[dict[str, Any]]:
@@ -212,7 +223,7 @@ def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict
             raise GroupError(f"{path}: {row[own_key]} comes twice, with different values")
     if key == "path":
         values = {
-            found: values[name] for found, name in by_path({n: n for n in values}, videos, str(path), key).items()
+            found: values[name] for found, name in by_video({n: n for n in values}, videos, str(path), key).items()
         }
     return key, values
 
@@ -224,7 +235,7 @@ def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:
 
 def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Mapping[str, str]) -> list[_Trial]:
     if events is None:
-        return [_Trial(video_id, conditions.get(path), 0.0, float("inf")) for video_id, path in path_of.items()]
+        return [_Trial(video_id, conditions.get(video_id), 0.0, float("inf")) for video_id in path_of]
     check_spelling(events["label"].to_pylist(), "the events")
     known = [VideoName(video_id, path) for video_id, path in path_of.items()]
     return [_Trial(**event) for event in events_of_videos(events, known).to_pylist()]

@@ -11,14 +11,14 @@ good ones that `--speech` leaves out.
 from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
 from analytics.queries.events import baseline_overlap_note, during_events, late_events_note
+from analytics.queries.group_timelines import group_timeline
 from analytics.queries.groups import GroupError, several_people_note
-from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes
+from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes, untracked_note
 from analytics.queries.rates import dwell, rates
 from analytics.queries.sql_files import sql_of
 from analytics.queries.summaries import (
     failures,
     gate_effect,
-    group_timeline,
     library,
     movements,
     quality,
@@ -58,5 +58,6 @@ __all__ = [
     "top_moments",
     "totals",
     "transitions",
+    "untracked_note",
     "validity",
 ]

@@ -68,13 +68,12 @@ def compare_with_codes(
     units = participants or Participants()
     compared = []
     for (video_id, person), (track_id, other) in zip(sorted(reference), found, strict=True):
-        path = known[video_id].path
         mine, theirs = common_events(reference[video_id, person], other, MAX_GAP_S)
         compared.append(
             _Compared(
-                path,
+                known[video_id].path,
                 person,
-                units.find(path, track_id),
+                units.find(video_id, track_id),
                 confusion_s(reference[video_id, person], other, len(EMOTIONS)),
                 [match_events(mine, theirs, k, tolerance_s) for k in CLASS_OF.values()],
             )

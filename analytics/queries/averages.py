@@ -109,9 +109,8 @@ def averages(
         raise ValueError(f"bin_ms must be 1 or more, got {bin_ms}")
     if before_s < 0 or round(1000 * before_s) % bin_ms:
         raise ValueError(f"before_s must be a multiple of {bin_ms / 1000:g} s, got {before_s:g}")
-    path_of = dict(connection.sql("SELECT video_id, path FROM known_videos").fetchall())
     rows = list(enumerate(match_events(connection, events).to_pylist()))
-    trials = {number: Trial(row["label"], path_of[row["video_id"]]) for number, row in rows}
+    trials = {number: Trial(row["label"], row["video_id"]) for number, row in rows}
     parameters = {
         "trials": [number for number, _ in rows],
         "video_ids": [row["video_id"] for _, row in rows],
@@ -130,7 +129,7 @@ class Trial:
     """One event in one video."""
 
     label: str
-    path: str
+    video_id: str
 
 
 def average_trials(
@@ -185,7 +184,7 @@ def average_trials(
 def _people(trials: Mapping[int, Trial], rows: pa.Table, participants: Participants) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the participant and of the person of each row: a person is a name or, without names, a track."""
     tracks, track = _groups(rows["trial"].to_numpy(), rows["track_id"].to_numpy())
-    keys = [(trials[number].path, track_id) for number, track_id in tracks.tolist()]
+    keys = [(trials[number].video_id, track_id) for number, track_id in tracks.tolist()]
     names = [participants.find(*key) for key in keys], [str(participants.of_track.get(key, key[1])) for key in keys]
     of_participant, of_person = (np.unique(np.array(one, object), return_inverse=True)[1] for one in names)
     return of_participant[track], of_person[track]

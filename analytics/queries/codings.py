@@ -87,10 +87,15 @@ def _video(code: Code, videos: Mapping[str, CodedVideo]) -> str:
             return next(iter(videos))
         raise CodesError("the codes do not name their video: add a column video, or choose one with --video")
     try:
-        (video_id,) = choose_videos([*videos.values()], [code.video])
+        found = choose_videos([*videos.values()], [code.video])
     except (UnknownVideoError, ValueError) as error:
         raise CodesError(f"the codes name the video {code.video}: {error}") from error
-    return video_id
+    if len(found) > 1:
+        raise CodesError(
+            f"the codes name the video {code.video}: {len(found)} contents of this file were analyzed; "
+            f"give the video_id of one: {', '.join(found)}"
+        )
+    return found[0]
 
 
 def pair_with_tracks(

@@ -13,7 +13,7 @@ from analytics.queries.event_files import read_events
 from analytics.queries.events import during_matched_events, match_events, merge_overlaps
 from analytics.queries.groups import GroupError, find_groups, resolve_participants
 from analytics.queries.sql_files import run_sql_for_videos
-from analytics.queries.summaries import shares
+from analytics.queries.summaries import shares_with_ids
 from analytics.results.video_record import video_names
 from analytics.statistics.clusters import Comparison, Sample, pair_samples
 from analytics.statistics.intervals import holm
@@ -54,24 +54,22 @@ def compare(
     if participants is None and isinstance(groups, Path):
         participants = groups
     people = resolve_participants(connection, participants)
-    of_videos = shares(connection, all_faces=all_faces)
-    without = set(group_of) - set(of_videos["path"].to_pylist())
-    stills = run_sql_for_videos(
-        connection,
-        "still_shares",
-        [video.video_id for video in videos if video.path in without],
-        all_faces=all_faces,
-    )
+    of_videos = shares_with_ids(connection, all_faces=all_faces)
+    without = sorted(set(group_of) - set(of_videos["video_id"].to_pylist()))
+    stills = run_sql_for_videos(connection, "still_shares", without, all_faces=all_faces)
     both = pa.concat_tables([of_videos, stills], promote_options="permissive")
-    tracks = zip(*(both[name].to_pylist() for name in ("path", "track_id", "n_faces", "n_low_quality")), strict=True)
+    names = ("video_id", "track_id", "n_faces", "n_low_quality")
+    tracks = zip(*(both[name].to_pylist() for name in names), strict=True)
     rows = [
-        LabeledTime(group_of[path], path, people.find(path, track_id), track_id, label_s, n_faces, n_low_quality)
-        for (path, track_id, n_faces, n_low_quality), label_s in zip(tracks, label_seconds(both, EMOTIONS), strict=True)
-        if path in group_of
+        LabeledTime(group_of[video], video, people.find(video, track_id), track_id, label_s, n_faces, n_low_quality)
+        for (video, track_id, n_faces, n_low_quality), label_s in zip(
+            tracks, label_seconds(both, EMOTIONS), strict=True
+        )
+        if video in group_of
     ]
     of_groups: dict[str, list[str]] = {}
-    for path, group in group_of.items():
-        of_groups.setdefault(group, []).append(path)
+    for video, group in group_of.items():
+        of_groups.setdefault(group, []).append(video)
     return compare_labeled_time(rows, of_groups)
 
 
@@ -106,18 +104,18 @@ def compare_events(
     people = resolve_participants(connection, participants)
     of_videos = merge_overlaps(match_events(connection, events))
     shown = during_matched_events(connection, of_videos)
-    names = ("label", "path", "track_id", "seen_s", "ok_s", "left_out_s")
+    names = ("label", "video_id", "track_id", "seen_s", "ok_s", "left_out_s")
     tracks = zip(*(shown[name].to_pylist() for name in names), strict=True)
     label_s = label_seconds(shown, [f"share_{name}" for name in EMOTIONS])
     rows = [
-        LabeledTime(label, path, people.find(path, track_id), track_id, seconds, seen_s, seen_s - ok_s - left_s)
-        for (label, path, track_id, seen_s, ok_s, left_s), seconds in zip(tracks, label_s, strict=True)
+        LabeledTime(label, video, people.find(video, track_id), track_id, seconds, seen_s, seen_s - ok_s - left_s)
+        for (label, video, track_id, seen_s, ok_s, left_s), seconds in zip(tracks, label_s, strict=True)
     ]
-    path_of = dict(connection.sql("SELECT video_id, path FROM videos").fetchall())
+    shown_videos = {video for (video,) in connection.sql("SELECT video_id FROM videos").fetchall()}
     videos: dict[str, set[str]] = {label: set() for label in labels}
     for event in of_videos.to_pylist():
-        if event["video_id"] in path_of:
-            videos[event["label"]].add(path_of[event["video_id"]])
+        if event["video_id"] in shown_videos:
+            videos[event["label"]].add(event["video_id"])
     return compare_labeled_time(rows, videos)
 
 
@@ -126,7 +124,7 @@ class LabeledTime:
     """Time of each label of one track in one group: in a video of the group, or during events with one label."""
 
     group: str
-    path: str
+    video_id: str
     participant: str
     track_id: int | None  # the track, or None for the faces of still images
     label_s: np.ndarray  # (7,) seconds with each label
@@ -148,12 +146,12 @@ def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Colle
 
     Args:
         rows: what each track showed; rows without labeled time are ignored.
-        videos: the paths of the videos of each group; a group without rows is compared, too.
+        videos: the ids of the videos of each group; a group without rows is compared, too.
     """
     units: dict[str, dict[tuple[str, str], _Unit]] = {group: {} for group in sorted(videos)}
     for row in rows:
         if row.label_s.sum() > 0:
-            key = row.path, row.participant
+            key = row.video_id, row.participant
             units[row.group].setdefault(key, _Unit(*key)).add(row)
     sides = [_Side(group, [*of_group.values()], frozenset(videos[group])) for group, of_group in units.items()]
     found = [row for a, b in combinations(sides, 2) for row in _compare(a, b)]
@@ -164,7 +162,7 @@ def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Colle
 class _Unit:
     """Totals over the tracks of one participant in one video."""
 
-    path: str
+    video_id: str
     participant: str
     label_s: np.ndarray = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
     tracks: set[tuple[str, int]] = field(default_factory=set)
@@ -174,7 +172,7 @@ class _Unit:
     def add(self, row: LabeledTime) -> None:
         self.label_s += row.label_s
         if row.track_id is not None:
-            self.tracks.add((row.path, row.track_id))
+            self.tracks.add((row.video_id, row.track_id))
         self.n_faces += row.n_faces
         self.n_low_quality += row.n_low_quality
 
@@ -188,7 +186,7 @@ class _Side:
     videos: frozenset[str]
 
     def videos_without_label(self) -> frozenset[str]:
-        return self.videos - {unit.path for unit in self.units}
+        return self.videos - {unit.video_id for unit in self.units}
 
 
 def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
@@ -203,8 +201,8 @@ def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
     common = {
         "group_a": a.name,
         "group_b": b.name,
-        "n_a": len({unit.path for unit in used_a}),
-        "n_b": len({unit.path for unit in used_b}),
+        "n_a": len({unit.video_id for unit in used_a}),
+        "n_b": len({unit.video_id for unit in used_b}),
         "n_participants_a": len(pairing.a),
         "n_participants_b": len(pairing.b),
         "n_tracks_a": len(set().union(*(unit.tracks for unit in used_a))),

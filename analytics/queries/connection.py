@@ -70,17 +70,17 @@ _LEFT_OUT_BY_SPEECH = f"""
 CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
 """
 # FROM observed_time() has the time in which episodes and transitions of each track can be counted: the time with a
-# label, and the breaks across which they are counted. Dropped frames of a live session are such breaks.
+# label, and the gaps across which they are counted. Dropped frames of a live session are such gaps.
 _OBSERVED_TIME = f"""
 CREATE TEMP MACRO observed_time() AS TABLE
 WITH labeled AS (
     SELECT video_id, analysis_id, track_id, coalesce(duration_s, 0) AS time_s,
-        lead(pts_s) OVER (PARTITION BY video_id, analysis_id, track_id ORDER BY pts_s) - pts_s - time_s AS break_s
+        lead(pts_s) OVER (PARTITION BY video_id, analysis_id, track_id ORDER BY pts_s) - pts_s - time_s AS gap_s
     FROM visible('faces') WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL
 )
 SELECT video_id, analysis_id, track_id,
-    sum(time_s) + coalesce(sum(break_s) FILTER (break_s <= {MAX_GAP_S + TIME_TOLERANCE_S}), 0) AS episodes_s,
-    sum(time_s) + coalesce(sum(break_s) FILTER (break_s <= {UNSEEN_S + TIME_TOLERANCE_S}), 0) AS transitions_s
+    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {MAX_GAP_S + TIME_TOLERANCE_S}), 0) AS episodes_s,
+    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {UNSEEN_S + TIME_TOLERANCE_S}), 0) AS transitions_s
 FROM labeled GROUP BY ALL
 """
 # time_bins(start_s, end_s, bin_ms) has the numbers of the bins in which a frame is shown, seconds_in_bin(…) its time in

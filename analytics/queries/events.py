@@ -42,7 +42,8 @@ def during_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
         UnknownVideoError: if an event names a video that is not in the results.
         GroupError: if two labels differ only in case or blanks.
     """
-    return during_matched_events(connection, match_events(connection, events), before_s=before_s)
+    rows = during_matched_events(connection, match_events(connection, events), before_s=before_s)
+    return rows.drop_columns("video_id")
 
 
 def match_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> pa.Table:
@@ -114,7 +115,7 @@ def baseline_overlap_note(
 def during_matched_events(
     connection: duckdb.DuckDBPyConnection, of_videos: pa.Table, *, before_s: float = 5.0
 ) -> pa.Table:
-    """Summarize the emotions of each person during each event of their video: see `during_events`."""
+    """Summarize the emotions of each person during each event of their video, as `during_events`, with the video_id."""
     unfiltered = {row[0] for row in connection.sql(_WITHOUT_FILTER).fetchall()}
     persons = {(video_id, track): person for video_id, track, person in connection.sql(_PERSONS).fetchall()}
 
@@ -122,9 +123,11 @@ def during_matched_events(
         mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))
         rows = events_table(mine, faces, before_s=before_s, all_faces_count=video_id in unfiltered)
         names = [persons[video_id, track_id] for track_id in rows["track_id"].to_pylist()]
-        return rows.add_column(0, "person", pa.array(names, pa.string()))
+        rows = rows.add_column(0, "person", pa.array(names, pa.string()))
+        return rows.add_column(0, "video_id", pa.repeat(pa.scalar(video_id), len(rows)))
 
-    return map_videos(connection, DURING_EVENTS.insert(0, pa.field("person", pa.string())), answer)
+    schema = DURING_EVENTS.insert(0, pa.field("person", pa.string())).insert(0, pa.field("video_id", pa.string()))
+    return map_videos(connection, schema, answer)
 
 
 def events_of_videos(events: pa.Table, videos: Sequence[NamedVideo]) -> pa.Table:

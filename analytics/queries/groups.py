@@ -7,29 +7,27 @@ from pathlib import Path
 import duckdb
 
 from analytics.queries.csv_files import parse_csv, read_csv_file
+from analytics.results.catalog import read_catalog
+from analytics.results.notes import all_notes
+from analytics.results.results_folder import check_results
+from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import NamedVideo, video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from fer_models.errors import FervidError
 
 # The participant of each video in which all visible tracks have the same name.
 _SOLE_NAMES = """
-SELECT path, any_value(participant) FROM people JOIN videos USING (video_id, analysis_id) WHERE NOT is_hidden
-GROUP BY path HAVING bool_and(is_named) AND count(DISTINCT participant) = 1
+SELECT video_id, any_value(participant) FROM people JOIN videos USING (video_id, analysis_id) WHERE NOT is_hidden
+GROUP BY video_id HAVING bool_and(is_named) AND count(DISTINCT participant) = 1
 """
 _NAMES = """
-SELECT path, track_id, participant FROM people JOIN videos USING (video_id, analysis_id)
+SELECT video_id, track_id, participant FROM people JOIN videos USING (video_id, analysis_id)
 WHERE is_named AND NOT is_hidden
 """
 
 _SEVERAL_PEOPLE = """
-SELECT path, list(DISTINCT participant) FILTER (is_named) FROM people JOIN videos USING (video_id, analysis_id)
-WHERE NOT is_hidden GROUP BY path, video_id HAVING count(DISTINCT person) > 1 ORDER BY path
-"""
-
-# Paths of which several contents were analyzed, if people in any of them have a name.
-_REPLACED = """
-SELECT path FROM people JOIN videos USING (video_id, analysis_id) WHERE NOT is_hidden
-GROUP BY path HAVING count(DISTINCT video_id) > 1 AND bool_or(is_named)
+SELECT video_id, list(DISTINCT participant) FILTER (is_named) FROM people JOIN videos USING (video_id, analysis_id)
+WHERE NOT is_hidden GROUP BY video_id HAVING count(DISTINCT person) > 1 ORDER BY video_id
 """
 
 # The accepted headers of each column, in lower case. The first one that the file contains is used.
@@ -45,7 +43,7 @@ class GroupError(FervidError):
 
 
 def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[NamedVideo]) -> dict[str, str]:
-    """The group of each video, by the path it has in the results.
+    """The group of each video, by video_id.
 
     Args:
         groups: group by path, file name or video_id, or a CSV file with the columns path (any of these) and group.
@@ -61,11 +59,11 @@ def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[NamedVideo]) 
     check_spelling(groups.values(), source)
     if len(set(groups.values())) < 2:
         raise GroupError(f"{source}: at least two groups are needed to compare, got {len(set(groups.values()))}")
-    return by_path(groups, videos, source, "group")
+    return by_video(groups, videos, source, "group")
 
 
 def find_participants(participants: Mapping[str, str] | Path | None, videos: Sequence[NamedVideo]) -> dict[str, str]:
-    """The participant of each video, by the path it has in the results; videos that are not named are left out.
+    """The participant of each video, by video_id; videos that are not named are left out.
 
     Args:
         participants: participant by path, file name or video_id, or a CSV file with the columns path and participant;
@@ -80,25 +78,25 @@ def find_participants(participants: Mapping[str, str] | Path | None, videos: Seq
     source = "the participants"
     if isinstance(participants, Path):
         source, participants = str(participants), _read_column(participants, "participant", optional=True)
-    return by_path(participants, videos, source, "participant")
+    return by_video(participants, videos, source, "participant")
 
 
 @dataclass(frozen=True)
 class Participants:
     """The participant of each track: the one given for its video, else the person's name, else the video itself."""
 
-    of_video: Mapping[str, str] = field(default_factory=dict)  # path of a video -> participant
-    of_track: Mapping[tuple[str, int], str] = field(default_factory=dict)  # path of a video and track -> name
+    of_video: Mapping[str, str] = field(default_factory=dict)  # video_id -> participant
+    of_track: Mapping[tuple[str, int], str] = field(default_factory=dict)  # video_id and track -> name
 
-    def find(self, path: str, track_id: int | None = None) -> str:
+    def find(self, video_id: str, track_id: int | None = None) -> str:
         """The participant of a track, or of a whole video.
 
-        >>> Participants({"a.mp4": "p1"}, {("b.mp4", 0): "Anna"}).find("b.mp4", 0)
+        >>> Participants({"v1": "p1"}, {("v2", 0): "Anna"}).find("v2", 0)
         'Anna'
         """
-        if path in self.of_video or track_id is None:
-            return self.of_video.get(path, path)
-        return self.of_track.get((path, track_id), path)
+        if video_id in self.of_video or track_id is None:
+            return self.of_video.get(video_id, video_id)
+        return self.of_track.get((video_id, track_id), video_id)
 
 
 def resolve_participants(
@@ -107,31 +105,16 @@ def resolve_participants(
     """The participants: those given (see `find_participants`), else the people who were named in the dashboard.
 
     Raises:
-        GroupError: if the participants cannot be read, a video is not in the results, two participants differ only
-            in case or blanks, or people in a replaced file have names.
+        GroupError: if the participants cannot be read, a video is not in the results, or two participants differ only
+            in case or blanks.
     """
     known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
     given = find_participants(participants, known)
     names = connection.sql(_NAMES).fetchall()
-    _check_not_replaced(connection, given)
     of_video = dict(connection.sql(_SOLE_NAMES).fetchall()) | given
-    of_track = {(path, track_id): name for path, track_id, name in names}
-    check_spelling({*of_video.values(), *(name for path, _, name in names if path not in given)}, "the participants")
+    of_track = {(video_id, track_id): name for video_id, track_id, name in names}
+    check_spelling({*of_video.values(), *(name for video, _, name in names if video not in given)}, "the participants")
     return Participants(of_video, of_track)
-
-
-def _check_not_replaced(connection: duckdb.DuckDBPyConnection, given: Mapping[str, str]) -> None:
-    """Refuse names of people in files that were replaced: the results of both contents have the same path.
-
-    Raises:
-        GroupError: if there are such files without a given participant.
-    """
-    replaced = sorted(path for (path,) in connection.sql(_REPLACED).fetchall() if path not in given)
-    if replaced:
-        raise GroupError(
-            f"{replaced[0]}: was replaced after it was analyzed, and people in it have names. Remove the results of "
-            "the earlier content with `fervid purge`, or give the participants in a file"
-        )
 
 
 def several_people_note(
@@ -146,21 +129,19 @@ def several_people_note(
         return None
     known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
     given = find_participants(participants, known)
-    found = [(path, names or []) for path, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if path in given]
+    found = [(video, names or []) for video, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if video in given]
     if not found:
         return None
-    others = sorted({name for path, names in found for name in names if name != given[path]})
+    others = sorted({name for video, names in found for name in names if name != given[video]})
     among = f", {', '.join(others)} among them" if others else ""
-    n_videos = len({path for path, _ in found})
     return (
-        f"In {n_videos} of {len(given)} videos with a participant, several people are visible{among}: all of them "
+        f"In {len(found)} of {len(given)} videos with a participant, several people are visible{among}: all of them "
         "count as that participant. Hide the others in the dashboard."
     )
 
 
 def find_conditions(groups: Path, videos: Sequence[NamedVideo]) -> dict[str, str]:
-    """The group of each video in a groups file, by its path in the results; unlike `find_groups`, for one or more
-    groups.
+    """The group of each video in a groups file, by video_id; unlike `find_groups`, for one or more groups.
 
     Raises:
         GroupError: if the file cannot be read, a video is not in the results, or two groups differ only in case or
@@ -168,7 +149,7 @@ def find_conditions(groups: Path, videos: Sequence[NamedVideo]) -> dict[str, str
     """
     conditions = _read_column(groups, "group", optional=True)
     check_spelling(conditions.values(), str(groups))
-    return by_path(conditions, videos, str(groups), "group")
+    return by_video(conditions, videos, str(groups), "group")
 
 
 def check_spelling(names: Iterable[str], source: str) -> None:
@@ -179,13 +160,43 @@ def check_spelling(names: Iterable[str], source: str) -> None:
     """
     spelling: dict[str, str] = {}
     for name in sorted(set(names)):
-        other = spelling.setdefault(" ".join(name.split()).casefold(), name)
+        other = spelling.setdefault(_spelled(name), name)
         if other != name:
             raise GroupError(f"{source}: {other!r} and {name!r} differ only in case or blanks: use one spelling")
 
 
-def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str) -> dict[str, str]:
-    """The value of each video by its path in the results, from values by path, file name or video_id.
+def _spelled(name: str) -> str:
+    """The name without differences in case and blanks."""
+    return " ".join(name.split()).casefold()
+
+
+def videos_of_participant(results: StoragePath, participant: str, given: Path | None = None) -> list[str]:
+    """The ids of all videos of a participant: a person in them has this name, or `given` assigns them to it.
+
+    Case and blanks do not matter.
+
+    Args:
+        results: the results folder.
+        participant: a name given in the dashboard, or a participant in `given`.
+        given: a CSV file with the columns path and participant.
+
+    Raises:
+        GroupError: if the file cannot be read or names a video that is not in the results.
+        StoreError: if `results` is not a results folder.
+    """
+    check_results(results)
+    name, notes = _spelled(participant), all_notes(results)
+    found = {video_id for video_id, of in notes.items() if name in map(_spelled, of.names.values())}
+    if given is not None:
+        of_video = find_participants(given, video_names(read_catalog(results).rows))
+        found |= {video_id for video_id, other in of_video.items() if _spelled(other) == name}
+    return sorted(found)
+
+
+def by_video(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str) -> dict[str, str]:
+    """The value of each video by video_id, from values by path, file name or video_id.
+
+    A path of which several contents were analyzed names all of them.
 
     Raises:
         GroupError: if a video is not in the results, or has two values; `source` and `column` are for its message.
@@ -194,12 +205,14 @@ def by_path(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str
     found: dict[str, str] = {}
     for name, value in values.items():
         try:
-            paths = [path_of[video] for video in choose_videos(videos, [name])]
+            chosen = choose_videos(videos, [name])
         except UnknownVideoError as error:
             raise GroupError(f"{source}: {error}") from error
-        for path in paths:
-            if found.setdefault(path, value) != value:
-                raise GroupError(f"{source}: {path}: is named twice, in the {column}s {found[path]} and {value}")
+        for video in chosen:
+            if found.setdefault(video, value) != value:
+                raise GroupError(
+                    f"{source}: {path_of[video]}: is named twice, in the {column}s {found[video]} and {value}"
+                )
     return found
 
 

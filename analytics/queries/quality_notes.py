@@ -46,8 +46,8 @@ def gate_note(
     low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
     n_low_quality = sum(low_quality.values())
     others = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""
-    if untracked_s >= max(0.01 * good_s, 0.05):
-        others += f" {untracked_s:.1f} s with good faces belong to no person: too few of them are at most 1 s apart."
+    if untracked := _untracked(good_s, untracked_s):
+        others += f" {untracked}"
     if not n_low_quality:
         return f"0 of {n_faces} faces are low-quality faces.{others}"
     why = ", ".join(f"{reason} {n}" for reason, n in low_quality.items())
@@ -59,6 +59,18 @@ def gate_note(
         return f"{note} Their own emotions do not count{carried}.{others}"
     where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
     return f"{note} {where} are included, because of --no-gate.{others}"
+
+
+def untracked_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str]) -> str | None:
+    """A sentence on the time with good faces that belong to no person in these videos; None below 1 %."""
+    (row,) = run_sql_for_videos(connection, "untracked", video_ids).to_pylist()
+    return _untracked(**row)
+
+
+def _untracked(good_s: float, untracked_s: float) -> str | None:
+    if untracked_s < max(0.01 * good_s, 0.05):
+        return None
+    return f"{untracked_s:.1f} s with good faces belong to no person: too few of them are at most 1 s apart."
 
 
 def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> list[str]:

@@ -17,14 +17,14 @@ from analytics.tables.result_schemas import RATES
 from fer_models.labels import EMOTIONS
 
 _COUNTS = """
-SELECT path, track_id, 'episodes' AS measure, emotion, count(*) AS n
+SELECT video_id, track_id, 'episodes' AS measure, emotion, count(*) AS n
 FROM visible('episodes') JOIN videos USING (video_id, analysis_id) GROUP BY ALL
 UNION ALL
-SELECT path, track_id, 'transitions', NULL, CAST(sum(count) AS BIGINT)
+SELECT video_id, track_id, 'transitions', NULL, CAST(sum(count) AS BIGINT)
 FROM visible('transitions') JOIN videos USING (video_id, analysis_id) GROUP BY ALL
 """
 _DURATIONS = """
-SELECT path, track_id, emotion, episodes.duration_s, onset_observed, offset_observed
+SELECT video_id, track_id, emotion, episodes.duration_s, onset_observed, offset_observed
 FROM visible('episodes') AS episodes JOIN videos USING (video_id, analysis_id)
 """
 MEASURES: tuple[tuple[str, str | None], ...] = (*(("episodes", name) for name in EMOTIONS), ("transitions", None))
@@ -70,10 +70,10 @@ def rates_table(connection: duckdb.DuckDBPyConnection, participants: Participant
     observed_s: dict[str, dict[str, float]] = {"episodes": defaultdict(float), "transitions": defaultdict(float)}
     for row in run_sql_in_batches(connection, "observed_time").to_pylist():
         for measure, of_participant in observed_s.items():
-            of_participant[participants.find(row["path"], row["track_id"])] += row[f"{measure}_s"]
+            of_participant[participants.find(row["video_id"], row["track_id"])] += row[f"{measure}_s"]
     counts: dict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: dict.fromkeys(observed_s["episodes"], 0))
-    for path, track_id, measure, emotion, n in connection.sql(_COUNTS).fetchall():
-        counts[measure, emotion][participants.find(path, track_id)] += n
+    for video_id, track_id, measure, emotion, n in connection.sql(_COUNTS).fetchall():
+        counts[measure, emotion][participants.find(video_id, track_id)] += n
     found = []
     for measure, emotion in MEASURES:
         time_s = np.array([*observed_s[measure].values()])
@@ -107,7 +107,8 @@ def dwell_medians(
     if rows["onset_observed"].null_count:
         return pa.Table.from_pylist([{"note": _ENDS_NOT_KNOWN} for _ in emotions], DWELL_COLUMNS)
     emotion = np.array(rows["emotion"].to_pylist(), dtype=object)
-    units = [participants.find(*key) for key in zip(*(rows[n].to_pylist() for n in ("path", "track_id")), strict=True)]
+    tracks = zip(rows["video_id"].to_pylist(), rows["track_id"].to_pylist(), strict=True)
+    units = [participants.find(*track) for track in tracks]
     onset, offset = (np.array(rows[name].to_pylist(), bool) for name in ("onset_observed", "offset_observed"))
     duration_s = rows["duration_s"].to_numpy()
     found = []

@@ -6,14 +6,15 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-# Ids of the finished videos in batches of about a million frames: window functions keep all rows in memory.
-_BATCHES = """
+FRAMES_PER_BATCH = 1_000_000  # frames of the videos that are queried at once, if a query keeps all rows in memory
+# Ids of the finished videos in batches.
+_BATCHES = f"""
 WITH done AS (
     SELECT video_id, min(path) AS path, coalesce(max(n_frames), 0) AS n_frames FROM videos
     WHERE status = 'done' GROUP BY video_id
 )
 SELECT list(video_id ORDER BY path, video_id)
-FROM (SELECT *, sum(n_frames) OVER (ORDER BY path, video_id) // 1_000_000 AS batch FROM done)
+FROM (SELECT *, sum(n_frames) OVER (ORDER BY path, video_id) // {FRAMES_PER_BATCH} AS batch FROM done)
 GROUP BY batch ORDER BY batch
 """
 _FACES_OF_VIDEO = "SELECT * FROM visible('faces') WHERE video_id = $id"

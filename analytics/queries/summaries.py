@@ -1,14 +1,9 @@
 """Questions that one SQL file answers: how much of each emotion, when, and how far the results can be trusted."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import duckdb
 import pyarrow as pa
 
-from analytics.queries.groups import find_participants
 from analytics.queries.sql_files import run_sql, run_sql_for_videos, run_sql_in_batches
-from analytics.results.video_record import video_names
 from fer_models.labels import EMOTIONS
 
 
@@ -19,6 +14,11 @@ def shares(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) ->
         connection: the results.
         all_faces: whether low-quality faces without a label count with the emotion of their own frame.
     """
+    return shares_with_ids(connection, all_faces=all_faces).drop_columns("video_id")
+
+
+def shares_with_ids(connection: duckdb.DuckDBPyConnection, *, all_faces: bool = False) -> pa.Table:
+    """The rows of `shares` with the column video_id: of a replaced file, two videos have the same path."""
     return run_sql(connection, "shares_all_faces" if all_faces else "shares")
 
 
@@ -95,40 +95,3 @@ def failures(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 def totals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """Number of videos, frames, tracks and episodes; one row."""
     return run_sql(connection, "totals")
-
-
-def group_timeline(
-    connection: duckdb.DuckDBPyConnection,
-    spans: pa.Table,
-    *,
-    participants: Mapping[str, str] | Path | None = None,
-    bin_ms: int = 1000,
-) -> pa.Table:
-    """Mean probabilities of groups over time, from the start of each interval; a row per group and bin that has a face.
-
-    Args:
-        connection: the results.
-        spans: group, video_id, start_s and end_s of each interval to average.
-        participants: as for `compare`; those of videos that are not named are people with a name, else the videos.
-        bin_ms: length of a bin in milliseconds.
-
-    Returns:
-        group, start_s (from the start of the intervals), n_videos, n_participants, n_people (tracks),
-        `mean_angry` … and `error_angry` …, the standard error of the mean over participants.
-
-    Raises:
-        GroupError: if the participants cannot be read, or a video is not in the results.
-    """
-    videos = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    given = find_participants(participants, videos)
-    participant_of = {video.video_id: given[video.path] for video in videos if video.path in given}
-    names = {"groups": "group", "video_ids": "video_id", "starts_s": "start_s", "ends_s": "end_s"}
-    columns = {parameter: spans[name].to_pylist() for parameter, name in names.items()}
-    return run_sql(
-        connection,
-        "group_timeline",
-        bin_ms=bin_ms,
-        given_videos=list(participant_of),
-        given_participants=list(participant_of.values()),
-        **columns,
-    )

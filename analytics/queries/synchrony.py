@@ -31,6 +31,7 @@ from analytics.tables.arrow_utils import encode_categories, to_column, to_float_
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
 from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+from analytics.tracking.ranges import expand_ranges
 from fer_models.labels import EMOTIONS
 
 MAX_SURROGATES = 100  # maximum number of people of other videos with whom a pair is compared to find the chance level
@@ -205,8 +206,7 @@ def _split_time(
     end_s = start_s + duration_s
     first = np.floor((start_s + TIME_TOLERANCE_S) / step_s).astype(np.int64)
     stop = np.maximum(np.ceil((end_s - TIME_TOLERANCE_S) / step_s).astype(np.int64), first + 1)
-    row = np.repeat(np.arange(len(first)), stop - first)
-    step = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(stop - first) - (stop - first), stop - first)
+    row, step = expand_ranges(first, stop)
     time_s = np.minimum(end_s[row], (step + 1) * step_s) - np.maximum(start_s[row], step * step_s)
     return row, step, np.maximum(time_s, 0)
 

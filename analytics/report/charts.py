@@ -148,7 +148,7 @@ def _areas(bins: np.ndarray, probabilities: np.ndarray) -> list[Area]:
 
 
 def _outline(bins: np.ndarray, tops: np.ndarray) -> str:
-    """The outline of one run without a break: up, along the tops and down; steps of equal height are joined."""
+    """The outline of one run without a gap: up, along the tops and down; steps of equal height are joined."""
     turn = np.flatnonzero(np.diff(tops, prepend=-1))
     path = "".join(f"V{tops[i]}H{bins[after - 1] + 1}" for i, after in zip(turn, [*turn[1:], len(tops)], strict=True))
     return f"M{bins[0]},{AREAS_HEIGHT}{path}V{AREAS_HEIGHT}Z"

@@ -13,6 +13,7 @@ from analytics.report.library import FrameCounts, Library, Track
 from analytics.report.words import clock, share_words
 from analytics.results.video_record import VideoRecord, analyzed_part
 from analytics.tables.arrow_utils import to_float_array
+from analytics.tracking.ranges import expand_ranges
 from fer_models.labels import EMOTIONS
 
 MAX_VIDEOS = 60  # videos with timelines, because larger pages open slowly; the table of videos lists all
@@ -134,8 +135,6 @@ def _steps(rows: pa.Table, grid: Grid) -> tuple[np.ndarray, list[str | None], np
     first = rows["step"].to_numpy()
     following = np.append(first[1:], np.iinfo(np.int32).max)
     is_short = (following - first - 1) * grid.bin_ms <= 1000 * MAX_GAP_S
-    n_steps = np.where(is_short, following - first, 1)
-    row = np.repeat(np.arange(len(first)), n_steps)
-    nth = np.arange(len(row)) - np.repeat(np.cumsum(n_steps) - n_steps, n_steps)
+    row, step = expand_ranges(first, np.where(is_short, following, first + 1))
     labels = rows["emotion"].to_pylist()
-    return first[row] + nth, [labels[i] for i in row.tolist()], to_float_array(rows, *EMOTIONS)[row]
+    return step, [labels[i] for i in row.tolist()], to_float_array(rows, *EMOTIONS)[row]

@@ -192,8 +192,8 @@ RATES = explained(
         "observed_s",
         pa.float64(),
         "s",
-        "time with a label, over all people, and the breaks across which they are counted: up to 0.3 s for episodes, "
-        "and 1 s for transitions; dropped frames of a live session are breaks",
+        "time with a label, over all people, and the gaps across which they are counted: up to 0.3 s for episodes, "
+        "and 1 s for transitions; dropped frames of a live session are gaps",
     ),
     ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
     ("estimate", pa.float64(), "1/min", "n per minute of observed_s"),

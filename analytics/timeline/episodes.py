@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytics.timeline.time_tolerance import is_longer, is_shorter
+from analytics.tracking.ranges import expand_ranges
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class EpisodeConfig:
 
     on: float = 0.5  # an episode begins where the smoothed probability of the label reaches this value
     off: float = 0.35  # an episode ends where that probability falls below this value, or where the label changes
-    max_gap_s: float = 0.3  # a break of up to this length, without another label, does not end an episode
+    max_gap_s: float = 0.3  # a gap of up to this length, without another label, does not end an episode
     min_duration_s: float = 0.3  # shorter episodes are dropped, because they are mostly noise of the classifier
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ def find_episodes(
 ) -> Episodes:
     """Find the intervals from where `values` reach `on` to where they fall below `off` or are unknown.
 
-    Breaks of up to `max_gap_s`, with or without a visible face, are bridged unless another emotion is shown in them, so
+    Gaps of up to `max_gap_s`, with or without a visible face, are bridged unless another emotion is shown in them, so
     that a track is never in two episodes at once. A longer gap without a visible face always ends an episode.
 
     Args:
@@ -62,7 +63,7 @@ def find_episodes(
         is_other: (m,) bool, whether another emotion is the label.
         config: the settings.
     """
-    segment = np.cumsum(_changed(track) | _after_break(start_s, end_s, config.max_gap_s))
+    segment = np.cumsum(_changed(track) | _after_gap(start_s, end_s, config.max_gap_s))
     first, last = _runs(segment, _is_on(segment, values, config))
     n_other = np.concatenate([[0], np.cumsum(is_other)])
     apart = (
@@ -77,8 +78,7 @@ def find_episodes(
     if not len(first):
         nothing = np.empty(0)
         return Episodes(first, last, nothing, nothing, nothing, nothing, nothing)
-    row = _rows_between(first, last)
-    episode = np.repeat(np.arange(len(first)), last - first + 1)
+    episode, row = expand_ranges(first, last + 1)
     begins = np.concatenate([[0], np.cumsum(last - first + 1)[:-1]])
     value, time_s = values[row], (end_s - start_s)[row]
     peak = np.fmax.reduceat(value, begins)
@@ -94,7 +94,7 @@ def observed_ends(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether the onset and the offset of each episode were observed: `(n,)` bool each.
 
-    An onset was observed if the same person had a label just before, in the same shot and without a break of more than
+    An onset was observed if the same person had a label just before, in the same shot and without a gap of more than
     `max_gap_s`; an offset likewise just after. Otherwise the episode may have begun earlier or gone on for longer.
 
     Args:
@@ -103,18 +103,18 @@ def observed_ends(
         start_s: (m,) as for `find_episodes`.
         end_s: (m,) as for `find_episodes`.
         is_known: (m,) bool, whether each row has a label.
-        max_gap_s: longest break.
+        max_gap_s: longest gap.
     """
-    unbroken = ~(_changed(shot) | _after_break(start_s, end_s, max_gap_s))
+    unbroken = ~(_changed(shot) | _after_gap(start_s, end_s, max_gap_s))
     before = np.append(False, unbroken[1:] & is_known[:-1]) if len(shot) else unbroken
     after = np.append(unbroken[1:] & is_known[1:], False) if len(shot) else unbroken
     return before[episodes.first_row], after[episodes.last_row]
 
 
-def _after_break(start_s: np.ndarray, end_s: np.ndarray, max_gap_s: float) -> np.ndarray:
+def _after_gap(start_s: np.ndarray, end_s: np.ndarray, max_gap_s: float) -> np.ndarray:
     """Whether nobody was seen for more than `max_gap_s` before each row; False for the first."""
-    breaks = is_longer(start_s[1:] - end_s[:-1], max_gap_s)
-    return np.concatenate([np.zeros(min(1, len(start_s)), bool), breaks])
+    is_gap = is_longer(start_s[1:] - end_s[:-1], max_gap_s)
+    return np.concatenate([np.zeros(min(1, len(start_s)), bool), is_gap])
 
 
 def _is_on(segment: np.ndarray, values: np.ndarray, config: EpisodeConfig) -> np.ndarray:
@@ -138,11 +138,3 @@ def _runs(segment: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _changed(values: np.ndarray) -> np.ndarray:
     """Whether each row differs from the one before it; the first one does."""
     return np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]])
-
-
-def _rows_between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """All rows from `first` to `last`, episode after episode."""
-    lengths = last - first + 1
-    offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    rows: np.ndarray = np.repeat(first, lengths) + offsets
-    return rows

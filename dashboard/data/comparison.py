@@ -87,7 +87,7 @@ def overlap_note(results: Results, events: pa.Table) -> str | None:
 def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
     """The videos of each group, from their start up to `MAX_SHOWN_S`."""
     videos: pd.DataFrame = results.ask(VIDEOS_SQL).to_pandas()
-    videos["group"] = videos["path"].map(groups)
+    videos["group"] = videos["video_id"].map(groups)
     ranges: pd.DataFrame = videos.dropna(subset="group").assign(start_s=0.0, end_s=MAX_SHOWN_S)
     return ranges[["group", "video_id", "start_s", "end_s"]]
 

@@ -62,8 +62,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
 
 def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoName], way: str) -> Compared | None:
     """Differences between groups of videos, and means over time; None until two groups are selected."""
-    paths = [video.path for video in videos]
-    grouping = choose_groups(paths, way)
+    grouping = choose_groups(list(dict.fromkeys(video.path for video in videos)), way)
     names = sorted(set(grouping.groups.values()))
     if len(names) < 2:
         st.info(NEXT_STEPS[way])
@@ -73,7 +72,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
         st.info("Select at least two groups.")
         return None
     groups = find_groups({path: group for path, group in grouping.groups.items() if group in chosen}, videos)
-    show_members(groups, paths)
+    show_members(groups, videos)
     if note := results.answer(lambda connection: several_people_note(connection, grouping.participants)):
         st.caption(plain(note))
     return Compared(

@@ -78,7 +78,8 @@ def show_comparison(cards: dict[str, ModelCard]) -> None:
         st.dataframe(rows, hide_index=True, column_config=columns, placeholder="", height="content")
         if task == "emotion":
             st.caption(
-                "Where the card has it, measured on the split PrivateTest of FER-2013, which no choice was based on. "
+                "Where the card has it, measured on the split PublicTest of FER-2013, by which models are chosen. The "
+                "final figures, on PrivateTest, are below. "
                 "Labels: the labels of the data set. Votes: the emotion that most of ten annotators named. "
                 "ECE: expected calibration error."
             )

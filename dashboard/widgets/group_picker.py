@@ -7,6 +7,7 @@ from pathlib import PurePath
 import streamlit as st
 
 from analytics.queries.groups import GroupError, parse_column
+from analytics.results.video_record import VideoName
 from dashboard.data.markers import Markers
 from dashboard.text import plain
 
@@ -152,17 +153,22 @@ def show_unmatched_words(paths: list[str], words: list[str]) -> None:
         st.warning(f"Left out, because several of the words are in their path: {plain(_listing(ambiguous))}.")
 
 
-def show_members(groups: Mapping[str, str], paths: list[str]) -> None:
-    """List the videos of each group, and those in no group."""
+def show_members(groups: Mapping[str, str], videos: Iterable[VideoName]) -> None:
+    """List the videos of each group, and those in no group.
+
+    Args:
+        groups: group by video_id.
+        videos: all videos.
+    """
     members: dict[str, list[str]] = {}
-    for path in paths:
-        if path in groups:
-            members.setdefault(groups[path], []).append(PurePath(path).name)
-    rest = [PurePath(path).name for path in paths if path not in groups]
+    rest: list[str] = []
+    for video_id, path in videos:
+        of_group = members.setdefault(groups[video_id], []) if video_id in groups else rest
+        of_group.append(PurePath(path).name)
     counts = " · ".join(f"{name}: {len(videos)}" for name, videos in sorted(members.items()))
     with st.expander(plain(f"Videos in each group ({counts}{f'; in no group: {len(rest)}' if rest else ''})")):
-        for name, videos in sorted(members.items()):
-            st.markdown(f"**{plain(name)}**: {plain(_listing(videos))}")
+        for name, of_group in sorted(members.items()):
+            st.markdown(f"**{plain(name)}**: {plain(_listing(of_group))}")
         if rest:
             st.markdown(f"*in no group*: {plain(_listing(rest))}")
 

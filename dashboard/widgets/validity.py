@@ -3,10 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from analytics import queries
+from analytics.queries.sql_files import run_sql_for_videos
 from dashboard.data.results import Results
 
-PATH_SQL = "SELECT path FROM videos WHERE video_id = $video_id"
 HELP = "How much of each person's time was visible, of good quality and labeled, and how often the label changed."
 # Maps columns of `queries.validity` to headings.
 HEADINGS = {
@@ -51,12 +50,10 @@ def show_validity(results: Results, video_id: str) -> None:
 
 def validity_of(results: Results, video_id: str) -> pd.DataFrame:
     """The columns of `HEADINGS`, a row per person who is not hidden."""
-    (path,) = results.ask(PATH_SQL, video_id=video_id)["path"].to_pylist()
-    people = results.remember("validity", queries.validity).to_pylist()
+    people = results.answer(lambda connection: run_sql_for_videos(connection, "validity", [video_id])).to_pylist()
     rows = [
         {heading: row[name] for name, heading in HEADINGS.items()}
         | {HEADINGS["main_reason"]: (row["main_reason"] or "").replace("_", " ")}
         for row in people
-        if row["path"] == path
     ]
     return pd.DataFrame(rows, columns=list(HEADINGS.values()))

@@ -62,8 +62,8 @@ def draw_curves(epochs: Sequence[dict[str, float]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         names = sorted({name for figures in epochs for name in figures if kind in name})
-        if len(names) == 2 and kind == "accuracy":
-            names = names[1:]  # with one head, its accuracy equals the mean over heads
+        if sum(name.startswith(f"public_{kind}_") for name in names) == 1:
+            names = [name for name in names if name != f"public_{kind}"]  # the mean over heads is that of the only head
         for name in names:
             axes.plot(range(1, len(epochs) + 1), [figures.get(name) for figures in epochs], label=name)
         axes.set(xlabel="epoch", ylabel=kind)

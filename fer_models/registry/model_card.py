@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
@@ -85,22 +86,33 @@ class ModelCard:
         return bool(self.settings.get("temperature_fitted_on") == "votes")
 
     def measured(self) -> tuple[str, dict[str, object]]:
-        """Return PrivateTest and its metrics, or the first split of the card; empty if nothing was measured."""
-        split = "PrivateTest" if "PrivateTest" in self.metrics else next(iter(self.metrics), "")
+        """Return PublicTest and its metrics, or the first split of the card; empty if nothing was measured.
+
+        Models are compared by these metrics: a choice by PrivateTest would bias the final figures.
+        """
+        split = "PublicTest" if "PublicTest" in self.metrics else next(iter(self.metrics), "")
         return split, self.metrics.get(split, {})
 
     def summary(self) -> str:
-        """Format the main metrics, such as `PrivateTest: accuracy 0.690`; those against votes come last.
+        """Format the main metrics, such as `PublicTest: accuracy 0.690`; those against votes come last.
 
-        Of the two calibration errors, only that against the labels or votes used for calibration is included.
+        Of the two calibration errors, only that against the labels or votes used for calibration is included. Of
+        PrivateTest, only the first metric of each kind follows, as the final figure.
         """
         split, figures = self.measured()
+        parts = [self._split_summary(split, figures, 3)]
+        if split == "PublicTest" and "PrivateTest" in self.metrics:
+            parts.append(self._split_summary("final figure, PrivateTest", self.metrics["PrivateTest"], 1))
+        return "; ".join(part for part in parts if part)
+
+    def _split_summary(self, title: str, figures: Mapping[str, object], n: int) -> str:
+        """The first `n` metrics against labels, and those against votes."""
         shares = [figure for figure, value in figures.items() if isinstance(value, float)]
         by_votes = [figure for figure in shares if figure.startswith("votes_")]
         others = [figure for figure in shares if figure not in by_votes]
         left_out = "ece" if self.reads_votes else "votes_ece"
-        parts = [f"{figure} {figures[figure]}" for figure in (*others[:3], *by_votes[:3]) if figure != left_out]
-        return f"{split}: {', '.join(parts)}" if parts else ""
+        parts = [f"{figure} {figures[figure]}" for figure in (*others[:n], *by_votes[:n]) if figure != left_out]
+        return f"{title}: {', '.join(parts)}" if parts else ""
 
 
 def read_card(folder: Path) -> ModelCard:

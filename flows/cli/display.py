@@ -203,7 +203,7 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
 
 
 def _print_outcomes(console: Console, summary: "RunSummary") -> None:
-    """Print a table of all videos that did not fail, why people have no label, and where speech is not known."""
+    """Print a table of all videos that did not fail; then why people have no label, and what is not known."""
     from analytics import connect, queries
 
     with contextlib.closing(connect(summary.out, observations=False)) as connection:
@@ -218,7 +218,10 @@ def _print_outcomes(console: Console, summary: "RunSummary") -> None:
         videos = [o.video_id for o in summary.outcomes if people.get(o.video_id, ("", 0))[1]]
         if line := unlabeled_line(connection, videos):
             say(line)
-        for line in queries.speech_notes(connection, [o.video_id for o in summary.outcomes]):
+        video_ids = [o.video_id for o in summary.outcomes]
+        if untracked := queries.untracked_note(connection, video_ids):
+            say(untracked)
+        for line in queries.speech_notes(connection, video_ids):
             say(line)
 
 

@@ -105,7 +105,9 @@ def paths_of(connection: "duckdb.DuckDBPyConnection", request: Request, rows: "p
         from analytics.queries.groups import find_groups
         from analytics.results.videos import all_videos
 
-        return find_groups(request.groups, all_videos(connection)).keys()
+        videos = all_videos(connection)
+        groups = find_groups(request.groups, videos)
+        return {video.path for video in videos if video.video_id in groups}
     return set(rows["path"].to_pylist()) if request.question == Question.events else None
 
 
@@ -136,7 +138,7 @@ MEANINGS = {
     Question.dwell: (
         "Episodes with an unobserved onset or offset, as at the start or end of a video, may last longer than was "
         "seen. km_median_s, the Kaplan-Meier median, leaves out the former and allows for the latter; low to high is "
-        "its 95 % interval over participants. Durations include breaks without a label of up to 0.3 s."
+        "its 95 % interval over participants. Durations include gaps without a label of up to 0.3 s."
     ),
     Question.rates: (
         "estimate is n per minute of observed_s, low to high its 95 % interval over participants (or videos)."

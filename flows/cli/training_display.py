@@ -55,7 +55,11 @@ class TrainingDisplay:
             total=event.total_batches,
             figures="  ".join(
                 f"{name} {event.figures[figure]:.3f}"
-                for name, figure in (("loss", "train_loss"), ("accuracy", "public_accuracy"))
+                for name, figure in (
+                    ("loss", "train_loss"),
+                    ("PublicTest: loss", "public_loss"),
+                    ("accuracy", "public_accuracy"),
+                )
                 if figure in event.figures
             ),
         )

@@ -1,40 +1,27 @@
--- Mean smoothed probabilities of groups, in bins of $bin_ms from the start of each interval, without hidden people. They
--- are weighted with the time for which a frame is shown in the bin.
+-- Mean smoothed probabilities of each participant in each of the videos ($videos), in bins of $bin_ms from the start of each
+-- interval of a group, without hidden people. They are weighted with the time for which a frame is shown in the bin.
 -- A video may be given a participant. In all other videos, people who were named are participants, and the unnamed
--- people of a video count together as one. The mean is over the people of a participant in a video, then over the
--- participant's videos, then over participants; the error is the standard error of this mean over participants, NULL
--- for one. n_people is the number of tracks.
+-- people of a video count together as one. n_people is the number of tracks.
 WITH spans AS (
-    SELECT unnest($groups) AS "group", unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
-        unnest($ends_s) AS to_s
+    SELECT unnest($groups::VARCHAR[]) AS "group", unnest($span_videos::VARCHAR[]) AS video_id,
+        unnest($starts_s::DOUBLE[]) AS from_s, unnest($ends_s::DOUBLE[]) AS to_s
 ), given AS (
     SELECT unnest($given_videos::VARCHAR[]) AS video_id, unnest($given_participants::VARCHAR[]) AS given_participant
 ), shown AS (
     SELECT *, greatest(pts_s, from_s) - from_s AS start_s, least(pts_s + duration_s, to_s) - from_s AS end_s,
         unnest(time_bins(start_s, end_s, $bin_ms)) AS bin, seconds_in_bin(start_s, end_s, bin, $bin_ms) AS shown_s
     FROM visible('faces') JOIN spans USING (video_id)
-    WHERE list_contains($video_ids, video_id) AND smooth_emotion IS NOT NULL AND pts_s < to_s AND pts_s + duration_s > from_s
-), of_video AS (
-    SELECT "group", video_id, coalesce(given_participant, CASE WHEN is_named THEN participant ELSE video_id END) AS unit,
-        bin, count(DISTINCT track_id) AS n_people,
-        sum(smooth_angry * shown_s) / sum(shown_s) AS v_angry,
-        sum(smooth_disgust * shown_s) / sum(shown_s) AS v_disgust,
-        sum(smooth_fear * shown_s) / sum(shown_s) AS v_fear,
-        sum(smooth_happy * shown_s) / sum(shown_s) AS v_happy,
-        sum(smooth_sad * shown_s) / sum(shown_s) AS v_sad,
-        sum(smooth_surprise * shown_s) / sum(shown_s) AS v_surprise,
-        sum(smooth_neutral * shown_s) / sum(shown_s) AS v_neutral
-    FROM shown JOIN people USING (video_id, analysis_id, track_id) LEFT JOIN given USING (video_id)
-    WHERE shown_s > 0
-    GROUP BY ALL
-), of_unit AS (
-    SELECT "group", unit, bin, sum(n_people) AS n_people, list(video_id) AS videos, avg(COLUMNS('^v_(.*)$')) AS 'v_\1'
-    FROM of_video GROUP BY ALL
+    WHERE video_id IN ($videos) AND smooth_emotion IS NOT NULL AND pts_s < to_s AND pts_s + duration_s > from_s
 )
-SELECT "group", bin * $bin_ms / 1000 AS start_s, len(list_distinct(flatten(list(videos)))) AS n_videos,
-    count(*) AS n_participants, CAST(sum(n_people) AS BIGINT) AS n_people,
-    avg(COLUMNS('^v_(.*)$')) AS 'mean_\1',
-    stddev_samp(COLUMNS('^v_(.*)$')) / sqrt(count(*)) AS 'error_\1'
-FROM of_unit
-GROUP BY "group", bin
-ORDER BY "group", bin
+SELECT "group", video_id, coalesce(given_participant, CASE WHEN is_named THEN participant ELSE video_id END) AS participant,
+    bin, count(DISTINCT track_id) AS n_people,
+    sum(smooth_angry * shown_s) / sum(shown_s) AS v_angry,
+    sum(smooth_disgust * shown_s) / sum(shown_s) AS v_disgust,
+    sum(smooth_fear * shown_s) / sum(shown_s) AS v_fear,
+    sum(smooth_happy * shown_s) / sum(shown_s) AS v_happy,
+    sum(smooth_sad * shown_s) / sum(shown_s) AS v_sad,
+    sum(smooth_surprise * shown_s) / sum(shown_s) AS v_surprise,
+    sum(smooth_neutral * shown_s) / sum(shown_s) AS v_neutral
+FROM shown JOIN people USING (video_id, analysis_id, track_id) LEFT JOIN given USING (video_id)
+WHERE shown_s > 0
+GROUP BY ALL

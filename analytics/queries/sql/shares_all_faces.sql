@@ -6,8 +6,8 @@ WITH labeled AS (
     FROM visible('faces')
     WHERE track_id IS NOT NULL
 )
-SELECT path, track_id, person, sum(labeled.duration_s) FILTER (label IS NOT NULL) AS labelled_s, count(*) AS n_faces,
-    count(*) FILTER (is_low) AS n_low_quality,
+SELECT video_id, path, track_id, person, sum(labeled.duration_s) FILTER (label IS NOT NULL) AS labelled_s,
+    count(*) AS n_faces, count(*) FILTER (is_low) AS n_low_quality,
     coalesce(sum(labeled.duration_s) FILTER (label = 'angry'), 0) / labelled_s AS angry,
     coalesce(sum(labeled.duration_s) FILTER (label = 'disgust'), 0) / labelled_s AS disgust,
     coalesce(sum(labeled.duration_s) FILTER (label = 'fear'), 0) / labelled_s AS fear,

@@ -31,6 +31,31 @@ RANGES = {
     "teacher_temperature": (0.01, 100),
     "consistency": (0, math.inf),
 }
+# The options of `fervid train` for values of a recipe; --set sets all others.
+OPTIONS = {
+    "architecture": "ARCH",
+    "epochs": "--epochs",
+    "augment": "--augment",
+    "labels": "--labels",
+    "init": "--init",
+    "init_labels": "--init-labels",
+    "input_size_px": "--input-size",
+    "teacher_labels": "--teacher-labels",
+    "teacher_votes": "--teacher-votes",
+    "consistency": "--consistency",
+    "unlabeled": "--unlabeled",
+    "patience": "--patience",
+    "seed": "--seed",
+}
+
+
+def option_of(name: str) -> str:
+    """The option of `fervid train` that sets a value of a recipe, for messages.
+
+    >>> option_of("input_size_px"), option_of("small_size_px")
+    ('--input-size', '--set small_size_px=…')
+    """
+    return OPTIONS.get(name, f"--set {name}=…")
 
 
 @dataclass(frozen=True)
@@ -63,7 +88,7 @@ class Recipe:
     mixup: float = 0.3  # both parameters of the beta distribution from which mixup draws its shares; 0: no mixup
     mixup_share: float = 0.8  # mixup is used in this share of the epochs, from the first one on
     ema_decay: float = 0.999  # decay of the moving average of the weights; 0: no averaging
-    patience: int = 0  # stop after this many epochs without improvement; 0: never
+    patience: int = 0  # stop after this many epochs without a lower loss on PublicTest; 0: never
     teacher_labels: str = ""  # the model whose probabilities are mixed into the targets of the head for labels
     teacher_votes: str = ""  # the model whose probabilities are mixed into the targets of the head for votes
     teacher_share: float = 0.5  # share of the teacher's probabilities in the targets
@@ -82,25 +107,25 @@ class Recipe:
             ("augment", self.augment, AUGMENTATIONS),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+                raise ValueError(f"{option_of(name)} must be one of {', '.join(allowed)}; got {value!r}")
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not (low <= value <= high and math.isfinite(value)):
                 limits = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-                raise ValueError(f"{name} must be {limits}; got {value}")
+                raise ValueError(f"{option_of(name)} must be {limits}; got {value}")
         if self.small_share and self.small_size_px > self.input_size_px:
             object.__setattr__(self, "small_size_px", self.input_size_px)
         for name, head in (("teacher_labels", "hard"), ("teacher_votes", "votes")):
             if getattr(self, name) and self.labels not in (head, "both"):
-                raise ValueError(f"{name} needs labels={head!r} or 'both', got labels={self.labels!r}")
+                raise ValueError(f"{option_of(name)} needs --labels {head} or both, got {self.labels}")
         if self.init_labels and self.labels != "both":
             raise ValueError(
-                f"init_labels needs labels='both' (a head for labels and one for votes), got labels={self.labels!r}"
+                f"--init-labels needs --labels both (a head for labels and one for votes), got {self.labels}"
             )
         if self.unlabeled and not self.consistency:
-            raise ValueError("unlabeled faces are used by the consistency loss only: set consistency above 0")
+            raise ValueError("--unlabeled is used by the consistency loss only: give --consistency above 0")
         if self.init == "imagenet" and self.architecture not in IMAGENET_FILES:
-            raise ValueError(f"init: ImageNet weights exist for {', '.join(IMAGENET_FILES)} only")
+            raise ValueError(f"--init imagenet: weights exist for {', '.join(IMAGENET_FILES)} only")
 
 
 # As many FER-2013 projects train: Adam at a constant learning rate, no label smoothing, no augmentation.
@@ -164,12 +189,12 @@ def parse_recipe_values(assignments: list[str]) -> dict[str, str | int | float |
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         if not separator or name not in types:
-            raise ValueError(f"{assignment!r} is not NAME=VALUE with one of the names {', '.join(types)}")
+            raise ValueError(f"--set {assignment}: not NAME=VALUE with one of the names {', '.join(types)}")
         if types[name] is bool and text not in ("true", "false"):
-            raise ValueError(f"{name} must be true or false, got {text!r}")
+            raise ValueError(f"--set {name}=… must be true or false, got {text!r}")
         try:
             values[name] = text == "true" if types[name] is bool else types[name](text)
         except ValueError as error:
             number = "a whole number" if types[name] is int else "a number"
-            raise ValueError(f"{name} must be {number}, got {text!r}") from error
+            raise ValueError(f"--set {name}=… must be {number}, got {text!r}") from error
     return values

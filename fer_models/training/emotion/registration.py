@@ -209,11 +209,10 @@ def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.dev
         metrics[split], scores[split] = measure_split(
             classifier.predict, splits[split], temperature=card.temperature, tta=True, training=splits["Training"]
         )
-    chosen = (
-        "epoch, temperature and mixture of heads" if "label_head_share" in card.settings else "epoch and temperature"
-    )
+    chosen = "temperature and mixture of heads" if "label_head_share" in card.settings else "temperature"
     protocol = (
-        f"Trained on Training; {chosen} chosen on PublicTest; PrivateTest evaluated once. accuracy, macro_f1, ece and "
+        "Trained on Training; the epoch with the lowest cross entropy on PublicTest was selected, and "
+        f"{chosen} chosen on PublicTest; PrivateTest evaluated once. accuracy, macro_f1, ece and "
         "f1 are against the labels of the data; votes_... against the annotators' majority, where one emotion has more "
         "votes than any other answer. Intervals: 95 %, bootstrap."
     )

@@ -272,6 +272,10 @@ def train_network(
     check_can_start(last, resume)
     if last.exists():
         history = history_in(read_checkpoint(last))
+        if any(SELECTED_BY not in figures for figures in history.epochs):
+            raise RunError(
+                f"{last}: an earlier version began this run and selected its epochs otherwise. Use another --name"
+            )
         check_same_settings(last, history.settings, settings)
         if ran_out_of_patience(history.epochs, recipe.patience):
             return best

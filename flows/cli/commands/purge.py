@@ -1,6 +1,7 @@
 """`fervid purge`: remove videos from the results permanently."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,16 @@ def purge(
     video: Annotated[
         list[str] | None, typer.Option(help="Remove this video, by path, name or id; may be repeated.")
     ] = None,
+    participant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Remove all videos in which a person has this name, or that --participants assigns to it.",
+        ),
+    ] = None,
+    participants: Annotated[
+        Path | None, typer.Option(help="CSV with the columns path and participant, for --participant.")
+    ] = None,
     older_than: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Remove videos whose last analysis is older, such as 30d or 12h."),
@@ -24,18 +35,24 @@ def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
 ) -> None:
     """Remove all results of videos: tables, observations, appearance data, identities, failures. Video files stay."""
+    from analytics.queries.groups import videos_of_participant
     from analytics.results.purge import is_unfinished, plan_purge
     from analytics.results.purge import purge as remove
     from flows.cli.durations import parse_duration
 
-    if (video is None) == (older_than is None):
-        raise typer.BadParameter("give either --video or --older-than")
+    if sum(option is not None for option in (video, participant, older_than)) != 1:
+        raise typer.BadParameter("give either --video, --participant or --older-than")
+    if participants is not None and participant is None:
+        raise typer.BadParameter("only used with --participant", param_hint="--participants")
 
     with fatal_errors("run the same command again to finish"):
         if not dry_run and results.is_dir() and is_unfinished(results):
             remove(results, [])
             note("an interrupted purge has been completed")
         before = None if older_than is None else datetime.now(UTC) - parse_duration(older_than)
+        if participant is not None and not (video := videos_of_participant(results, participant, participants)):
+            say(f"no video of {participant}: nothing was removed")
+            return
         plan = plan_purge(results, wanted=video or (), finished_before=before)
         if not plan.video_ids:
             say("no video matches: nothing was removed")

@@ -76,7 +76,8 @@ def train(
         typer.Option(metavar="FILE", help="Photographs with face boxes, as Parquet, for --consistency."),
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Stop after N epochs without improvement; 0: never.")
+        int | None,
+        typer.Option(min=0, metavar="N", help="Stop after N epochs without a lower loss on PublicTest; 0: never."),
     ] = None,
     values: Annotated[
         list[str] | None,
