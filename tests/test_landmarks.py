@@ -324,7 +324,7 @@ def test_losses_see_lids_that_are_upside_down():
 
 
 @pytest.mark.slow
-def test_a_training_resumes_where_it_stopped(few_labels, one_thread, tmp_path):
+def test_a_training_resumes_where_it_stopped(few_labels, tmp_path):
     recipe = LandmarkRecipe(epochs=2, batch_size=3)
     whole = train_landmarks([few_labels], tmp_path / "whole", recipe, device="cpu")
     calls = 0

@@ -116,7 +116,7 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, one_thread):
+def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("prefect"))
     try:
         eventually(lambda: is_healthy(server.url))
