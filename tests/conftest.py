@@ -131,6 +131,23 @@ def server() -> Iterator[str]:
                 yield address
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let trainings compute with one thread, also in processes that tests start.
+
+    The threads of oneDNN's backward passes spin until the slowest one is done, whatever `OMP_WAIT_POLICY` says: while
+    other test processes use the cores, a step with two threads takes many times the processor time of one with one.
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(n_threads)
+
+
 @pytest.fixture(scope="session")
 def few_faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of 15 images of each emotion from each split of FER-2013, 315 in total."""

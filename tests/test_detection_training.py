@@ -201,7 +201,7 @@ def test_files_that_are_not_training_data_are_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def few_photos(tmp_path_factory) -> Path:
+def few_photos(tmp_path_factory, one_thread) -> Path:
     """Twenty-one real photographs from most sources, one of them held out."""
     if not FACES.is_dir():
         pytest.skip(f"{FACES} is not here")

@@ -1,8 +1,6 @@
 """From a checkpoint to a model: merging of heads, choices on PublicTest, and correct model cards."""
 
-import copy
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -137,69 +135,6 @@ def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
     mean = np.mean([load_classifier(str(folder), "cpu").predict(crops) for folder in two], axis=0)
     np.testing.assert_allclose(load_classifier("duo", "cpu").predict(crops), mean, atol=1e-6)
     assert fervid("models", "ensemble", "alone", "both").exit_code == 2
-
-
-def test_recalibrated_batch_norms_have_the_statistics_of_the_data(network, splits):
-    again = untrained_network(RECIPE)
-    again.load_state_dict(network.state_dict())
-    registration.recalibrate_batch_norm(again.eval(), splits["Training"], 40)
-    norm = again.stem[1]
-    crops = registration.resize(registration.normalize(splits["Training"].pixels), 40)
-    with torch.no_grad():
-        maps = again.stem[0](crops)
-    # The data have a standard deviation of about 1; bfloat16, which some CPUs compute in, has three decimal digits.
-    torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), atol=0.005, rtol=0.005)
-    torch.testing.assert_close(norm.running_var, maps.var(dim=(0, 2, 3)), atol=0.005, rtol=0.01)
-    assert not norm.training
-
-
-class ConstantNetwork(torch.nn.Module):
-    """A network with the same logits for every image."""
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = torch.nn.Parameter(torch.tensor(logits))
-
-    def forward(self, crops):
-        return self.logits.expand(len(crops), -1)
-
-
-def test_the_loss_is_the_mean_cross_entropy_of_both_heads(splits):
-    public = splits["PublicTest"]
-    of_labels, of_votes = [0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    share_happy, share_angry = np.mean(public.label.numpy() == 3), np.mean(public.votes.numpy()[:, 0])
-    by_hand = [math.log(math.exp(2) + 6) - 2 * share_happy, math.log(math.e + 6) - share_angry]
-    loss = registration.mean_loss(ConstantNetwork(of_labels + of_votes), public, RECIPE)
-    assert loss == pytest.approx(sum(by_hand) / 2, abs=1e-5)
-    hard = dataclasses.replace(RECIPE, labels="hard")
-    assert registration.mean_loss(ConstantNetwork(of_labels), public, hard) == pytest.approx(by_hand[0], abs=1e-5)
-
-
-class BrightnessNetwork(torch.nn.Module):
-    """A network whose loss grows with the distance of the normalized brightness from 0."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm = torch.nn.BatchNorm1d(1, affine=False)
-        self.weight = torch.nn.Parameter(torch.tensor([10.0, 0, 0, 0, 0, 0, 0] * 2))
-
-    def forward(self, crops):
-        return self.norm(crops.mean(dim=(2, 3))) ** 2 * self.weight
-
-
-def test_batch_norms_are_recalibrated_only_if_that_lowers_the_loss(splits):
-    learned, public, network = splits["Training"], splits["PublicTest"], BrightnessNetwork().eval()
-    network.norm.running_mean += 5  # far from the brightness of the images
-    before = registration.mean_loss(network, public, RECIPE)
-    assert registration.recalibrate_if_better(network, learned, public, RECIPE)
-    assert registration.mean_loss(network, public, RECIPE) < before
-    brightness = normalize(learned.pixels).mean(dim=(1, 2, 3))
-    assert network.norm.running_mean.item() == pytest.approx(brightness.mean().item(), abs=0.01)
-
-    kept = copy.deepcopy(network)
-    black = dataclasses.replace(learned, pixels=torch.zeros_like(learned.pixels))
-    assert not registration.recalibrate_if_better(kept, black, public, RECIPE)
-    assert all(torch.equal(kept.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_a_damaged_checkpoint_is_reported(tmp_path, splits):

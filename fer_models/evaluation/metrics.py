@@ -23,16 +23,14 @@ Figures = dict[str, Figure]
 
 
 @torch.no_grad()
-def logits_of(
-    network: nn.Module, crops: Tensor, device: torch.device, *, exact: bool = False, batch_size: int = 256
-) -> Tensor:
+def logits_of(network: nn.Module, crops: Tensor, device: torch.device, *, exact: bool = False) -> Tensor:
     """Compute logits (n, outputs) float32 on the CPU for normalized crops (n, c, h, w).
 
     In bfloat16 where the device is fast in it, unless `exact`.
     """
     logits = []
     short = autocast_dtype(device) != torch.float32 and not exact
-    for chunk in crops.split(batch_size):
+    for chunk in crops.split(256):
         with torch.autocast(device.type, autocast_dtype(device), enabled=short):
             batch = network(chunk.to(device).contiguous(memory_format=torch.channels_last))
         logits.append(batch.float().cpu())

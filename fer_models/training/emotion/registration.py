@@ -11,7 +11,6 @@ from pathlib import Path
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from fer_models.classification.architectures import architecture_options, build_network, count_parameters
@@ -25,7 +24,7 @@ from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, 
 from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.history import history_in, weights_in
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import heads_of, targets_of, untrained_network
+from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -89,8 +88,7 @@ def calibrate(
     network = untrained_network(recipe)
     network.load_state_dict(weights_in(state))
     network.to(device).eval()
-    public, learned = splits["PublicTest"], splits["Training"]
-    recalibrated = recalibrate_if_better(network, learned, public, recipe)
+    public = splits["PublicTest"]
     if len(heads_of(recipe)) == 2:
         candidates = candidates_of_both(network, public, recipe, device)
     else:
@@ -98,7 +96,7 @@ def calibrate(
         candidates = [Candidate("", network.state_dict(), target, {})]
     card = _card_of(training, splits["Training"], name, about_data)
     run_settings = {name: settings[name] for name in ("precision", "teacher_weights") if settings.get(name)}
-    run_settings |= {"epoch": state["epoch"] + 1, "batch_norm_recalibrated": recalibrated}
+    run_settings |= {"epoch": state["epoch"] + 1}
     folders = []
     for candidate in candidates:
         own = dataclasses.replace(
@@ -278,48 +276,3 @@ def merge_heads(network: nn.Module, shares: list[float]) -> dict[str, Tensor]:
         heads = weights[name].chunk(len(shares))
         weights[name] = torch.stack([share * head for share, head in zip(shares, heads, strict=True)]).sum(dim=0)
     return weights
-
-
-def recalibrate_if_better(network: nn.Module, training: FaceImages, public: FaceImages, recipe: Recipe) -> bool:
-    """Recalibrate batch norms in place if that lowers the cross entropy on PublicTest; return whether it did.
-
-    Until then their statistics are those of augmented images, which differ from the images that the model will see, and
-    of earlier weights.
-    """
-    averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    before = mean_loss(network, public, recipe)
-    recalibrate_batch_norm(network, training, recipe.input_size_px)
-    if mean_loss(network, public, recipe) < before:
-        return True
-    network.load_state_dict(averaged)
-    return False
-
-
-def mean_loss(network: nn.Module, images: FaceImages, recipe: Recipe) -> float:
-    """Compute the cross entropy against the recipe's targets, averaged over the network's heads."""
-    device = next(network.parameters()).device
-    logits = logits_of(network, resize(normalize(images.pixels), recipe.input_size_px), device)
-    targets, n = targets_of(images, recipe.labels), len(EMOTIONS)
-    return F.cross_entropy(logits.reshape(-1, n), targets.reshape(-1, n)).item()
-
-
-@torch.no_grad()
-def recalibrate_batch_norm(network: nn.Module, images: FaceImages, size_px: int, batch_size: int = 512) -> None:
-    """Recompute the statistics of batch norms in place, on images without augmentation and for the final weights.
-
-    Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407, for
-    averaged weights.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    device = next(network.parameters()).device
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # None: the mean over all batches
-        norm.train()
-    for pixels in images.pixels.split(batch_size):
-        # In the number format of the training, whose statistics these replace.
-        logits_of(network, resize(normalize(pixels), size_px), device, batch_size=batch_size)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
