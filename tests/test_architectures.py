@@ -102,7 +102,7 @@ def test_every_architecture_has_a_recipe():
 def test_transfer_architectures_require_an_initialization():
     with pytest.raises(ValueError, match=r"vgg16-397923af\.pth .*\(--from-scratch\)"):
         recipe_for("vgg16_transfer")
-    with pytest.raises(ValueError, match="ImageNet weights exist for vgg16_transfer"):
+    with pytest.raises(ValueError, match="--init imagenet: weights exist for vgg16_transfer"):
         recipe_for("cnn4", init="imagenet")
     with pytest.raises(ValueError, match="ARCH must be one of"):
         recipe_for("cnn6")

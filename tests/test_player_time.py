@@ -470,8 +470,6 @@ def write_disc(path: Path, width_px: int, height_px: int, aspect: Fraction, code
     [
         ("libx264", (160, 240), Fraction(1), (160, 240)),  # upright: 120 of 240 columns beside a scale of 180 / 240
         ("libx265", (160, 240), Fraction(1), (160, 240)),
-        ("mpeg4", (160, 240), Fraction(1), (160, 240)),
-        ("mpeg4", (240, 180), Fraction(4, 3), (320, 180)),
         ("mpeg2video", (240, 180), Fraction(4, 3), (320, 180)),  # as in television, at the change from 4:3 to 16:9
         ("libx264", (240, 180), Fraction(4, 3), (320, 180)),
         ("libx264", (480, 360), Fraction(1), (480, 360)),

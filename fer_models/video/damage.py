@@ -32,36 +32,6 @@ def damaged_packets(is_corrupt: np.ndarray, is_keyframe: np.ndarray) -> np.ndarr
     return damaged
 
 
-def spread_damage(
-    is_damaged: np.ndarray, is_after_hole: np.ndarray, is_keyframe: np.ndarray, time: np.ndarray
-) -> np.ndarray:
-    """Find the packets whose frames are damaged or may refer to damaged or lost frames, as `DamageTracker` does.
-
-    Args:
-        is_damaged: (n,) bool, for all packets in the order of the file.
-        is_after_hole: (n,) bool, whether packets are lost before it.
-        is_keyframe: (n,) bool.
-        time: (n,) presentation times, in any unit.
-
-    Returns:
-        (n,) bool.
-
-    >>> is_keyframe = np.array([1, 0, 0, 1, 0, 0], bool)  # the fifth packet is shown before the second keyframe
-    >>> spread_damage(np.arange(6) == 1, np.zeros(6, bool), is_keyframe, np.array([0, 1, 2, 4, 3, 5])).nonzero()[0]
-    array([1, 2, 4])
-    """
-    position = np.arange(len(time))
-    keyframe = np.maximum.accumulate(np.where(is_keyframe, position, -1))
-    is_leading = (keyframe >= 0) & (time < time[keyframe])  # shown before the keyframe that is stored before them
-    is_damaged = is_damaged | (is_after_hole & ~is_keyframe) | (is_leading & is_after_hole[keyframe])
-    before = np.append(keyframe, -1)[keyframe - 1]  # the keyframe before the last one
-    first = np.where(is_leading, before, keyframe)
-    last = np.maximum.accumulate(np.where(is_damaged & ~is_leading, position, -1))
-    last_leading = np.maximum.accumulate(np.where(is_damaged & is_leading, position, -1))
-    spread: np.ndarray = ((last >= 0) & (last >= first)) | (is_leading & (last_leading >= keyframe))
-    return spread
-
-
 @dataclass(frozen=True)
 class _Sent:
     """A packet that was sent to the decoder."""

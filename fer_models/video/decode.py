@@ -208,9 +208,9 @@ def _decode_packets(
     frame_index: np.ndarray,
     skip_unreferenced: bool,
 ) -> Iterator[tuple[int, av.VideoFrame | None]]:
-    """Decode packets: each frame with its index, None if it is damaged or refers to a damaged frame.
+    """Decode all packets: each frame with its index, None if it is damaged or refers to a damaged frame.
 
-    Frames in `info.damaged_index` are skipped, and frames not in `frame_index` may be.
+    Frames not in `frame_index` may be skipped.
     """
     if info.is_counted:
         damaged = set(info.damaged_index.tolist())
@@ -223,12 +223,10 @@ def _decode_packets(
     tracker: DamageTracker[tuple[int, av.VideoFrame]] = DamageTracker()
     last = -1
     for packet in packets:
-        if packet.pts in damaged_pts:
-            continue  # without the frames that it refers to, decoders may return the frames before it too late
         can_skip = skip_unreferenced and packet.pts is not None and packet.pts not in wanted_pts
         stream.codec_context.skip_frame = "NONREF" if can_skip else "DEFAULT"
         if packet.size:
-            tracker.send(packet.pts, is_keyframe=packet.is_keyframe, is_damaged=False)
+            tracker.send(packet.pts, is_keyframe=packet.is_keyframe, is_damaged=packet.pts in damaged_pts)
         frames, is_failed = decode_packet(packet)
         if is_failed:
             tracker.fail()

@@ -3,7 +3,6 @@
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
 import contextlib
-import re
 from fractions import Fraction
 from typing import Any, NamedTuple, cast
 
@@ -22,8 +21,6 @@ _HEADER_FILTERS = {
     "mpeg2video": "filter_units=pass_types=179",
     "vvc": "filter_units=pass_types=15",
 }
-# The video object layer of MPEG-4 Part 2, for which FFmpeg has no such filter: it holds the frame size.
-_VIDEO_OBJECT_LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f].*?(?=\x00\x00\x01)", re.DOTALL)
 # Formats that state no pixel aspect, so that players follow that of the stream; others state one for all frames.
 _WITHOUT_PIXEL_ASPECT = frozenset({"flv", "h264", "hevc", "mpeg", "mpegts", "mpegvideo", "vvc"})
 
@@ -76,9 +73,6 @@ class ShapeFinder:
         if not packet.size or not packet.is_keyframe:
             return b""
         match self._name:
-            case "mpeg4":
-                layer = _VIDEO_OBJECT_LAYER.search(bytes(packet))
-                return layer[0] if layer else b""
             case "vp8":
                 return bytes(packet)[3:10]
             case "vp9":

@@ -93,7 +93,7 @@ def walk_packets(video: OpenVideo) -> Packets:
     walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
     _check_claim(path, stream.frames, size_bytes)
     shapes = ShapeFinder(container, stream)
-    may_jump, last_pos = bool(container.format.flags & TS_DISCONT), -1
+    may_jump = bool(container.format.flags & TS_DISCONT)
     try:
         for packet in read_packets(container):
             start = packet.dts if packet.pts is None else packet.pts
@@ -102,9 +102,7 @@ def walk_packets(video: OpenVideo) -> Packets:
             if packet.pos is not None and packet.pos >= 0:
                 if walked.end_byte:
                     walked.unread_bytes = max(walked.unread_bytes, packet.pos - walked.end_byte)
-                # Several packets in one page of Ogg, or in one data packet of ASF, have its position.
-                start_byte = walked.end_byte if packet.pos == last_pos else packet.pos
-                walked.end_byte, last_pos = max(walked.end_byte, start_byte + packet.size), packet.pos
+                walked.end_byte = max(walked.end_byte, packet.pos + packet.size)
             is_gap = False
             if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in TIMED_STREAMS:
                 time_s = float(packet.dts * packet.time_base)

@@ -67,7 +67,7 @@ class VideoInfo:
     keyframe_index: np.ndarray  # (k,) int64, increasing: the frames at which decoding can start
     is_counted: bool  # True without usable timestamps: frames are identified by their position in the stream
     truncation: str | None  # where the file is truncated, as a part of a sentence; None if it is complete
-    # (k,) int64: frames that are not read, because their data, or data that they refer to, are damaged or missing
+    # (k,) int64: frames whose data are damaged; if the stream is counted, also those that refer to them
     damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     # Number of restarts and jumps of the clock, after which the time continues from the last frame.
     n_clock_jumps: int = 0

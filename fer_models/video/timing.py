@@ -19,17 +19,17 @@ from fer_models.video.container import (
     open_container,
     packets_until_damage,
 )
-from fer_models.video.damage import DamageTracker, damaged_packets, spread_damage
+from fer_models.video.damage import DamageTracker, damaged_packets
 from fer_models.video.packets import TIMED_STREAMS, OpenVideo, Packets
 
 # Seconds by which the duration in a header may exceed that of the packets, beyond one frame, without being wrong.
 DURATION_TOLERANCE_S = 0.5
 # Shown frames that are decoded to check the order of the timestamps.
 _N_CHECKED_FRAMES = 50
-# Formats with at most so many bytes between their packets, apart from indices and other data that are rarely there:
-# more are damaged, if frames are missing as well. ASF is padded.
-_MAX_UNREAD_BYTES = {"asf": 2**14, "flv": 2**12, "matroska,webm": 2**12, "mpeg": 2**12, "ogg": 2**12}
-_HIDE_TRUNCATION = frozenset({"hevc"})  # decoders that report no error if the end of a frame is lost
+# Formats with at most this many bytes between their packets, apart from indices and other data that are rarely there:
+# more are damaged, if frames are missing as well.
+_MAX_UNREAD_BYTES = 4096
+_HAVE_ONLY_PACKETS = ("flv", "matroska,webm")
 # Formats whose header states one duration for all streams, counted from 0 or from the start time.
 _STATE_WHOLE_DURATION = ("asf", "flv", "matroska,webm")
 
@@ -71,7 +71,7 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
         if (np.diff(pts) == 0).any():
             return _timing_by_decoding(video, packets)
         timing = _timing(container, stream, packets, pts=pts, keyframe_index=np.flatnonzero(is_keyframe[order]))
-        return _with_damage(timing, video, packets, order)
+        return _with_damage(timing, container, packets, order)
     clock = repair_clock(known, jumps, duration)
     if clock.n_repeated:
         return _timing_by_decoding(video, packets)
@@ -80,42 +80,31 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     packet_frame[order] = np.arange(len(order))
     packet_frame = np.insert(packet_frame, 1, np.full(packets.n_left_out, -1))
     timing = _repaired_timing(container, stream, packets, clock, clock.ticks[order], packet_frame=packet_frame)
-    return _with_damage(timing, video, packets, order)
+    return _with_damage(timing, container, packets, order)
 
 
-def _with_damage(timing: Timing, video: OpenVideo, packets: Packets, order: np.ndarray) -> Timing:
+def _with_damage(timing: Timing, container: av.container.InputContainer, packets: Packets, order: np.ndarray) -> Timing:
     """Add the damage that the packets show; `order` gives the packet of each frame."""
     is_keyframe, is_corrupt = np.array(packets.is_keyframe, bool), np.array(packets.is_corrupt, bool)
     is_damaged = damaged_packets(is_corrupt, is_keyframe)
+    position = np.arange(len(order))
     packet_s = np.empty(len(order))
     packet_s[order] = timing.pts_s
-    is_flagged, is_unread = np.zeros((2, len(order)), bool)
-    is_flagged[2:] = is_corrupt[:-2]
-    if max_bytes := _MAX_UNREAD_BYTES.get(video.container.format.name):
+    lost = np.flatnonzero(is_corrupt[:-2]) + 2
+    if container.format.name in _HAVE_ONLY_PACKETS:
         unread_bytes = np.array(packets.unread_before_bytes)
         # What packets regularly lack, such as the alpha channel in WebM, is not lost.
-        is_unread = unread_bytes > max_bytes + 4 * np.median(unread_bytes)
-    # A packet that consists of data from before and after lost bytes may have the position of either.
-    may_be_lost = is_flagged | is_unread
-    may_be_lost[1:] |= is_unread[:-1]
-    may_be_lost[:-1] |= is_unread[1:]
-    holes = _holes_s(packet_s, np.flatnonzero(may_be_lost))
-    is_after_hole = np.isin(np.arange(len(order)), list(holes))
-    hides_truncation = video.stream.codec_context.name in _HIDE_TRUNCATION
-    is_damaged[:-1] |= is_after_hole[1:] & (is_unread[:-1] | (hides_truncation & is_flagged[1:]))
-    is_damaged[:-1] |= is_after_hole[:-1] & is_unread[1:]
-    is_left_out = spread_damage(is_damaged, is_after_hole, is_keyframe, packet_s)[order]
+        lost = np.union1d(lost, np.flatnonzero(unread_bytes > _MAX_UNREAD_BYTES + 4 * np.median(unread_bytes)))
+    holes = _holes_s(packet_s, lost)
+    is_damaged[list(holes)] |= ~is_keyframe[list(holes)]
+    last_keyframe, last_damage = (np.maximum.accumulate(np.where(x, position, -1)) for x in (is_keyframe, is_damaged))
+    left_out = (last_damage >= 0) & (last_damage >= last_keyframe)
     spans_s: list[tuple[float, float]] = []
-    for start_s, end_s in sorted([*holes.values(), *_spans_s(timing, np.flatnonzero(is_left_out))]):
+    for start_s, end_s in sorted([*holes.values(), *_spans_s(timing, np.flatnonzero(left_out[order]))]):
         if spans_s and start_s <= spans_s[-1][1]:
             start_s, end_s = spans_s[-1][0], max(end_s, spans_s.pop()[1])
         spans_s.append((start_s, end_s))
-    return replace(
-        timing,
-        keyframe_index=np.setdiff1d(timing.keyframe_index, np.flatnonzero(is_left_out)),
-        damaged_index=np.flatnonzero(is_left_out),
-        damaged_spans_s=tuple(spans_s),
-    )
+    return replace(timing, damaged_index=np.flatnonzero(is_damaged[order]), damaged_spans_s=tuple(spans_s))
 
 
 def _holes_s(packet_s: np.ndarray, lost: np.ndarray) -> dict[int, tuple[float, float]]:
