@@ -11,6 +11,7 @@ from commands import fervid
 from scenes import Face, feeling, observe
 
 from analytics import connect
+from analytics.queries.groups import videos_of_participant
 from analytics.results.ids import unread_video_id
 from analytics.results.notes import rename
 from analytics.results.purge import is_unfinished, plan_purge, purge
@@ -208,6 +209,20 @@ def test_all_videos_of_a_participant_are_removed(tmp_path):
         rest = connection.sql("SELECT path FROM videos ORDER BY path").fetchall()
     assert rest == [("/clips/3.mp4",), ("/clips/4.mp4",)]
     assert not any('Anna"' in path.read_text() for path in store.root.glob("notes/*/notes.json"))
+    again = fervid("purge", store.root, *options, "--yes")
+    assert (again.exit_code, "2.mp4 is not in the results" in again.stderr) == (0, True)
+    assert "no video of Anna" in again.output
+
+
+def test_the_video_of_a_participant_is_that_which_has_the_path_now(tmp_path):
+    """The first video was renamed and analyzed again before another one took its path."""
+    store, timeline = Store(tmp_path / "results"), build_timeline(OBSERVED, TimelineConfig())
+    for video, analysis, path in (("v1", "a1", "camera.mp4"), ("v1", "a2", "old.mp4"), ("v2", "a3", "camera.mp4")):
+        store.commit_analysis({"video_id": video, "analysis_id": analysis, "path": f"/clips/{path}"}, timeline)
+    participants = tmp_path / "participants.csv"
+    participants.write_text("path,participant\ncamera.mp4,Anna\nold.mp4,Ben\n")
+    assert videos_of_participant(store.root, "Anna", participants) == (["v2"], [])
+    assert videos_of_participant(store.root, "Ben", participants) == (["v1"], [])
 
 
 def test_a_running_live_session_is_rejected_and_unchanged(store):

@@ -472,11 +472,11 @@ def test_the_epoch_with_the_lowest_loss_on_public_test_is_selected(splits, unint
     network.load_state_dict(weights_in(best))
     public = splits["PublicTest"]
     with torch.inference_mode():
-        logits = network.eval()(resize(normalize(public.pixels), 40)).double().numpy()
+        logits = network.eval()(resize(normalize(public.pixels), RECIPE["input_size_px"])).double().numpy()
     log_p = [part - np.log(np.exp(part).sum(axis=1, keepdims=True)) for part in (logits[:, :7], logits[:, 7:])]
     of_labels = -log_p[0][np.arange(len(public)), public.label.numpy()].mean()
     of_votes = -(log_p[1] * public.votes.numpy()).sum(axis=1).mean()
-    assert min(losses) == pytest.approx((of_labels + of_votes) / 2, abs=0.02)  # training may compute in bfloat16
+    assert min(losses) == pytest.approx((of_labels + of_votes) / 2, abs=0.002)  # training may compute in bfloat16
 
 
 def test_a_run_of_a_version_that_selected_otherwise_is_not_resumed(splits, uninterrupted, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from analytics.queries.csv_files import parse_csv, read_csv_file
-from analytics.results.catalog import read_catalog
+from analytics.results.catalog import latest_rows, read_catalog
 from analytics.results.notes import all_notes
 from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import StoragePath
@@ -170,7 +170,9 @@ def _spelled(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def videos_of_participant(results: StoragePath, participant: str, given: Path | None = None) -> list[str]:
+def videos_of_participant(
+    results: StoragePath, participant: str, given: Path | None = None
+) -> tuple[list[str], list[str]]:
     """The ids of all videos of a participant: a person in them has this name, or `given` assigns them to it.
 
     Case and blanks do not matter.
@@ -180,17 +182,26 @@ def videos_of_participant(results: StoragePath, participant: str, given: Path | 
         participant: a name given in the dashboard, or a participant in `given`.
         given: a CSV file with the columns path and participant.
 
+    Returns:
+        The ids, and the videos of the participant in `given` that are not in the results, such as removed ones.
+
     Raises:
-        GroupError: if the file cannot be read or names a video that is not in the results.
+        GroupError: if the file cannot be read.
         StoreError: if `results` is not a results folder.
     """
     check_results(results)
     name, notes = _spelled(participant), all_notes(results)
     found = {video_id for video_id, of in notes.items() if name in map(_spelled, of.names.values())}
+    missing = []
     if given is not None:
-        of_video = find_participants(given, video_names(read_catalog(results).rows))
-        found |= {video_id for video_id, other in of_video.items() if _spelled(other) == name}
-    return sorted(found)
+        videos = video_names(latest_rows(read_catalog(results, skip_damaged=True).rows)[0])
+        for video, other in _read_column(given, "participant").items():
+            if _spelled(other) == name:
+                try:
+                    found.update(choose_videos(videos, [video]))
+                except UnknownVideoError:
+                    missing.append(video)
+    return sorted(found), missing
 
 
 def by_video(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str) -> dict[str, str]:

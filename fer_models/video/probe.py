@@ -340,7 +340,6 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         "decord may read another of the video streams": n_video_streams > 1,
         "the frames have no timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
-        "decord returns frames that refer to lost data": len(info.damaged_index) > 0,
         "the frame size changes, which decord ignores": len(info.shapes) > 1,
         "decord does not know the color matrix": stored is not None and not is_known_matrix(stored),
         "decord does not map HDR colors": info.transfer != 0,

@@ -219,7 +219,8 @@ def _print_outcomes(console: Console, summary: "RunSummary") -> None:
         if line := unlabeled_line(connection, videos):
             say(line)
         video_ids = [o.video_id for o in summary.outcomes]
-        if untracked := queries.untracked_note(connection, video_ids):
+        analyzed = [o.video_id for o in summary.outcomes if o.status == "done"]  # reading all videos would take long
+        if untracked := queries.untracked_note(connection, analyzed):
             say(untracked)
         for line in queries.speech_notes(connection, video_ids):
             say(line)

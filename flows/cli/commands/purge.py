@@ -41,7 +41,7 @@ def purge(
     from flows.cli.durations import parse_duration
 
     if sum(option is not None for option in (video, participant, older_than)) != 1:
-        raise typer.BadParameter("give either --video, --participant or --older-than")
+        raise typer.BadParameter("give one of --video, --participant and --older-than")
     if participants is not None and participant is None:
         raise typer.BadParameter("only used with --participant", param_hint="--participants")
 
@@ -50,9 +50,13 @@ def purge(
             remove(results, [])
             note("an interrupted purge has been completed")
         before = None if older_than is None else datetime.now(UTC) - parse_duration(older_than)
-        if participant is not None and not (video := videos_of_participant(results, participant, participants)):
-            say(f"no video of {participant}: nothing was removed")
-            return
+        if participant is not None:
+            video, missing = videos_of_participant(results, participant, participants)
+            for name in missing:
+                note(f"{participants}: {name} is not in the results")
+            if not video:
+                say(f"no video of {participant}: nothing was removed")
+                return
         plan = plan_purge(results, wanted=video or (), finished_before=before)
         if not plan.video_ids:
             say("no video matches: nothing was removed")
