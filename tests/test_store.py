@@ -221,6 +221,20 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch, number, expected,
     assert files(store.root) == {"fervid.json"}
 
 
+def test_a_table_that_cannot_be_put_in_its_place_is_named(store, monkeypatch):
+    replace = Path.replace
+
+    def refuse_the_tracks(part, target):
+        if "tracks" in target.parts:
+            raise PermissionError(errno.EACCES, "as the system says it")
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", refuse_the_tracks)
+    with pytest.raises(StoreError, match=r"tracks.*: cannot be written to"):
+        store.commit_analysis(ROW, timeline())
+    assert not list(store.root.rglob("*.part"))
+
+
 def test_files_left_by_a_killed_run_do_no_harm(store):
     path = store.write_segment(VIDEO, OBSERVED, 0, SEGMENTS[0])
     path.with_name(f".{path.name}.123-abcd.part").write_bytes(b"half")

@@ -26,7 +26,7 @@ def write_atomic(path: StoragePath, write: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def prepared_file(path: StoragePath, write: Callable[[Path], object]) -> Iterator[Callable[[], object]]:
+def prepared_file(path: StoragePath, write: Callable[[Path], object]) -> Iterator[Callable[[], None]]:
     """Write a hidden temporary file; the function returned renames it. On exit, it is deleted if it was not renamed.
 
     Raises:
@@ -34,23 +34,36 @@ def prepared_file(path: StoragePath, write: Callable[[Path], object]) -> Iterato
     """
     with _folder_for_part(path) as folder:
         part = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+
+        def publish() -> None:
+            with _clear_errors(path, folder):
+                upload(part, path) if is_remote(path) else part.replace(path)
+
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            write(part)
-            yield lambda: upload(part, path) if is_remote(path) else part.replace(path)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreError(f"{folder}: the disk is full: free some space and run again") from error
-            refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
-            no_bucket = is_remote(path) and isinstance(error, FileNotFoundError)
-            if refused or no_bucket or error.errno == errno.EROFS:
-                # The operating system's reason is shorter than Arrow's message.
-                reason = os.strerror(error.errno) if error.errno else error
-                raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
-            raise
+            with _clear_errors(path, folder):
+                part.parent.mkdir(parents=True, exist_ok=True)
+                write(part)
+            yield publish
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _clear_errors(path: StoragePath, folder: Path) -> Iterator[None]:
+    """Raise a `StoreError` that says what to do if the disk of `folder` is full, or `path` cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(f"{folder}: the disk is full: free some space and run again") from error
+        refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        no_bucket = is_remote(path) and isinstance(error, FileNotFoundError)
+        if refused or no_bucket or error.errno == errno.EROFS:
+            # The operating system's reason is shorter than Arrow's message.
+            reason = os.strerror(error.errno) if error.errno else error
+            raise StoreError(f"{path.parent}: cannot be written to ({reason}): give another folder") from error
+        raise
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def write_tables(tables: Mapping[StoragePath, pa.Table]) -> list[FileContent]:
 
 
 @contextlib.contextmanager
-def _prepared_table(path: StoragePath, table: pa.Table) -> Iterator[tuple[FileContent, Callable[[], object]]]:
+def _prepared_table(path: StoragePath, table: pa.Table) -> Iterator[tuple[FileContent, Callable[[], None]]]:
     """Write a table; the function returned puts the file in its place, see `prepared_file`."""
     options = parquet_options(table.schema)
     written: list[FileContent] = []
