@@ -194,9 +194,23 @@ def test_quality_counts_low_quality_faces_by_reason(connection):
     low_quality = "20 of 160 faces (12.5%) are low-quality faces: blurred 20."
     carried = "Their own emotions do not count; 3 of them carry the label of good faces close in time."  # 0.3 s
     assert queries.gate_note(connection) == f"{low_quality} {carried}"
-    assert queries.gate_note(connection, paths=["/films/b.mp4"]).startswith("20 of 40 faces")
-    assert queries.gate_note(connection, paths=["/films/a.mp4"]) == "0 of 40 faces are low-quality faces."
+    assert queries.gate_note(connection, video_ids=[f"v{2:016}"]).startswith("20 of 40 faces")
+    assert queries.gate_note(connection, video_ids=[f"v{1:016}"]) == "0 of 40 faces are low-quality faces."
     assert queries.gate_note(connection, all_faces=True) == f"{low_quality} They are included."
+
+
+def test_the_note_of_a_comparison_is_on_the_grouped_contents_of_a_replaced_file(tmp_path):
+    """The blurred faces are in the earlier content of c.mp4, which is in no group."""
+    store, pts_s = Store(tmp_path / "r"), np.arange(20) / 10
+    commit(store, 1, "/c.mp4", [Face(i, **BLURRED) for i in range(20)], pts_s)
+    for video, path in ((2, "/c.mp4"), (3, "/d.mp4")):
+        commit(store, video, path, [Face(i) for i in range(20)], pts_s)
+    with connect(store.root) as connection:
+        assert queries.gate_note(connection).startswith("20 of 60 faces")
+    groups = tmp_path / "groups.csv"
+    groups.write_text(f"path,group\nv{2:016},x\nv{3:016},y\n")
+    run = fervid("summary", store.root, "compare", "--groups", groups)
+    assert "0 of 40 faces are low-quality faces" in " ".join(run.output.split())
 
 
 def test_time_of_good_faces_without_a_track_is_reported(tmp_path, capsys, monkeypatch):
@@ -210,7 +224,7 @@ def test_time_of_good_faces_without_a_track_is_reported(tmp_path, capsys, monkey
         )
     commit(store, 2, "/film.mp4", [Face(i) for i in range(40)], np.arange(40) / 10)
     with connect(store.root) as connection:
-        assert "belong" not in queries.gate_note(connection, paths=["/film.mp4"])
+        assert "belong" not in queries.gate_note(connection, video_ids=[f"v{2:016}"])
         assert queries.untracked_note(connection, [f"v{2:016}"]) is None
     outcomes = [
         VideoOutcome(Path(name), "done", f"v{i:016}", f"a{i:016}", n_frames=3, n_faces=2, n_tracks=0)

@@ -7,7 +7,7 @@ import duckdb
 from analytics.queries.sql_files import run_sql_for_videos
 from analytics.tables.schema import SPEECH_REASONS
 
-_ABOUT = "($paths::VARCHAR[] IS NULL OR list_contains($paths::VARCHAR[], path))"
+_ABOUT = "($video_ids::VARCHAR[] IS NULL OR list_contains($video_ids::VARCHAR[], video_id))"
 _REASONS = f"""
 SELECT quality_reason, count(*), count(*) FILTER (label_carried), coalesce(sum(duration_s) FILTER (quality_ok), 0),
     coalesce(sum(duration_s) FILTER (quality_ok AND track_id IS NULL), 0)
@@ -26,7 +26,7 @@ _LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT
 
 
 def gate_note(
-    connection: duckdb.DuckDBPyConnection, *, paths: Collection[str] | None = None, all_faces: bool = False
+    connection: duckdb.DuckDBPyConnection, *, video_ids: Collection[str] | None = None, all_faces: bool = False
 ) -> str:
     """A sentence on the low-quality faces of a query result, and the reasons; others on good faces that do not count.
 
@@ -34,10 +34,10 @@ def gate_note(
 
     Args:
         connection: the results.
-        paths: paths of the videos that the result covers; None: all.
+        video_ids: the videos that the result covers; None: all.
         all_faces: whether the result includes low-quality faces, as `shares` can.
     """
-    about = {"paths": None if paths is None else sorted(paths)}
+    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
     rows = connection.sql(_REASONS, params=about).fetchall()
     reasons, n_carried = {reason: n for reason, n, *_ in rows}, sum(n for _, _, n, *_ in rows)
     good_s, untracked_s = (sum(row[column] for row in rows) for column in (3, 4))

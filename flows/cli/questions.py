@@ -99,16 +99,18 @@ def answer(connection: "duckdb.DuckDBPyConnection", request: Request) -> "pa.Tab
     return without_options[question](connection)
 
 
-def paths_of(connection: "duckdb.DuckDBPyConnection", request: Request, rows: "pa.Table") -> Collection[str] | None:
-    """Paths of the videos that an answer is about; None: all."""
+def videos_of(connection: "duckdb.DuckDBPyConnection", request: Request, rows: "pa.Table") -> Collection[str] | None:
+    """The ids of the videos that an answer is about; None: all."""
+    from analytics.results.videos import all_videos
+
     if request.question == Question.compare and request.groups is not None:
         from analytics.queries.groups import find_groups
-        from analytics.results.videos import all_videos
 
-        videos = all_videos(connection)
-        groups = find_groups(request.groups, videos)
-        return {video.path for video in videos if video.video_id in groups}
-    return set(rows["path"].to_pylist()) if request.question == Question.events else None
+        return find_groups(request.groups, all_videos(connection)).keys()
+    if request.question == Question.events:
+        paths = set(rows["path"].to_pylist())
+        return [video.video_id for video in all_videos(connection) if video.path in paths]
+    return None
 
 
 _NOBODY = "no person was tracked in these videos"

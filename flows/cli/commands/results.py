@@ -10,7 +10,7 @@ from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOptio
 from flows.cli.commands.query import Events, Memory, Video
 from flows.cli.compact import compact, omits_columns
 from flows.cli.console import Results, counted, fatal_errors, note, say
-from flows.cli.questions import UNFILTERED, Question, Request, answer, explanation, paths_of, why_empty
+from flows.cli.questions import UNFILTERED, Question, Request, answer, explanation, videos_of, why_empty
 
 if TYPE_CHECKING:
     import duckdb
@@ -121,8 +121,8 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
     notes = [] if len(rows) else [why_empty(connection, request.question, request.emotion)]
     notes += explanation(request, rows)
     if request.question not in UNFILTERED:
-        paths = paths_of(connection, request, rows)
-        quality = queries.gate_note(connection, paths=paths, all_faces=request.counts_all_faces)
+        video_ids = videos_of(connection, request, rows)
+        quality = queries.gate_note(connection, video_ids=video_ids, all_faces=request.counts_all_faces)
         # The column low_quality_share of a comparison is about the people with a label only.
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
     if several := queries.several_people_note(connection, request.participants or request.groups):
