@@ -63,6 +63,7 @@ def observe(
     first: int = 0,
     gray: Sequence[int] | None = None,
     landmarks: FaceLandmarks | None = None,
+    lost_from_s: Sequence[float] = (),
 ) -> pa.Table:
     """The observations that pass 1 would write for frames `first`, … at these times, each frame of one gray level."""
     faces = sorted(faces, key=lambda face: face.frame)
@@ -91,5 +92,6 @@ def observe(
             appearance=None
             if any(face.appearance is None for face in faces)
             else appearance_descriptors([face.appearance for face in faces]),
-        )
+        ),
+        lost_from_s=np.array(lost_from_s),
     )

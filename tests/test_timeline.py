@@ -62,6 +62,16 @@ def test_the_last_frame_ends_where_the_video_does():
     assert build_timeline(observe([0], [Face(0)]), CONFIG, end_s=3).frames["duration_s"].to_pylist() == [3]
 
 
+def test_a_frame_ends_where_data_are_lost():
+    """Lost are 1.1 s to 5 s, in which a segment begins, and 5.5 s to 6 s, between sampled frames."""
+    lost_from_s = [1.1, 5.5]
+    first = observe([0, 1], [Face(0), Face(1)], lost_from_s=lost_from_s)
+    second = observe([5, 7, 8], [Face(0), Face(1), Face(2)], first=2, lost_from_s=lost_from_s)
+    timeline = build_timeline(pa.concat_tables([first, second]), CONFIG, end_s=9)
+    for table in (timeline.frames, timeline.faces):
+        assert table["duration_s"].to_pylist() == pytest.approx([1, 0.1, 0.5, 1, 1])
+
+
 def test_shares_are_of_time_not_of_frames():
     """Three quick happy frames last as long together as one sad frame does."""
     times_s = [0, 1, 2, 3, 4, 5, 6, 6 + 1 / 3, 6 + 2 / 3, 7, 8, 9]

@@ -387,13 +387,14 @@ def test_frames_lost_before_a_keyframe_are_noted(tmp_path):
     path = write_video(tmp_path / "a.ts", grays(60), gop=24, b_frames=0, sc_threshold="0")
     info = probe(drop_frames(path, 10, 24))
     assert info.notes == ("data are missing or damaged: frames from 0.40 to 0.96 s are missing or left out",)
+    assert info.lost_from_s.tolist() == pytest.approx([0.4])
     assert read_all(read_frames_at(info, np.arange(46)))[0] == list(range(46))
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".flv"])
 def test_frames_lost_with_a_part_of_the_file_are_noted(tmp_path, suffix):
     path = write_video(tmp_path / f"a{suffix}", noise(60), gop=24, b_frames=0, sc_threshold="0")
-    assert probe(path).notes == ()
+    assert (probe(path).notes, len(probe(path).lost_from_s)) == ((), 0)
     with av.open(str(path)) as file:
         starts = [p.pos for p in file.demux(video=0) if p.size]
     data = bytearray(path.read_bytes())
@@ -404,6 +405,7 @@ def test_frames_lost_with_a_part_of_the_file_are_noted(tmp_path, suffix):
     found = re.fullmatch(r"data are missing or damaged: frames from (.*) to (.*) s are missing or left out", note)
     assert float(found[1]) == pytest.approx(0.4, abs=0.05)
     assert float(found[2]) >= 0.8
+    assert info.lost_from_s.tolist() == pytest.approx([0.4], abs=0.05)
     _, pts_s, _ = read_all(read_frames_at(info, np.arange(info.n_frames)))
     assert not [time_s for time_s in pts_s if 0.45 < time_s < 0.95]  # the next keyframe is at 0.96 s
 

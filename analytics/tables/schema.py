@@ -167,6 +167,12 @@ OBSERVATIONS = pa.schema(
             "0 to 255",
             "thumbnail for shot detection: mean RGB of a 4x4 grid over the frame; NULL if it was not analyzed",
         ),
+        _field(
+            "lost_from_s",
+            pa.float64(),
+            "s",
+            "time at which the next interval begins whose frames are lost with their data; NULL if there is none",
+        ),
         _field("face_index", pa.int16(), "", f"{_FACE_INDEX}; this and all later columns are NULL without a face"),
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,

@@ -110,7 +110,7 @@ def build_timeline(
     )
     first_row, frame = _frames_of_rows(observations)
     frames = observations.take(first_row)
-    shown = _Shown.of(to_float_array(frames, "pts_s"), end_s)
+    shown = _Shown.of(to_float_array(frames, "pts_s"), to_float_array(frames, "lost_from_s"), end_s)
     is_shot_boundary = find_shot_boundaries(shown.start_s, _thumbnails(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
     observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
@@ -144,20 +144,22 @@ class _Shown:
     """The time range in which each of n sampled frames is shown."""
 
     start_s: np.ndarray  # (n,)
-    end_s: np.ndarray  # (n,) start of the next sampled frame; for the last frame see `build_timeline`; NaN if unknown
+    # (n,) start of the next sampled frame, or of the lost ones before it; for the last frame see `build_timeline`; NaN
+    # if unknown
+    end_s: np.ndarray
     step_s: float  # median time between sampled frames; 0 if there is only one
 
     def __len__(self) -> int:
         return len(self.start_s)
 
     @classmethod
-    def of(cls, pts_s: np.ndarray, end_s: float | None) -> "_Shown":
+    def of(cls, pts_s: np.ndarray, lost_from_s: np.ndarray, end_s: float | None) -> "_Shown":
         step_s = float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else 0.0
         if len(pts_s) == 0:
             return cls(pts_s, pts_s, step_s)
         if end_s is None or end_s <= pts_s[-1]:
             end_s = pts_s[-1] + step_s if step_s else np.nan
-        return cls(pts_s, np.append(pts_s[1:], end_s), step_s)
+        return cls(pts_s, np.fmin(np.append(pts_s[1:], end_s), lost_from_s), step_s)
 
 
 def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -269,7 +271,7 @@ def _add_columns(
         "quality_reason": decode_categories(reason, (*QUALITY_REASONS, *SPEECH_REASONS)),
         **moving,
     }
-    faces = faces.drop_columns(["status", "detection", "look", "signature"])
+    faces = faces.drop_columns(["status", "detection", "look", "lost_from_s", "signature"])
     return pa.table({**dict(zip(faces.column_names, faces.columns, strict=True)), **columns})
 
 

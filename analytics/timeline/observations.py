@@ -17,11 +17,14 @@ from fer_models.observation import Observation
 NOSE_DEPTH = 0.5
 
 
-def observations_table(observation: Observation, *, missing_status: str = "decode_error") -> pa.Table:
+def observations_table(
+    observation: Observation, *, lost_from_s: np.ndarray | None = None, missing_status: str = "decode_error"
+) -> pa.Table:
     """The rows of `schema.OBSERVATIONS` for some frames of a video.
 
     Args:
         observation: the frames, and the faces in them.
+        lost_from_s: (h,) `VideoInfo.lost_from_s`; None: no data are lost.
         missing_status: the status of frames that were not decoded.
 
     Raises:
@@ -48,6 +51,7 @@ def observations_table(observation: Observation, *, missing_status: str = "decod
     columns = {
         "status": pa.array(status[frame], pa.string()),
         **{name: values.take(pa.array(frame)) for name, values in _frame_columns(observation).items()},
+        "lost_from_s": to_column(_next_loss_s(pts_s, lost_from_s)[frame], pa.float64()),
         **{name: values.take(face_of_row) for name, values in of_face.items()},
     }
     return pa.table(columns).select(OBSERVATIONS.names).cast(OBSERVATIONS)
@@ -82,6 +86,12 @@ def _frame_columns(observation: Observation) -> dict[str, pa.Array]:
             thumbnail_rgb, observation.thumbnail_rgb.shape[1], mask=pa.array(~observation.decoded)
         ),
     }
+
+
+def _next_loss_s(pts_s: np.ndarray, lost_from_s: np.ndarray | None) -> np.ndarray:
+    """The first of `lost_from_s` after each frame, NaN if there is none."""
+    times_s = np.append([] if lost_from_s is None else lost_from_s, np.nan)
+    return times_s[np.searchsorted(times_s[:-1], pts_s, side="right")]
 
 
 def _face_columns(observation: Observation) -> dict[str, pa.Array]:

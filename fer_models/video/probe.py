@@ -69,6 +69,8 @@ class VideoInfo:
     truncation: str | None  # where the file is truncated, as a part of a sentence; None if it is complete
     # (k,) int64: frames whose data are damaged; if the stream is counted, also those that refer to them
     damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    # (h,) float64, increasing: when the frame before each interval ends whose frames are lost with their data
+    lost_from_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     # Number of restarts and jumps of the clock, after which the time continues from the last frame.
     n_clock_jumps: int = 0
     # (n,) int64: the frame that each packet holds, -1 for one that is left out; None unless the clock jumps
@@ -234,6 +236,7 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         is_counted=timing.is_counted,
         truncation=find_truncation(video, packets, timing),
         damaged_index=timing.damaged_index,
+        lost_from_s=timing.lost_from_s,
         n_clock_jumps=timing.n_clock_jumps,
         packet_frame=timing.packet_frame,
         shapes=shapes,

@@ -48,6 +48,7 @@ class Timing:
     n_clock_jumps: int = 0
     n_repeated: int = 0
     damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    lost_from_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     damaged_spans_s: tuple[tuple[float, float], ...] = ()  # intervals without frames because data are missing
 
 
@@ -104,7 +105,12 @@ def _with_damage(timing: Timing, container: av.container.InputContainer, packets
         if spans_s and start_s <= spans_s[-1][1]:
             start_s, end_s = spans_s[-1][0], max(end_s, spans_s.pop()[1])
         spans_s.append((start_s, end_s))
-    return replace(timing, damaged_index=np.flatnonzero(is_damaged[order]), damaged_spans_s=tuple(spans_s))
+    return replace(
+        timing,
+        damaged_index=np.flatnonzero(is_damaged[order]),
+        lost_from_s=np.sort([start_s for start_s, _ in holes.values()]),
+        damaged_spans_s=tuple(spans_s),
+    )
 
 
 def _holes_s(packet_s: np.ndarray, lost: np.ndarray) -> dict[int, tuple[float, float]]:

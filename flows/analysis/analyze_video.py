@@ -267,4 +267,5 @@ def observe(path: StoragePath, plan: SegmentPlan, context: AnalysisContext, time
     with contextlib.closing(observations):
         for index, observation in zip(plan.missing, observations, strict=True):
             plan.content.check(plan.info.path)
-            context.store.write_segment(*plan.ids.observed, index, observations_table(observation))
+            observed = observations_table(observation, lost_from_s=plan.info.lost_from_s)
+            context.store.write_segment(*plan.ids.observed, index, observed)
