@@ -102,7 +102,7 @@ def walk_packets(video: OpenVideo) -> Packets:
             if packet.pos is not None and packet.pos >= 0:
                 if walked.end_byte:
                     walked.unread_bytes = max(walked.unread_bytes, packet.pos - walked.end_byte)
-                walked.end_byte = max(walked.end_byte, packet.pos + packet.size)
+                walked.end_byte = max(walked.end_byte, packet.pos + packet.size + _size_beside_bytes(packet))
             is_gap = False
             if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in TIMED_STREAMS:
                 time_s = float(packet.dts * packet.time_base)
@@ -124,6 +124,13 @@ def walk_packets(video: OpenVideo) -> Packets:
         raise VideoReadError(path, f"{reason}: the file is damaged, copy or export it again")
     _leave_out_leading(walked, walked.first_frame.pts)
     return walked
+
+
+def _size_beside_bytes(packet: av.Packet[Any]) -> int:
+    """The size of what Matroska stores beside a packet, such as the alpha plane in WebM."""
+    if not packet.has_sidedata("matroska_block_additional"):
+        return 0
+    return packet.get_sidedata("matroska_block_additional").data_size
 
 
 def _check_claim(path: Path, n_frames: int, size_bytes: int) -> None:

@@ -94,7 +94,7 @@ def _with_damage(timing: Timing, container: av.container.InputContainer, packets
     lost = np.flatnonzero(is_corrupt[:-2]) + 2
     if container.format.name in _HAVE_ONLY_PACKETS:
         unread_bytes = np.array(packets.unread_before_bytes)
-        # What packets regularly lack, such as the alpha channel in WebM, is not lost.
+        # What packets regularly lack, such as those of a track that FFmpeg does not know, is not lost.
         lost = np.union1d(lost, np.flatnonzero(unread_bytes > _MAX_UNREAD_BYTES + 4 * np.median(unread_bytes)))
     holes = _holes_s(packet_s, lost)
     is_damaged[list(holes)] |= ~is_keyframe[list(holes)]
