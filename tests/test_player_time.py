@@ -237,6 +237,32 @@ def test_a_long_pause_of_a_single_stream_is_noted(tmp_path):
     assert info.notes == ("no frame is between 1.16 and 40.00 s: a pause, or its clock jumps",)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize(
+    ("times", "note"),
+    [
+        (
+            [*range(20), *range(50, 60)],
+            ["no frame is between 0.76 and 2.00 s: the frame before a pause counts for all of its time"],
+        ),
+        (
+            [*range(20), *range(50, 60), *range(110, 120)],
+            [
+                "no frame is between 2.36 and 4.40 s, the longest of 2 pauses of more than 1 s: "
+                "the frame before a pause counts for all of its time"
+            ],
+        ),
+        ([*range(20), *range(44, 60)], []),
+        (range(0, 600, 30), []),
+    ],
+)
+def test_pauses_of_a_video_are_noted(tmp_path, suffix, times, note):
+    """A screen recording stores no frame while nothing changes; slides that always last as long are no pauses."""
+    info = probe(write_video(tmp_path / f"a{suffix}", grays(len(times)), pts=list(times), b_frames=0, sc_threshold="0"))
+    np.testing.assert_allclose(info.pts_s, np.array(times) / 25, atol=1e-3)
+    assert list(info.notes) == note
+
+
 def test_joined_recordings_with_sound(tmp_path):
     part = write_with_sound(tmp_path / "part.ts", sound_at_s=0, video_at_s=0)
     info = probe(join(tmp_path / "joined.ts", part, part))
