@@ -352,10 +352,11 @@ def test_a_pause_in_a_webm_with_alpha_is_no_damage(tmp_path, codec):
     path = tmp_path / "alpha.webm"
     rng = np.random.default_rng(0)
     with av.open(path, "w") as container:
-        stream = container.add_stream(codec, rate=25, options={"g": "250", "auto-alt-ref": "0"})
+        fast = {"deadline": "realtime", "cpu-used": "8"}
+        stream = container.add_stream(codec, rate=25, options={"g": "250", "auto-alt-ref": "0"} | fast)
         stream.bit_rate = 2_000_000
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuva420p"
-        noise = rng.integers(0, 256, (60, 240, 320, 4), np.uint8)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuva420p"
+        noise = rng.integers(0, 256, (60, 120, 160, 4), np.uint8)
         for i in [*range(20), *range(28, 60)]:
             frame = av.VideoFrame.from_ndarray(noise[i], format="rgba").reformat(format="yuva420p")
             frame.pts, frame.time_base = i, Fraction(1, 25)
