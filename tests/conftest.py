@@ -66,6 +66,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(NeededFiles())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import all modules without searching for garbage, and exclude them from later searches, which take seconds."""
+    from flows.analysis.imports import without_gc
+
+    with without_gc():
+        return (yield)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run files with slow tests first, and skip tests that need CUDA without a device.
 
@@ -97,6 +106,7 @@ def release_extension_types() -> None:
         is_ours = file.startswith(root) and "site-packages" not in file
         if name != __name__ and (is_ours or name.partition(".")[0] in DUCKDB_MODULES):
             vars(module).clear()
+    gc.unfreeze()
     gc.collect()
 
 

@@ -54,7 +54,7 @@ def test_packed_faces_are_the_same_but_for_a_little_noise(pack: Path, few_faces:
         assert error.float().mean() < 2
 
 
-def test_everything_runs_on_a_cpu_without_our_other_packages(pack: Path, tmp_path: Path) -> None:
+def test_everything_runs_on_a_cpu_without_our_other_packages(pack: Path, one_thread: None, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKER)
     out = tmp_path / "out"

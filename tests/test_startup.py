@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 
 HEAVY = (
     "torch",
+    "torch._dynamo",
     "prefect",
     "pandas",
     "scipy",

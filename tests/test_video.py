@@ -353,7 +353,8 @@ def test_a_pause_in_a_webm_with_alpha_is_no_damage(tmp_path, codec, shown):
     path = tmp_path / "alpha.webm"
     rng = np.random.default_rng(0)
     with av.open(path, "w") as container:
-        stream = container.add_stream(codec, rate=25, options={"g": "250", "auto-alt-ref": "0", "cpu-used": "5"})
+        fast = {"deadline": "realtime", "cpu-used": "8"}
+        stream = container.add_stream(codec, rate=25, options={"g": "250", "auto-alt-ref": "0"} | fast)
         stream.bit_rate = 2_000_000
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuva420p"
         noise = rng.integers(0, 256, (60, 120, 160, 4), np.uint8)

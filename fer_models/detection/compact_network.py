@@ -18,7 +18,8 @@ OUTPUTS = 1 + 4 + 10
 def output_layer(channels: int) -> nn.Conv2d:
     """The last convolution, initialized to a score of 1 % and a box four strides wide at every point."""
     layer = nn.Conv2d(channels, OUTPUTS, 1)
-    nn.init.normal_(layer.weight, std=0.01)
+    if not layer.weight.is_meta:  # without memory, there is nothing to initialize, and torch would import its compiler
+        nn.init.normal_(layer.weight, std=0.01)
     layer.bias = nn.Parameter(torch.tensor([-4.6] + 4 * [0.7] + 10 * [0.0]))
     return layer
 

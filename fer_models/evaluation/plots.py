@@ -134,7 +134,9 @@ def draw_faces(images: FaceImages, scores: Tensor, path: Path) -> None:
     """Draw faces of each emotion with label and probabilities; the label is red where the prediction differs."""
     n_rows, n_columns = FACES
     figure = Figure(figsize=(1.6 * n_columns, 2.3 * n_rows), layout="constrained")
-    grid = figure.subplots(2 * n_rows, n_columns, height_ratios=[1.6, 0.7] * n_rows, squeeze=False)
+    without_ticks = {"xticks": (), "yticks": ()}  # whose places Matplotlib would compute although no axis is shown
+    heights = [1.6, 0.7] * n_rows
+    grid = figure.subplots(2 * n_rows, n_columns, height_ratios=heights, squeeze=False, subplot_kw=without_ticks)
     for column, emotion in enumerate(EMOTIONS):
         rows = torch.nonzero(images.label == column).flatten()[:n_rows].tolist()
         for i in range(n_rows):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flows.analysis.imports import without_gc
 from flows.cli.console import errors
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def work_log() -> Iterator[None]:
 def training_log() -> Iterator[None]:
     """Show one line per epoch on the console, without messages of Lightning."""
     # Imported before levels are set, because Lightning sets those of its loggers when it is imported.
-    importlib.import_module("lightning.pytorch")
+    with without_gc():
+        importlib.import_module("lightning.pytorch")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.analysis.imports import without_gc
 from flows.cli.commands.common_options import ComputeDevice, Seed
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.cli.training_display import TrainingDisplay, training_log
@@ -120,14 +121,16 @@ def train(
 
     if not Processes.started().is_first:  # of several processes, only the first one evaluates, writes files and reports
         with fatal_errors(RESUME):
-            from flows.training.emotion import TrainingJob, train_epochs
+            with without_gc():
+                from flows.training.emotion import TrainingJob, train_epochs
 
             job = TrainingJob(data, kinds, name or architecture, recipe, device.value)
             train_epochs.fn(job, precision.value, resume)
         return
     with fatal_errors(RESUME), TrainingDisplay(errors) as display, prefect_server() as wait_for_server:
-        from flows.training.emotion import listeners
-        from flows.training.emotion import train as train_flow
+        with without_gc():
+            from flows.training.emotion import listeners
+            from flows.training.emotion import train as train_flow
 
         listeners.append(display.show)
         wait_for_server()
