@@ -347,9 +347,9 @@ def test_damage_with_a_wrong_time_spreads_to_the_frames_after_it():
 
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
-@pytest.mark.parametrize("shown", [[*range(20), *range(28, 60)], [0, *range(9, 60)]])
-def test_a_pause_in_a_webm_with_alpha_is_no_damage(tmp_path, codec, shown):
-    """The alpha plane is stored beside the packets, of a keyframe as well: bytes that no packet has are not lost."""
+@pytest.mark.parametrize(("shown", "n_changes"), [([*range(20), *range(28, 60)], 60), ([0, *range(9, 60)], 1)])
+def test_a_pause_in_a_webm_with_alpha_is_no_damage(tmp_path, codec, shown, n_changes):
+    """Alpha planes are stored beside the packets, but not lost: of frames with many changes, or of a keyframe."""
     path = tmp_path / "alpha.webm"
     rng = np.random.default_rng(0)
     with av.open(path, "w") as container:
@@ -357,9 +357,9 @@ def test_a_pause_in_a_webm_with_alpha_is_no_damage(tmp_path, codec, shown):
         stream = container.add_stream(codec, rate=25, options={"g": "250", "auto-alt-ref": "0"} | fast)
         stream.bit_rate = 2_000_000
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuva420p"
-        noise = rng.integers(0, 256, (60, 120, 160, 4), np.uint8)
+        noise = rng.integers(0, 256, (n_changes, 120, 160, 4), np.uint8)
         for i in shown:
-            frame = av.VideoFrame.from_ndarray(noise[i], format="rgba").reformat(format="yuva420p")
+            frame = av.VideoFrame.from_ndarray(noise[i % n_changes], format="rgba").reformat(format="yuva420p")
             frame.pts, frame.time_base = i, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
