@@ -1,6 +1,7 @@
 """Fixtures and hooks of all tests. With `FERVID_NO_SKIPS`, a skipped test fails; no test uses the network."""
 
 import atexit
+import contextlib
 import fcntl
 import gc
 import os
@@ -127,8 +128,43 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The address of a real Prefect server on loopback, started once; tests that use it must set `PREFECT_API_URL`."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of this test run, for what takes long to make."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from entering a block with the same path."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def server(shared_folder: Path) -> Iterator[str]:
+    """The address of a real Prefect server on loopback; tests that use it must set `PREFECT_API_URL`.
+
+    The first process that needs it starts it for all processes of the test run, and waits for them at its end: starting
+    a server takes some seconds of processor time, and an idle one 2 % of a core.
+    """
+    address = shared_folder / "server"
+    with (shared_folder / "server.users").open("w") as users, contextlib.ExitStack() as stack:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        with locked(shared_folder / "server.start"):
+            if not address.exists():
+                address.write_text(stack.enter_context(own_server()))
+                stack.callback(address.unlink)
+                stack.callback(fcntl.flock, users, fcntl.LOCK_EX)  # called first
+        yield address.read_text()
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[str]:
+    """Start a Prefect server; yields its address, which is not in the environment."""
     from flows.prefect.server import prefect_server
 
     with pytest.MonkeyPatch.context() as outside:
@@ -204,20 +240,16 @@ def clip_results(face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_videos(shared_folder: Path) -> Path:
     """The folder with the clips of `fervid demo`, which take some seconds to make; tests must not change it."""
     pytest.importorskip("skimage.data", reason="the photographs of the demo come with scikit-image")
     from flows.cli.demo import make_demo_videos
 
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
-    shared.mkdir(exist_ok=True)
-    folder = shared / "videos"
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the same test run may be making the clips
+    folder = shared_folder / "demo"
+    with locked(shared_folder / "demo.start"):
         if not folder.exists():
-            make_demo_videos(shared / "unfinished")
-            (shared / "unfinished").rename(folder)
+            make_demo_videos(shared_folder / "unfinished")
+            (shared_folder / "unfinished").rename(folder)
     return folder
 
 

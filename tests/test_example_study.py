@@ -13,9 +13,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_study_finds_what_its_clips_show(tmp_path):
+def test_the_study_finds_what_its_clips_show(server, tmp_path):
     pytest.importorskip("skimage", reason="the photographs come with scikit-image")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "FERVID_DEVICE": "cpu"}
+    environment |= {"PREFECT_API_URL": server}
     command = ["bash", ROOT / "examples" / "study" / "run.sh", tmp_path / "study"]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert run.returncode == 0, run.stderr

@@ -131,12 +131,12 @@ def test_a_decoder_that_stalls_is_abandoned(tmp_path):
     writer.join()
 
 
-def test_the_command_continues_with_other_videos_and_ends(pipe, face_clip, tmp_path):
+def test_the_command_continues_with_other_videos_and_ends(pipe, face_clip, server, tmp_path):
     run = subprocess.run(
         [FERVID, "analyze", pipe, face_clip, "--out", tmp_path / "out"],
         capture_output=True,
         text=True,
-        env={**os.environ, "FERVID_DEVICE": "cpu"},
+        env={**os.environ, "FERVID_DEVICE": "cpu", "PREFECT_API_URL": server},
         timeout=900,
     )
     assert run.returncode == 3, run.stderr

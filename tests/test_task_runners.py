@@ -111,7 +111,7 @@ class ClusterRun:
             assert self.process.poll() is None, self.stderr.read_text()
             if found := find():
                 return found
-            time.sleep(0.05)
+            time.sleep(0.2)
         raise AssertionError(f"{self.engine}: nothing found in {TIMEOUT_S:g} s")
 
     def workers(self):
