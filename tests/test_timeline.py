@@ -63,13 +63,20 @@ def test_the_last_frame_ends_where_the_video_does():
 
 
 def test_a_frame_ends_where_data_are_lost():
-    """Lost are 1.1 s to 5 s, in which a segment begins, and 5.5 s to 6 s, between sampled frames."""
-    lost_from_s = [1.1, 5.5]
-    first = observe([0, 1], [Face(0), Face(1)], lost_from_s=lost_from_s)
-    second = observe([5, 7, 8], [Face(0), Face(1), Face(2)], first=2, lost_from_s=lost_from_s)
-    timeline = build_timeline(pa.concat_tables([first, second]), CONFIG, end_s=9)
+    """Lost are 0.35 s to 5 s, in which a segment begins."""
+    first = observe([0, 0.1, 0.2, 0.3], [Face(i) for i in range(4)], lost_from_s=[0.35])
+    second = observe([5, 5.1, 5.2, 5.3], [Face(i) for i in range(4)], first=4, lost_from_s=[0.35])
+    timeline = build_timeline(pa.concat_tables([first, second]), CONFIG, end_s=5.5)
     for table in (timeline.frames, timeline.faces):
-        assert table["duration_s"].to_pylist() == pytest.approx([1, 0.1, 0.5, 1, 1])
+        assert table["duration_s"].to_pylist() == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2])
+
+
+def test_a_loss_shorter_than_the_sampling_step_leaves_no_gap():
+    """At 2 frames per second, 0.6 to 0.7 s is lost; and 2.1 to 4.2 s, of which no more than 0.4 s is counted."""
+    times_s = [0, 0.5, 1, 1.5, 2, 4.5, 5, 5.5]
+    observations = observe(times_s, [Face(i) for i in range(8)], lost_from_s=[0.6, 2.1])
+    timeline = build_timeline(observations, CONFIG, end_s=6)
+    assert timeline.frames["duration_s"].to_pylist() == pytest.approx(8 * [0.5])
 
 
 def test_shares_are_of_time_not_of_frames():

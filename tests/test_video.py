@@ -346,6 +346,50 @@ def test_damage_with_a_wrong_time_spreads_to_the_frames_after_it():
     assert found == [(0, False), *((position, True) for position in range(2, 100))]
 
 
+def test_a_loss_in_the_middle_does_not_hide_that_the_end_is_missing(tmp_path):
+    path = write_video(tmp_path / "a.mkv", noise(60), gop=10, b_frames=0, sc_threshold="0")
+    with av.open(str(path)) as file:
+        starts = [p.pos for p in file.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes()[: starts[40]])
+    data[starts[10] : starts[20]] = bytes(starts[20] - starts[10])
+    path.write_bytes(data)
+    info = probe(path)
+    assert info.lost_from_s.tolist() == pytest.approx([0.4], abs=0.05)
+    assert info.truncation == "the file ends after 1.6 of 2.4 s"
+
+
+def element(ebml_id: str, content: bytes) -> bytes:
+    """An EBML element, of which Matroska files consist."""
+    return bytes.fromhex(ebml_id) + (len(content) | 1 << 56).to_bytes(8, "big") + content
+
+
+def test_laced_audio_is_no_damage(tmp_path):
+    """The eight packets of a block have one position, and the video pauses for 0.44 s while there are such blocks."""
+    path = write_video(tmp_path / "a.mkv", noise(60), gop=250, b_frames=0, sc_threshold="0")
+    with av.open(str(path)) as file:
+        extradata = file.streams.video[0].codec_context.extradata
+        frames = [(bytes(p), p.is_keyframe) for p in file.demux(video=0) if p.size]
+    times_ms = [40 * i + (400 if i >= 20 else 0) for i in range(60)]
+    blocks = [(time, b"\x81", 0x80 * key, frame) for time, (frame, key) in zip(times_ms, frames, strict=True)]
+    blocks += [(time, b"\x82", 0x84, b"\x07" + bytes(8 * 800)) for time in range(0, 2800, 133)]  # laced by equal sizes
+    cluster = element("E7", b"\0") + b"".join(
+        element("A3", track + time.to_bytes(2, "big") + bytes([flags]) + content)
+        for time, track, flags, content in sorted(blocks)
+    )
+    size = element("E0", element("B0", b"\x40") + element("BA", b"\x30"))  # 64 x 48
+    video = [("D7", b"\1"), ("73C5", b"\1"), ("83", b"\1"), ("86", b"V_MPEG4/ISO/AVC"), ("63A2", extradata)]
+    rate = element("E1", element("B5", struct.pack(">d", 24_000)) + element("9F", b"\1") + element("6264", b"\x10"))
+    sound = [("D7", b"\2"), ("73C5", b"\2"), ("83", b"\2"), ("86", b"A_PCM/INT/LIT")]
+    tracks = [b"".join(element(*field) for field in fields) for fields in (video, sound)]
+    tracks = element("AE", tracks[0] + size) + element("AE", tracks[1] + rate)
+    header = element("1A45DFA3", element("4282", b"matroska"))
+    segment = element("1549A966", b"") + element("1654AE6B", tracks) + element("1F43B675", cluster)
+    path.write_bytes(header + element("18538067", segment))
+    info = probe(path)
+    assert (info.n_frames, info.notes, len(info.damaged_index), len(info.lost_from_s)) == (60, (), 0, 0)
+    assert info.pts_s.tolist() == pytest.approx([time / 1000 for time in times_ms])
+
+
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
 @pytest.mark.parametrize(("shown", "n_changes"), [([*range(20), *range(28, 60)], 60), ([0, *range(9, 60)], 1)])
 def test_a_pause_in_a_webm_with_alpha_is_no_damage(tmp_path, codec, shown, n_changes):

@@ -213,7 +213,10 @@ VIDEOS = pa.schema(
         _field("start_time_s", pa.float64(), "s", "container time at which playback starts, where pts_s is 0"),
         _field("duration_s", pa.float64(), "s", "duration as a player shows it, including audio"),
         _field(
-            "shown_until_s", pa.float64(), "s", "end of the last analyzed frame; NULL if the file does not state it"
+            "shown_until_s",
+            pa.float64(),
+            "s",
+            "end of the last analyzed frame, if no data are lost after it; NULL if unknown",
         ),
         _field(
             "n_clock_jumps",
@@ -274,7 +277,7 @@ FRAMES = pa.schema(
             "duration_s",
             pa.float64(),
             "s",
-            "time to the next sampled frame; for the last, to shown_until_s, else the median",
+            "time to the next sampled frame, or lost data before it; for the last, to shown_until_s, else the median",
         ),
         _FRAME_STATUS,
         _DETECTION,

@@ -144,9 +144,7 @@ class _Shown:
     """The time range in which each of n sampled frames is shown."""
 
     start_s: np.ndarray  # (n,)
-    # (n,) start of the next sampled frame, or of the lost ones before it; for the last frame see `build_timeline`; NaN
-    # if unknown
-    end_s: np.ndarray
+    end_s: np.ndarray  # (n,) see `of`; NaN if unknown
     step_s: float  # median time between sampled frames; 0 if there is only one
 
     def __len__(self) -> int:
@@ -154,12 +152,18 @@ class _Shown:
 
     @classmethod
     def of(cls, pts_s: np.ndarray, lost_from_s: np.ndarray, end_s: float | None) -> "_Shown":
+        """From the times of the frames; `end_s` is the end of the last one.
+
+        A frame ends at the next sampled one. If data are lost in between, it ends where they begin, but not before the
+        usual time between sampled frames has passed: losses between two sampled frames leave no gap.
+        """
         step_s = float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else 0.0
         if len(pts_s) == 0:
             return cls(pts_s, pts_s, step_s)
         if end_s is None or end_s <= pts_s[-1]:
             end_s = pts_s[-1] + step_s if step_s else np.nan
-        return cls(pts_s, np.fmin(np.append(pts_s[1:], end_s), lost_from_s), step_s)
+        ends_by_loss_s = np.maximum(lost_from_s, pts_s + step_s)
+        return cls(pts_s, np.fmin(np.append(pts_s[1:], end_s), ends_by_loss_s), step_s)
 
 
 def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:

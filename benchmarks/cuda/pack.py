@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 FACES, SITE = "faces.npz", "site.tar.xz"
 HEIGHTS_PX = (360, 720, 1080)
 # The last three packages are imported by the downloader of `retina-face`, which its network imports.
-PACKAGES = ("av>=15,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
+PACKAGES = ("av>=17,<19", "retina-face>=0.0.19", "gdown", "beautifulsoup4", "soupsieve")
 # Packages for finding models and reading their cards, in the installed versions: pydantic works with only one version
 # of its core.
 CARD_PACKAGES = (

@@ -94,6 +94,7 @@ def walk_packets(video: OpenVideo) -> Packets:
     _check_claim(path, stream.frames, size_bytes)
     shapes = ShapeFinder(container, stream)
     may_jump = bool(container.format.flags & TS_DISCONT)
+    last_pos = -1
     try:
         for packet in read_packets(container):
             start = packet.dts if packet.pts is None else packet.pts
@@ -102,7 +103,10 @@ def walk_packets(video: OpenVideo) -> Packets:
             if packet.pos is not None and packet.pos >= 0:
                 if walked.end_byte:
                     walked.unread_bytes = max(walked.unread_bytes, packet.pos - walked.end_byte)
-                walked.end_byte = max(walked.end_byte, packet.pos + packet.size + _size_beside_bytes(packet))
+                # Matroska laces short packets: they follow one another, but have one position.
+                begin = walked.end_byte if packet.pos == last_pos else packet.pos
+                walked.end_byte = max(walked.end_byte, begin + packet.size + _additional_bytes(packet))
+                last_pos = packet.pos
             is_gap = False
             if may_jump and packet.dts is not None and packet.time_base and packet.stream.type in TIMED_STREAMS:
                 time_s = float(packet.dts * packet.time_base)
@@ -126,8 +130,8 @@ def walk_packets(video: OpenVideo) -> Packets:
     return walked
 
 
-def _size_beside_bytes(packet: av.Packet[Any]) -> int:
-    """The size of what Matroska stores beside a packet, such as the alpha plane in WebM."""
+def _additional_bytes(packet: av.Packet[Any]) -> int:
+    """The size of the additional data of a packet in Matroska, such as the alpha plane in WebM."""
     if not packet.has_sidedata("matroska_block_additional"):
         return 0
     return packet.get_sidedata("matroska_block_additional").data_size

@@ -39,7 +39,7 @@ _DECORD_PIXEL_FORMAT = "yuv420p"
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
 _NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS: a flag of formats without timestamps
 _MAX_SPANS = 5  # intervals of damage that a note lists
-_PAUSE_S = 1.0  # a longer step between frames is noted if it is also unusual for the video
+_GAP_S = 1.0  # a longer step between frames is noted if it is also ten times as long as usual
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
 
@@ -246,7 +246,7 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
             *notes,
             *_rate_notes(container, stream),
             *_clock_notes(timing),
-            *_pause_notes(container, timing),
+            *_gap_notes(container, timing),
             *_damage_notes(timing),
             *_shape_notes(shapes, timing),
             *_color_notes(frame, transfer),
@@ -292,24 +292,21 @@ def _clock_notes(timing: Timing) -> list[str]:
     return notes
 
 
-def _pause_notes(container: av.container.InputContainer, timing: Timing) -> list[str]:
-    """A note on steps between frames that are unusually long, apart from those in which data are lost."""
-    pts_s = timing.pts_s
-    steps_s = np.diff(pts_s)
-    if not len(steps_s):
+def _gap_notes(container: av.container.InputContainer, timing: Timing) -> list[str]:
+    """A note on steps between frames that are unusually long, apart from those in which data are known to be lost."""
+    steps_s, pts_s = timing.steps_s, timing.pts_s
+    is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s)))) if len(pts_s) > 1 else np.zeros(0, bool)
+    if not is_gap.any():
         return []
-    is_long = steps_s > max(_PAUSE_S, 10 * float(np.median(steps_s)))
-    is_long[np.searchsorted(pts_s, timing.lost_from_s) - 1] = False
-    if not is_long.any():
-        return []
-    at = int(np.argmax(np.where(is_long, steps_s, 0)))
-    text = f"no frame is between {pts_s[at]:.2f} and {pts_s[at + 1]:.2f} s"
-    if is_long.sum() > 1:
-        text += f", the longest of {is_long.sum()} pauses of more than {_PAUSE_S:g} s"
-    # Nothing tells a pause from a jump if the stream is alone in a format whose clock may jump.
+    at = int(np.argmax(steps_s))
+    others = f", the longest of {is_gap.sum()} gaps" if is_gap.sum() > 1 else ""
+    causes = "a pause or lost data"
     if container.format.flags & TS_DISCONT and len(container.streams) == 1 and steps_s[at] > MAX_STEP_S:
-        return [f"{text}: a pause, or its clock jumps"]
-    return [f"{text}: the frame before a pause counts for all of its time"]
+        causes = "a pause, lost data or a jump of its clock"
+    return [
+        f"no frame is between {pts_s[at]:.2f} and {pts_s[at + 1]:.2f} s{others}: {causes}, for which the last frame "
+        "before it is counted"
+    ]
 
 
 def _damage_notes(timing: Timing) -> list[str]:

@@ -51,6 +51,14 @@ class Timing:
     lost_from_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     damaged_spans_s: tuple[tuple[float, float], ...] = ()  # intervals without frames because data are missing
 
+    @property
+    def steps_s(self) -> np.ndarray:
+        """The times from one frame to the next, without those in which data are missing."""
+        steps_s: np.ndarray = np.diff(self.pts_s)
+        for start_s, end_s in self.damaged_spans_s:
+            steps_s[(self.pts_s[:-1] < end_s) & (self.pts_s[1:] > start_s)] = 0
+        return steps_s
+
 
 def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     """Determine when the frames are shown: from the packets, or by decoding if these have no usable times.

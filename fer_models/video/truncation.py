@@ -41,7 +41,7 @@ def find_truncation(video: OpenVideo, packets: Packets, timing: Timing) -> str |
     if packets.damage:
         return f"the file cannot be read after its first {found_s:.1f} s ({packets.damage})"
     # The last frame may lack a duration, and a single frame may be shown the whole time.
-    longest_step_s = float(np.diff(timing.pts_s).max(initial=0.0))
+    longest_step_s = float(timing.steps_s.max(initial=0.0))
     if len(timing.pts_s) == 1 and not any(packets.duration):
         longest_step_s = np.inf
     if promised_s is not None and promised_s - found_s > DURATION_TOLERANCE_S + longest_step_s:
