@@ -295,7 +295,9 @@ def _clock_notes(timing: Timing) -> list[str]:
 def _gap_notes(container: av.container.InputContainer, timing: Timing) -> list[str]:
     """A note on steps between frames that are unusually long, apart from those in which data are known to be lost."""
     steps_s, pts_s = timing.steps_s, timing.pts_s
-    is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s)))) if len(pts_s) > 1 else np.zeros(0, bool)
+    if len(pts_s) < 2:
+        return []
+    is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s))))
     if not is_gap.any():
         return []
     at = int(np.argmax(steps_s))
@@ -349,6 +351,7 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         "decord may read another of the video streams": n_video_streams > 1,
         "the frames have no timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
+        "decord returns frames that refer to lost data": len(info.damaged_index) > 0,
         "the frame size changes, which decord ignores": len(info.shapes) > 1,
         "decord does not know the color matrix": stored is not None and not is_known_matrix(stored),
         "decord does not map HDR colors": info.transfer != 0,
