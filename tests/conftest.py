@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Import all modules without searching for garbage, and exclude them from later searches, which take seconds."""
-    from flows.analysis.imports import without_gc
+    from flows.imports import without_gc
 
     with without_gc():
         return (yield)

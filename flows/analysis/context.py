@@ -6,8 +6,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from analytics.results.storage_paths import StoragePath, absolute
-from flows.analysis.imports import without_gc
 from flows.analysis.progress import Progress
+from flows.imports import without_gc
 from flows.settings import AnalyzeSettings
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from flows.analysis.channel import (
     joined,
     with_causes,
 )
-from flows.analysis.imports import without_gc
 from flows.analysis.progress import Event, Progress
+from flows.imports import without_gc
 from flows.prefect.server import flush_prefect_workers, server_in_thread
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from flows.analysis.imports import without_gc
 from flows.cli.console import errors
+from flows.imports import without_gc
 
 if TYPE_CHECKING:
     from fer_models.training.emotion.history import TrainingProgress

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.analysis.imports import without_gc
 from flows.cli.commands.common_options import ComputeDevice, Seed
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.cli.training_display import TrainingDisplay, training_log
+from flows.imports import without_gc
 from flows.prefect.environment import without_console_log
 from flows.prefect.server import prefect_server
 
