@@ -346,6 +346,25 @@ def test_damage_with_a_wrong_time_spreads_to_the_frames_after_it():
     assert found == [(0, False), *((position, True) for position in range(2, 100))]
 
 
+@pytest.mark.parametrize("codec", ["libx265", "libvpx-vp9"])
+def test_frames_that_refer_to_lost_clusters_are_left_out(tmp_path, codec):
+    """Matroska's clusters begin after 5 s or at a keyframe: the second one, of frame 126, refers to those lost before.
+
+    Decord would return its frames.
+    """
+    options = {"x265-params": "keyint=250:scenecut=0"}
+    path = write_video(tmp_path / "a.mkv", noise(160), codec=codec, gop=250, b_frames=0, **options)
+    with av.open(str(path)) as file:
+        starts = [p.pos for p in file.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    _, cluster = (match.start() for match in re.finditer(b"\x1f\x43\xb6\x75", data))
+    data[starts[20] : cluster] = bytes(cluster - starts[20])
+    path.write_bytes(data)
+    info = probe(path)
+    assert (info.n_frames, info.damaged_index.tolist(), info.lost_from_s.tolist()) == (54, [20], [0.8])
+    assert read_all(read_frames_at(info, np.arange(54)))[0] == list(range(20))
+
+
 def test_a_loss_in_the_middle_does_not_hide_that_the_end_is_missing(tmp_path):
     path = write_video(tmp_path / "a.mkv", noise(60), gop=10, b_frames=0, sc_threshold="0")
     with av.open(str(path)) as file:
