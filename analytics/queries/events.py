@@ -24,6 +24,7 @@ from fer_models.labels import EMOTIONS
 
 _PERSONS = "SELECT video_id, track_id, person FROM people"
 _ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
+_PATHS = "SELECT video_id, path FROM videos WHERE status = 'done'"
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
 
@@ -78,6 +79,34 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
     return (
         f"After the end of the video: {sum(is_late.values())} of {len(is_late)} events, about which nothing is known. "
         "Times must be in seconds from the start of the video."
+    )
+
+
+def unseen_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, rows: pa.Table) -> str | None:
+    """A sentence on events of finished videos during which nobody is seen; None without any.
+
+    Args:
+        connection: the results.
+        events: see `during_events`.
+        rows: the result of `during_events`.
+
+    Raises:
+        As `during_events`.
+    """
+    path_of = dict(connection.sql(_PATHS).fetchall())
+    matched = {
+        (path_of[event["video_id"]], event["start_s"], event["end_s"], event["label"])
+        for event in match_events(connection, events).to_pylist()
+        if event["video_id"] in path_of
+    }
+    seen = zip(*(rows[name].to_pylist() for name in ("path", "start_s", "end_s", "label")), strict=True)
+    unseen = sorted(matched.difference(seen))
+    if not unseen:
+        return None
+    path, start_s, _, label = unseen[0]
+    return (
+        f"Nobody is seen during {len(unseen)} of {len(matched)} events, which have no rows, such as {label!r} at "
+        f"{start_s:g} s of {path}."
     )
 
 

@@ -129,6 +129,9 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
         notes.append(several)
     if request.events is not None and (late := queries.late_events_note(connection, request.events)):
         notes.append(late)
+    if request.question == Question.events and request.events is not None:
+        unseen = queries.unseen_events_note(connection, request.events, rows)
+        notes += [unseen] if unseen else []
     if request.question in (Question.events, Question.averages) and request.events is not None:
         overlap = queries.baseline_overlap_note(connection, request.events, before_s=request.before_s)
         notes += [f"{overlap} Use a shorter --before."] if overlap else []
