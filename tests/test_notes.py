@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,7 @@ from analytics.results.store import Store, StoreError
 from analytics.results.videos import all_videos
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
+from flows.cli.display import people_columns
 
 ALICE, BOB = "v0000000000000001", "v0000000000000002"
 
@@ -148,6 +150,24 @@ def test_names_are_in_exports_and_hidden_people_in_none(edited: Path, tmp_path: 
         text = (tmp_path / name).read_text()
         assert "Anna" in text
         assert "P1" not in text
+
+
+def test_names_with_markup_and_control_characters_are_exported(results: Path, tmp_path: Path) -> None:
+    """XML cannot contain control characters, and braces and angle brackets are markup in subtitles."""
+    rename(results, ALICE, 0, "A\x01nna {b} <i> & co\n")
+    connection = connect(results)
+    video = next(video for video in all_videos(connection) if video.video_id == ALICE)
+    write_elan(connection, video, tmp_path / "elan.eaf")
+    assert ElementTree.parse(tmp_path / "elan.eaf").find("TIER").get("TIER_ID") == "Anna {b} <i> & co"
+    for form, name in (("srt", "Anna {b} <i> & co"), ("vtt", "Anna {b} &lt;i&gt; &amp; co")):
+        write_subtitles(connection, video, tmp_path / f"a.{form}", form)
+        assert f"\n{name} happy " in (tmp_path / f"a.{form}").read_text()
+
+
+def test_the_table_of_a_run_shows_no_hidden_people(edited: Path) -> None:
+    columns = people_columns(connect(edited))
+    assert columns[ALICE] == ("P0 happy 100 %", 0)
+    assert columns[BOB] == ("P0 happy 100 %; P1 happy 100 %", 0)
 
 
 @pytest.mark.parametrize(("form", "column"), [("csv", "person"), ("fex", "Identity")])

@@ -5,6 +5,7 @@ overlap within a track; each kind of movement has an ELAN tier of its own. BORIS
 the video.
 """
 
+import html
 import itertools
 import mimetypes
 import os
@@ -19,7 +20,7 @@ import pyarrow.csv
 
 from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
-from analytics.results.video_record import NamedVideo, VideoRecord
+from analytics.results.video_record import NamedVideo, VideoRecord, analyzed_s
 
 if TYPE_CHECKING:
     from pympi import Elan
@@ -120,8 +121,8 @@ def write_boris(
 ) -> None:
     """Write episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
 
-    `name` is the id of the observation, unique in the results. As in BORIS, durations are that of the medium and, for a
-    subject, the sum of its states, rounded to milliseconds.
+    `name` is the id of the observation, unique in the results. The coding duration is that of the analyzed part. As in
+    BORIS, the duration of a subject is the sum of its states, rounded to milliseconds.
     """
     episodes = connection.sql(_EPISODES, params={"video_id": video.video_id}).to_arrow_table()
     same = {
@@ -131,7 +132,7 @@ def write_boris(
         "Observation type": "Media file",
         "Source": f"player #1:{video.path}",
         "Time offset (s)": 0,
-        "Coding duration": _thousandths(video.duration_s),
+        "Coding duration": _thousandths(analyzed_s(video.duration_s, video.settings)),
         "Media duration (s)": _thousandths(video.duration_s),
         "FPS (frame/s)": _thousandths(video.avg_fps),
         "Behavior type": "STATE",
@@ -157,9 +158,10 @@ def write_subtitles(connection: duckdb.DuckDBPyConnection, video: NamedVideo, pa
     for start_ms, end_ms, lines in cues(
         label_intervals(connection, video.video_id), people_of(connection, video.video_id)
     ):
-        subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=r"\N".join(lines)))
-    # Without any cue, pysubs2 writes an empty file, which is valid SRT.
-    path.write_text(subtitles.to_string(form), encoding="utf-8")
+        text = r"\N".join(html.escape(line, quote=False) if form == "vtt" else line for line in lines)
+        subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=text))
+    # Braces of names would be taken for tags. Without any cue, pysubs2 writes an empty file, which is valid SRT.
+    path.write_text(subtitles.to_string(form, keep_ssa_tags=True), encoding="utf-8")
 
 
 def cues(spans: pa.Table, people: Mapping[int, str] | None = None) -> list[tuple[int, int, list[str]]]:

@@ -7,6 +7,7 @@ Notes are stored next to the tables, as steps that can be undone one by one:
 
 import json
 import secrets
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -152,9 +153,18 @@ def all_notes(root: StoragePath) -> dict[str, Notes]:
     return {video_id: read_notes(root, video_id) for video_id in sorted(ids)}
 
 
+def short_text(text: str) -> str:
+    r"""A name or label as it is stored: not too long, and without control characters, which XML cannot contain.
+
+    >>> short_text(" Anna\x01\n")
+    'Anna'
+    """
+    return "".join(c for c in text if unicodedata.category(c) != "Cc").strip()[:MAX_NAME_LENGTH]
+
+
 def rename(root: StoragePath, video_id: str, track_id: int, name: str, *, session: str = "") -> None:
     """Name a person; an empty name removes the name."""
-    add_steps(root, video_id, [Step("name", name.strip()[:MAX_NAME_LENGTH], track_id)], session=session)
+    add_steps(root, video_id, [Step("name", short_text(name), track_id)], session=session)
 
 
 def hide(root: StoragePath, video_id: str, track_id: int, hidden: bool, *, session: str = "") -> None:

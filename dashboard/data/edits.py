@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from analytics.results import notes
-from analytics.results.notes import MAX_NAME_LENGTH, Notes, Step
+from analytics.results.notes import Notes, Step, short_text
 from analytics.results.video_lock import hold_video
 from dashboard.data.corrections import CorrectionError, rebuild
 from dashboard.data.results import Results
@@ -132,7 +132,7 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a text")
-    return value.strip()[:MAX_NAME_LENGTH]
+    return short_text(value)
 
 
 def _time_s(value: float) -> float:

@@ -41,7 +41,7 @@ FROM (
         row_number() OVER (PARTITION BY video_id ORDER BY emotion IS NULL, n_faces_ok DESC, track_id) AS rank,
         [one.name || ' ' || round(100 * one.share)::INT || ' %'
             FOR one IN list_reverse_sort([{_SHARES}])[:2] IF round(100 * one.share) > 0] AS shown
-    FROM tracks
+    FROM visible('tracks')
 )
 GROUP BY video_id
 """
@@ -51,7 +51,8 @@ UNLABELED_SQL = """
 SELECT coalesce(reason, 'not visible for long enough'), count(*)
 FROM (
     SELECT mode(replace(quality_reason, '_', ' ')) AS reason
-    FROM faces SEMI JOIN (SELECT video_id, track_id FROM tracks WHERE emotion IS NULL) USING (video_id, track_id)
+    FROM visible('faces') SEMI JOIN (SELECT video_id, track_id FROM tracks WHERE emotion IS NULL)
+        USING (video_id, track_id)
     WHERE video_id IN (SELECT unnest($videos))
     GROUP BY video_id, track_id
 )
