@@ -1,6 +1,7 @@
 """Exports, read with the libraries that users read them with."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -164,6 +165,18 @@ def test_boris_events_are_the_episodes(exported, results):
     for subject, mine in rows.groupby("Subject"):
         (total_s,) = set(mine["Observation duration by subject by observation"])
         assert total_s == pytest.approx(mine["Duration (s)"].sum(), abs=0.01), subject
+
+
+def test_the_coding_duration_is_that_of_the_analyzed_part(tmp_path):
+    """0.5 s to 2 s of a video of 4 s."""
+    store = Store(tmp_path / "results")
+    times_s = np.arange(5, 20) / 10
+    timeline = build_timeline(observe(times_s, [Face(i, p=feeling("happy")) for i in range(15)]), TimelineConfig())
+    settings = json.dumps({"observe": {"start_s": 0.5, "end_s": 2.0}})
+    store.commit_analysis(row(ALICE, "/clips/a.mp4") | {"settings": settings}, timeline)
+    (path,) = export_videos(store.root, tmp_path, "boris")
+    (coded_s,) = set(pd.read_csv(path, sep="\t")["Coding duration"])
+    assert coded_s == 1.5
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
