@@ -49,7 +49,12 @@ COMPARISON = explained(
         "P(a > b) - P(a < b) over all pairs of participants (Cliff's delta); if paired, over the pairs of values of "
         "each participant; NULL with fewer than 2 participants in a group",
     ),
-    ("delta_low", pa.float64(), "-1 to 1", "lower end of its 95 % interval: Cliff's, or Tango's if paired"),
+    (
+        "delta_low",
+        pa.float64(),
+        "-1 to 1",
+        "lower end of its 95 % interval: Newcombe's method 5, or Tango's score interval if paired",
+    ),
     ("delta_high", pa.float64(), "-1 to 1", "upper end of it"),
     ("method", pa.string(), "", "method of low, high and p_value: Welch t, or paired t"),
     ("paired", pa.bool_(), "", "whether participants are compared with themselves, being in both groups"),
@@ -121,7 +126,7 @@ SYNCHRONY = explained(
         "p_surrogate",
         pa.float64(),
         "0 to 1",
-        "share of surrogates with a peak_r at least as high; NULL with fewer than 19",
+        "(1 + k) / (1 + n_surrogates), where k surrogates have a peak_r at least as high; NULL with fewer than 19",
     ),
     ("n_surrogates", pa.int64(), "", "number of surrogates"),
 )
