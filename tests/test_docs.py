@@ -13,6 +13,7 @@ import typer
 from analytics.tables.schema import QUALITY_REASONS
 from analytics.timeline.quality import QualityConfig
 from flows.cli.app import app
+from flows.cli.questions import Question
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +55,24 @@ def test_every_argument_and_option_has_a_description(commands):
     parameters = [(name, p.name, getattr(p, "help", None)) for name, command in commands for p in command.params]
     assert len(parameters) > 100
     assert [(name, parameter) for name, parameter, text in parameters if not text] == []
+
+
+def test_the_command_reference_has_the_values_units_and_defaults_of_options():
+    sections = load_page_builder().commands_page().split("\n## ")
+    rows = {section.splitlines()[0].strip("`"): section for section in sections}
+    assert "| `--every` | `SECONDS` | `5` |" in rows["fervid live"]
+    assert "| `--every` | `MINUTES` |  |" in rows["fervid schedule"]
+    assert "| `--rotate` | `0`, `90`, `180`, `270` | `0` |" in rows["fervid analyze"]
+    assert "| `--out`, `-o` | `FOLDER` | required |" in rows["fervid analyze"]
+    assert "| `--recursive`, `--no-recursive` |  | `--recursive` |" in rows["fervid analyze"]
+    assert "| `--drop` | `KINDS` |  |" in rows["fervid train"]
+    (question,) = re.findall(r"^\| `QUESTION` \| (.*?) \| `overview` \|", rows["fervid summary"], re.MULTILINE)
+    assert re.findall(r"`(\w+)`", question) == [one.value for one in Question]
+
+
+def test_every_question_of_fervid_summary_is_described():
+    page = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {question.value for question in Question}
 
 
 def command_lines(text: str) -> list[str]:
