@@ -13,7 +13,10 @@ import typer
 from analytics.tables.schema import QUALITY_REASONS
 from analytics.timeline.quality import QualityConfig
 from flows.cli.app import app
+from flows.cli.config_file import write_config
+from flows.cli.options import tables_of
 from flows.cli.questions import Question
+from flows.settings import AnalyzeSettings, EngineSettings
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +76,12 @@ def test_the_command_reference_has_the_values_units_and_defaults_of_options():
 def test_every_question_of_fervid_summary_is_described():
     page = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {question.value for question in Question}
+
+
+def test_the_settings_page_shows_the_default_settings():
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    defaults = write_config(tables_of(AnalyzeSettings(fps=5), EngineSettings()))
+    assert f"# settings, for --config FILE\n{defaults}\n```" in page
 
 
 def command_lines(text: str) -> list[str]:
