@@ -12,6 +12,7 @@ import typer
 
 from analytics.tables.schema import QUALITY_REASONS
 from analytics.timeline.quality import QualityConfig
+from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from flows.cli.app import app
 from flows.cli.config_file import write_config
 from flows.cli.options import tables_of
@@ -82,6 +83,13 @@ def test_the_settings_page_shows_the_default_settings():
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     defaults = write_config(tables_of(AnalyzeSettings(fps=5), EngineSettings()))
     assert f"# settings, for --config FILE\n{defaults}\n```" in page
+
+
+def test_the_install_page_lists_the_file_types():
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    for kind, suffixes in (("Videos", VIDEO_SUFFIXES), ("Images", IMAGE_SUFFIXES)):
+        (listed,) = re.findall(rf"^- {kind}: ((?:`[.\w]+`\s+)+)", page, re.MULTILINE)
+        assert set(re.findall(r"`(.*?)`", listed)) == suffixes
 
 
 def command_lines(text: str) -> list[str]:
