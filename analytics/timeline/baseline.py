@@ -1,6 +1,6 @@
 """Correct probabilities for a person's resting face before smoothing; off by default.
 
-The correction subtracts, in log odds against neutral, how far the resting face exceeds a neutral one: docs/statistics.md.
+In log odds against neutral, what the resting face exceeds a neutral one by is subtracted: docs/statistics.md.
 """
 
 from dataclasses import dataclass
