@@ -131,6 +131,8 @@ def main() -> None:
             "",
             *__doc__.splitlines()[4:],
             "",
+            f"The emotion model is `{arguments.model}`.",
+            "",
         ]
         tail = [
             "",

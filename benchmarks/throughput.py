@@ -459,8 +459,9 @@ def main() -> None:
     options = parse_options()
     clips = [clip.resolve() for clip in options.clips]
     sections = [
-        f"Measured on {machine()}, everything in one run, with `benchmarks/throughput.py`. Speed differs between "
-        "machines and between runs on shared ones; ratios within a run do not.",
+        f"Measured on {machine()}, everything in one run, with `python benchmarks/throughput.py CLIP… --base TREE "
+        "--peer PYTHON`: a checkout of another commit, *before* in the tables, and an environment with `fer`. Speed "
+        "differs between machines and between runs on shared ones; ratios within a run do not.",
         f"## The analysis alone\n\nPass 1 without start-up, best of {options.repeats}; the limit is all cores busy.\n",
     ]
 

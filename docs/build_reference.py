@@ -1,6 +1,7 @@
 """Pages of the documentation site that are made from the code: the commands and the Python API (a MkDocs hook)."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import typer
 from mkdocs.structure.files import File, Files
@@ -10,6 +11,7 @@ API = {
     "analytics": ("connect", "query", "Store", "build_timeline", "TimelineConfig"),
     "flows": ("analyze",),
 }
+TYPES = {str: "TEXT", int: "INTEGER", float: "NUMBER", Path: "PATH"}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -29,7 +31,7 @@ def commands_page() -> str:
         lines += [f"## `{name}`", "", (command.help or "").replace("\b", ""), ""]
         rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
         if rows:
-            lines += ["| argument or option | default | meaning |", "| --- | --- | --- |", *rows, ""]
+            lines += ["| argument or option | value | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]
     return "\n".join(lines)
 
 
@@ -50,10 +52,33 @@ def _row(parameter: Any) -> str:
     names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     if parameter.param_type_name == "argument":
         names = f"`{parameter.name.upper()}`"
-    default = getattr(parameter, "default", None)
-    shown = "" if default in (None, (), [], False) or callable(default) else f"`{getattr(default, 'value', default)}`"
-    meaning = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
-    return f"| {names} | {shown} | {meaning} |"
+    meaning = " ".join(parameter.help.split()).replace("|", "\\|")
+    return f"| {names} | {_values(parameter)} | {_default(parameter)} | {meaning} |"
+
+
+def _values(parameter: Any) -> str:
+    """The choices of a parameter, or the placeholder or type of an option's value; empty for a switch."""
+    kind = parameter.type_descriptor
+    if kind.choices:
+        return ", ".join(f"`{_text(choice)}`" for choice in kind.choices)
+    if parameter.param_type_name == "argument" or parameter.is_flag:
+        return ""
+    type_of_value = get_args(kind.annotation)[0] if kind.is_list else kind.annotation
+    return f"`{parameter.metavar or TYPES[type_of_value]}`".replace("|", "\\|")
+
+
+def _default(parameter: Any) -> str:
+    """The default of a parameter; that of a switch is the name of it that is on, if any."""
+    if parameter.required:
+        return "required"
+    if getattr(parameter, "is_flag", False):
+        return f"`{parameter.opts[0]}`" if parameter.default else ""
+    return "" if parameter.default in (None, (), [], "") else f"`{_text(parameter.default)}`"
+
+
+def _text(value: Any) -> str:
+    value = getattr(value, "value", value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def python_page() -> str:

@@ -12,7 +12,12 @@ import typer
 
 from analytics.tables.schema import QUALITY_REASONS
 from analytics.timeline.quality import QualityConfig
+from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from flows.cli.app import app
+from flows.cli.config_file import write_config
+from flows.cli.options import tables_of
+from flows.cli.questions import Question
+from flows.settings import AnalyzeSettings, EngineSettings
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +59,37 @@ def test_every_argument_and_option_has_a_description(commands):
     parameters = [(name, p.name, getattr(p, "help", None)) for name, command in commands for p in command.params]
     assert len(parameters) > 100
     assert [(name, parameter) for name, parameter, text in parameters if not text] == []
+
+
+def test_the_command_reference_has_the_values_units_and_defaults_of_options():
+    sections = load_page_builder().commands_page().split("\n## ")
+    rows = {section.splitlines()[0].strip("`"): section for section in sections}
+    assert "| `--every` | `SECONDS` | `5` |" in rows["fervid live"]
+    assert "| `--every` | `MINUTES` |  |" in rows["fervid schedule"]
+    assert "| `--rotate` | `0`, `90`, `180`, `270` | `0` |" in rows["fervid analyze"]
+    assert "| `--out`, `-o` | `FOLDER` | required |" in rows["fervid analyze"]
+    assert "| `--recursive`, `--no-recursive` |  | `--recursive` |" in rows["fervid analyze"]
+    assert "| `--drop` | `KINDS` |  |" in rows["fervid train"]
+    (question,) = re.findall(r"^\| `QUESTION` \| (.*?) \| `overview` \|", rows["fervid summary"], re.MULTILINE)
+    assert re.findall(r"`(\w+)`", question) == [one.value for one in Question]
+
+
+def test_every_question_of_fervid_summary_is_described():
+    page = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {question.value for question in Question}
+
+
+def test_the_settings_page_shows_the_default_settings():
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    defaults = write_config(tables_of(AnalyzeSettings(fps=5), EngineSettings()))
+    assert f"# settings, for --config FILE\n{defaults}\n```" in page
+
+
+def test_the_install_page_lists_the_file_types():
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    for kind, suffixes in (("Videos", VIDEO_SUFFIXES), ("Images", IMAGE_SUFFIXES)):
+        (listed,) = re.findall(rf"^- {kind}: ((?:`[.\w]+`\s+)+)", page, re.MULTILINE)
+        assert set(re.findall(r"`(.*?)`", listed)) == suffixes
 
 
 def command_lines(text: str) -> list[str]:

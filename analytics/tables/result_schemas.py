@@ -1,9 +1,91 @@
-"""The columns of query results that are computed in Python; `analytics/queries/sql` describes those computed in SQL."""
+"""The columns of the answers of `fervid summary` and `fervid agreement` whose names do not say everything."""
 
 import pyarrow as pa
 
 from analytics.tables.schema import explained
 from fer_models.labels import EMOTIONS
+
+_PERSON = (
+    ("path", pa.string(), "", "the video"),
+    ("track_id", pa.int32(), "", "the person in it: the track"),
+    ("person", pa.string(), "", "the name given to the person in the dashboard, else P and the track number"),
+)
+SHARES = explained(
+    "`fervid summary RESULTS shares`, `queries.shares`: the share of time for which each person shows each emotion; a "
+    "row per video and track.",
+    *_PERSON,
+    ("labelled_s", pa.float64(), "s", "time with a smooth_emotion; with `--all-faces` also that of low-quality faces"),
+    ("n_faces", pa.int64(), "", "faces of the track"),
+    ("n_low_quality", pa.int64(), "", "of these, low-quality faces, which have a label only near good ones"),
+    *((name, pa.float32(), "0 to 1", f"share of labelled_s that shows {name}") for name in EMOTIONS),
+)
+
+QUALITY = explained(
+    "`fervid summary RESULTS quality`, `queries.quality`: how many faces are of low quality, and why; a row per "
+    "reason.",
+    ("reason", pa.string(), "", "good, or a quality_reason of table faces"),
+    ("n_faces", pa.int64(), "", "faces with this reason, also those without a track"),
+    ("share", pa.float64(), "0 to 1", "their share of all faces"),
+    ("seen_s", pa.float64(), "s", "the time for which they are shown"),
+)
+
+GATE = explained(
+    "`fervid summary RESULTS gate`, `queries.gate_effect`: whether the shares of time would differ without the quality "
+    "filter; a row per emotion. Faces that --speech leaves out are not counted.",
+    ("emotion", pa.string(), "", "the emotion"),
+    ("labelled_s", pa.float64(), "s", "time with this label"),
+    ("all_faces_s", pa.float64(), "s", "likewise if low-quality faces without a label have that of their own frame"),
+    ("share", pa.float64(), "0 to 1", "share of labelled_s over all emotions"),
+    ("share_all_faces", pa.float64(), "0 to 1", "share of all_faces_s over all emotions"),
+    ("n_faces", pa.int64(), "", "faces in all_faces_s"),
+    ("n_low_quality", pa.int64(), "", "of these, low-quality faces"),
+)
+
+VALIDITY = explained(
+    "`fervid summary RESULTS validity`, `queries.validity`: how far the results of each person can be trusted; a row "
+    "per video and track.",
+    *_PERSON,
+    ("seen_s", pa.float64(), "s", "time for which the face was visible"),
+    ("seen_share", pa.float64(), "0 to 1", "share of it in the time from the first to the last frame of the track"),
+    ("good_share", pa.float64(), "0 to 1", "share of seen_s with a face of good quality, including left_out_share"),
+    ("left_out_share", pa.float64(), "0 to 1", "share of seen_s with a face of good quality that --speech leaves out"),
+    ("labelled_share", pa.float64(), "0 to 1", "share of seen_s with a smooth_emotion"),
+    ("carried_share", pa.float64(), "0 to 1", "share of the labeled time with a carried label"),
+    ("main_reason", pa.string(), "", "the most frequent reason for low quality; NULL if all faces are good"),
+    ("yaw_median_deg", pa.float32(), "°", "median of |yaw_deg| over the faces"),
+    ("yaw_p90_deg", pa.float32(), "°", "its 90th percentile"),
+    (
+        "observed_s",
+        pa.float64(),
+        "s",
+        "time in which changes can be counted: the labeled time, and the gaps in it of up to 1 s",
+    ),
+    ("changes_per_min", pa.float64(), "1/min", "changes of the label per minute of observed_s"),
+    (
+        "speaking_labelled",
+        pa.float64(),
+        "0 to 1",
+        "share of the labeled time with measured mouth movement that is in intervals of speaking-like mouth movement; "
+        "NULL if nothing was measured",
+    ),
+    *((f"speaking_{name}", pa.float64(), "0 to 1", f"likewise of the time with the label {name}") for name in EMOTIONS),
+    ("suspected_switch", pa.bool_(), "", "whether the track may have switched to another person"),
+)
+
+MOVEMENTS = explained(
+    "`fervid summary RESULTS movements`, `queries.movements`: blinks, speaking-like mouth movement, nods and head "
+    "shakes; a row per video and track. Counts and rates are NULL without measured time. Rules: docs/movements.md.",
+    *_PERSON,
+    ("seen_s", pa.float64(), "s", "time for which the face was visible"),
+    ("movements_measured_s", pa.float64(), "s", "time in which movements can be found: see table tracks"),
+    ("n_blinks", pa.int64(), "", "blinks"),
+    ("blinks_per_min", pa.float64(), "1/min", "blinks per minute of movements_measured_s"),
+    ("blink_median_s", pa.float64(), "s", "median duration of a blink; NULL without any"),
+    ("speaking_s", pa.float64(), "s", "time with speaking-like mouth movement"),
+    ("speaking_share", pa.float64(), "0 to 1", "share of it in movements_measured_s"),
+    ("n_nods", pa.int64(), "", "nods"),
+    ("n_head_shakes", pa.int64(), "", "head shakes"),
+)
 
 COMPARISON = explained(
     "`fervid summary RESULTS compare` with `--groups` or `--events`, `queries.compare`, `queries.compare_events`: "
@@ -49,7 +131,12 @@ COMPARISON = explained(
         "P(a > b) - P(a < b) over all pairs of participants (Cliff's delta); if paired, over the pairs of values of "
         "each participant; NULL with fewer than 2 participants in a group",
     ),
-    ("delta_low", pa.float64(), "-1 to 1", "lower end of its 95 % interval: Cliff's, or Tango's if paired"),
+    (
+        "delta_low",
+        pa.float64(),
+        "-1 to 1",
+        "lower end of its 95 % interval: Newcombe's method 5, or Tango's score interval if paired",
+    ),
     ("delta_high", pa.float64(), "-1 to 1", "upper end of it"),
     ("method", pa.string(), "", "method of low, high and p_value: Welch t, or paired t"),
     ("paired", pa.bool_(), "", "whether participants are compared with themselves, being in both groups"),
@@ -121,7 +208,7 @@ SYNCHRONY = explained(
         "p_surrogate",
         pa.float64(),
         "0 to 1",
-        "share of surrogates with a peak_r at least as high; NULL with fewer than 19",
+        "(1 + k) / (1 + n_surrogates), where k surrogates have a peak_r at least as high; NULL with fewer than 19",
     ),
     ("n_surrogates", pa.int64(), "", "number of surrogates"),
 )
@@ -201,6 +288,24 @@ RATES = explained(
     ("high", pa.float64(), "1/min", "upper end of it"),
     ("note", pa.string(), "", "why there is no interval"),
 )
+DWELL = explained(
+    "`fervid summary RESULTS dwell`, `queries.dwell`: how long episodes last; a row per emotion. Durations include "
+    "gaps without a label of up to 0.3 s.",
+    ("emotion", pa.string(), "", "the emotion of the episodes"),
+    ("n_episodes", pa.int64(), "", "episodes, including those whose onset or offset was not observed"),
+    ("n_tracks", pa.int64(), "", "tracks with such an episode"),
+    ("n_videos", pa.int64(), "", "videos with such an episode"),
+    ("total_s", pa.float64(), "s", "sum of the durations"),
+    ("mean_s", pa.float64(), "s", "their mean, as far as the episodes were observed"),
+    ("median_s", pa.float64(), "s", "their median, likewise"),
+    ("longest_s", pa.float64(), "s", "the longest of them"),
+    ("n_onset_unobserved", pa.int64(), "", "episodes that may have begun earlier, which km_median_s leaves out"),
+    ("n_offset_unobserved", pa.int64(), "", "episodes that may have lasted longer"),
+    ("km_median_s", pa.float64(), "s", "Kaplan-Meier median, which accounts for episodes that may have lasted longer"),
+    ("low", pa.float64(), "s", "lower end of its 95 % interval over participants; NULL with fewer than 5"),
+    ("high", pa.float64(), "s", "upper end of it"),
+    ("note", pa.string(), "", "why there is no median or interval"),
+)
 _EVENT_COLUMNS = (
     (
         "n_coded_events",
@@ -252,11 +357,17 @@ AGREEMENT_CONFUSION = explained(
 )
 
 ANSWERS = {
+    "shares": SHARES,
+    "quality": QUALITY,
+    "gate": GATE,
+    "validity": VALIDITY,
+    "movements": MOVEMENTS,
     "compare": COMPARISON,
     "synchrony": SYNCHRONY,
     "events": DURING_EVENTS,
     "averages": AVERAGES,
     "rates": RATES,
+    "dwell": DWELL,
     "agreement": AGREEMENT,
     "agreement, emotions": AGREEMENT_EMOTIONS,
     "agreement, confusion": AGREEMENT_CONFUSION,

@@ -90,7 +90,7 @@ _BOX_AND_LANDMARKS = [
         "x, y of right eye, left eye, nose, right and left mouth corner (from the person's perspective)",
     ),
 ]
-_TRACK_OF_FACE = "track of the face; NULL with too few faces for a track, such as fewer than 3 at most 1 s apart"
+_TRACK_OF_FACE = "track of the face; NULL if it belongs to none: a track has at least 3 faces over at least 0.15 s"
 _PROBABILITIES = _per_emotion("p", "0 to 1", "calibrated probability of {}; the seven, with p_other if any, sum to 1")
 _FURTHER_OUTPUTS = [
     _field("p_other", pa.float32(), "0 to 1", "probability of the model's other classes; NULL if it has none"),
@@ -564,7 +564,8 @@ PEOPLE = pa.schema(
             pa.string(),
             "",
             "identifies the person across videos: the name, which means the same person in every video; without a "
-            "name, the video and the track",
+            "name, the video and the track, whereas `fervid summary` counts the people of a video without a name as "
+            "one participant",
         ),
         _field("is_named", pa.bool_(), "", "whether the person was given a name"),
         _field("is_hidden", pa.bool_(), "", "whether the person was hidden in the dashboard"),

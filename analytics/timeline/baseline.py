@@ -1,16 +1,6 @@
 """Correct probabilities for a person's resting face before smoothing; off by default.
 
-Some faces look angry or sad at rest. Face-reading programs therefore calibrate each person: FaceReader, as its maker
-describes it, corrects for a person's bias towards an emotion, estimated from neutral images or continuously as the
-average expression (Noldus, https://noldus.com/facereader). Here the same is done in log odds against neutral, where a
-bias is additive:
-
-    odds_k      = log(p_k / p_neutral)                                  for each face and emotion k
-    excess_k    = max(0, mean over the baseline of odds_k - ODDS_AT_REST)
-    corrected p = the probabilities whose log odds are odds_k - excess_k
-
-The baseline becomes a neutral face. Emotions are only reduced, never added: a person who looks neutral at rest is not
-corrected.
+In log odds against neutral, what the resting face exceeds a neutral one by is subtracted: docs/statistics.md.
 """
 
 from dataclasses import dataclass

@@ -171,7 +171,14 @@ MEANINGS = {
     ),
 }
 # Questions whose columns docs/schema.md describes.
-DESCRIBED = (Question.synchrony, Question.events, Question.averages, Question.rates)
+DESCRIBED = (
+    Question.dwell,
+    Question.validity,
+    Question.synchrony,
+    Question.events,
+    Question.averages,
+    Question.rates,
+)
 SCHEMA_HINT = 'docs/schema.md, "Answer: {}", describes each column.'
 
 

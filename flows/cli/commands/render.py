@@ -34,7 +34,7 @@ def render(
     """Write a video with boxes, labels and a running timeline, or with its faces hidden.
 
     Only detected faces can be hidden: faces under 12 px and small faces in large frames are missed. To detect more of
-    them, first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size 1920.
+    them, first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size 1920 --detect-every 0.
     """
     if blur and pixelate:
         raise typer.BadParameter("give one of --blur and --pixelate")
