@@ -387,6 +387,15 @@ def test_an_empty_answer_says_why(results, tmp_path, monkeypatch, options, says)
     assert "no rows" in fervid("query", results, "SELECT * FROM faces WHERE false").stderr
 
 
+@pytest.mark.parametrize("question", [["rates"], ["compare", "--events", "none.csv"]])
+def test_all_faces_is_refused_where_the_answer_would_not_follow_it(results, tmp_path, monkeypatch, question):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("none.csv").write_text("start_s,end_s,label\n100,101,later\n")
+    run = fervid("summary", results, *question, "--all-faces")
+    assert run.exit_code == 2
+    assert "only the answers to shares, timeline and compare with --groups" in run.output
+
+
 def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     groups = tmp_path / "groups.csv"
     groups.write_text("path,group\na.mp4,films\nc.mp4,films\nb.mp4,home\n")

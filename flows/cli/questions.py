@@ -53,12 +53,7 @@ class Request:
     events: "pa.Table | None"  # as `read_events` returns them
     before_s: float
     after_s: float | None
-    all_faces: bool
-
-    @property
-    def counts_all_faces(self) -> bool:
-        """Whether low-quality faces count in the answer."""
-        return self.all_faces and self.question in (Question.shares, Question.timeline, Question.compare)
+    all_faces: bool  # whether low-quality faces count in the answer
 
 
 def answer(connection: "duckdb.DuckDBPyConnection", request: Request) -> "pa.Table":

@@ -55,8 +55,8 @@ def summary(
         bool,
         typer.Option(
             "--all-faces",
-            help="For shares, timeline, compare: also count low-quality faces, with the emotion of their own frame. "
-            "(fervid timeline --no-gate smooths over them, too.)",
+            help="For shares, timeline, compare --groups: also count low-quality faces, with the emotion of their own "
+            "frame. (fervid timeline --no-gate smooths over them, too.)",
         ),
     ] = False,
     form: FormatOption = None,
@@ -66,7 +66,7 @@ def summary(
     memory: Memory = "2GB",
 ) -> None:
     """Answer a common question about the results; without one, print an overview."""
-    _check_options(question, emotion, groups, events)
+    _check_options(question, emotion, groups, events, all_faces=all_faces)
     if question == Question.overview and (form not in (None, Format.table) or output is not None):
         raise typer.BadParameter("the overview has no rows to write: name a question", param_hint="QUESTION")
     from analytics import queries
@@ -98,14 +98,22 @@ def summary(
         _write_rows(request, rows, notes, form, output)
 
 
-def _check_options(question: Question, emotion: str | None, groups: Path | None, events: Path | None) -> None:
-    """Raise a usage error if a question lacks an option that it needs."""
+def _check_options(
+    question: Question, emotion: str | None, groups: Path | None, events: Path | None, *, all_faces: bool
+) -> None:
+    """Raise a usage error if a question lacks an option that it needs, or its answer would not follow --all-faces."""
     if question == Question.moments and emotion is None:
         raise typer.BadParameter("moments needs an emotion, such as --emotion happy")
     if question == Question.compare and (groups is None) == (events is None):
         raise typer.BadParameter(
             "compare needs either --groups FILE, a CSV file with the columns path and group, or --events FILE",
             param_hint="--groups",
+        )
+    follows = question in (Question.shares, Question.timeline) or (question == Question.compare and groups is not None)
+    if all_faces and not follows:
+        raise typer.BadParameter(
+            "only the answers to shares, timeline and compare with --groups can include low-quality faces",
+            param_hint="--all-faces",
         )
     if question in (Question.events, Question.averages) and events is None:
         raise typer.BadParameter(
@@ -122,7 +130,7 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
     notes += explanation(request, rows)
     if request.question not in UNFILTERED:
         video_ids = videos_of(connection, request, rows)
-        quality = queries.gate_note(connection, video_ids=video_ids, all_faces=request.counts_all_faces)
+        quality = queries.gate_note(connection, video_ids=video_ids, all_faces=request.all_faces)
         # The column low_quality_share of a comparison is about the people with a label only.
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
     if several := queries.several_people_note(connection, request.participants or request.groups):
