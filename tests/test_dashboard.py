@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from commands import fervid
 from scenes import Face, feeling, observe, still_landmarks
@@ -538,6 +539,37 @@ def test_groups_of_a_file_are_kept_for_the_session(results: Path, store: Store, 
     assert "Groups of groups.csv" in words(shown)
     assert "A − B: even − odd" in words(shown)
     assert shown.dataframe[1].value[["participants A, B", "videos A, B"]].to_numpy().tolist() == [["1, 1", "2, 1"]]
+
+
+def bars_of(shown: AppTest) -> dict[str, float]:
+    """The shares of "happy" in the first chart of page Compare, by group."""
+    (bars,) = shown.get("vega_lite_chart")[0].proto.datasets
+    rows = pa.ipc.open_stream(bars.data.data).read_all().to_pylist()
+    return {row["group"]: row["share"] for row in rows if row["emotion"] == "happy"}
+
+
+def test_bars_are_the_means_of_the_shown_pair(store: Store, page: Page) -> None:
+    """Groups a and b share the participants p1 and p2, so only these are compared; p3 of a is always sad."""
+    coded = [("a", "p1", "happy"), ("a", "p2", "happy"), ("a", "p3", "sad"), ("b", "p1", "sad"), ("b", "p2", "sad"),
+             ("c", "p4", "happy"), ("c", "p5", "sad")]  # fmt: skip
+    grouping = Grouping({}, {})
+    for number, (group, participant, emotion) in enumerate(coded):
+        path = f"in/{number}.mp4"
+        faces = [Face(i, p=feeling(emotion)) for i in range(20)]
+        store.commit_analysis(row(f"v{number:016}", path, duration_s=2.0), timeline(np.arange(20) / 10, faces))
+        grouping.groups[path], grouping.participants[path] = group, participant
+    shown = page("compare", store.root)
+    shown.session_state["groups_of_file"] = GroupFile("groups.csv", grouping)
+    shown.segmented_control[0].set_value("a CSV file").run()
+    assert not shown.exception
+    assert bars_of(shown) == pytest.approx({"a": 1, "b": 0})
+    for pair, bars in {"a − c": {"a": 2 / 3, "c": 0.5}, "b − c": {"b": 0, "c": 0.5}}.items():
+        shown.selectbox(key="compared_pair").set_value(pair).run()
+        assert bars_of(shown) == pytest.approx(bars)
+        table = shown.dataframe[0].value.set_index(["A − B", "emotion"])
+        assert table.loc[(pair, "happy"), "difference in points"] == pytest.approx(100 * np.subtract(*bars.values()))
+    del grouping.groups["in/5.mp4"], grouping.groups["in/6.mp4"]
+    assert bars_of(shown.run()) == pytest.approx({"a": 1, "b": 0})  # the pair that was shown is gone
 
 
 def test_notes_name_the_pairs_that_they_apply_to() -> None:
