@@ -118,6 +118,13 @@ def words(shown: AppTest) -> str:
     return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", texts)
 
 
+def chart_rows(shown: AppTest) -> list[dict[str, object]]:
+    """The rows of the first chart of a page."""
+    (named,) = shown.get("vega_lite_chart")[0].proto.datasets
+    rows: list[dict[str, object]] = pa.ipc.open_stream(named.data.data).read_all().to_pylist()
+    return rows
+
+
 def test_the_library_counts_the_analyzed_part_of_videos(store: Store, page: Page) -> None:
     for video, duration_s, observe_settings in (
         (ALICE, 120.0, {"start_s": 30.0, "end_s": 90.0}),  # 60 s
@@ -543,9 +550,7 @@ def test_groups_of_a_file_are_kept_for_the_session(results: Path, store: Store, 
 
 def bars_of(shown: AppTest) -> dict[str, float]:
     """The shares of "happy" in the first chart of page Compare, by group."""
-    (bars,) = shown.get("vega_lite_chart")[0].proto.datasets
-    rows = pa.ipc.open_stream(bars.data.data).read_all().to_pylist()
-    return {row["group"]: row["share"] for row in rows if row["emotion"] == "happy"}
+    return {row["group"]: row["share"] for row in chart_rows(shown) if row["emotion"] == "happy"}
 
 
 def test_bars_are_the_means_of_the_shown_pair(store: Store, page: Page) -> None:
@@ -722,11 +727,15 @@ def test_a_question_of_the_cookbook_is_run(results: Path, page: Page) -> None:
 
 def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) -> None:
     times = {"n_observed": 100, "decode_wait_s": 0.5, "detect_s": 2.0, "crop_s": 0.5, "classify_s": 1.0}
-    store.commit_analysis(row("v0000000000000005", "in/new.mp4", **times), timeline(np.arange(10) / 10, []))
+    for number, path in ((5, "in/new.mp4"), (6, "in/1/clip.mp4"), (7, "in/2/clip.mp4")):
+        store.commit_analysis(row(f"v{number:016}", path, **times), timeline(np.arange(10) / 10, []))
     shown = page("runs", results)
-    newest = shown.dataframe[-1].value.iloc[0]
-    assert newest[["video", "detect_per_s", "classify_per_s"]].tolist() == ["new.mp4", 50, 100]
+    newest = shown.dataframe[-1].value.set_index("video")
+    assert newest.loc["new.mp4", ["detect_per_s", "classify_per_s"]].tolist() == [50, 100]
     assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Time per stage"]
+    chart = chart_rows(shown)
+    assert {row["video"] for row in chart} == {"new.mp4", "1/clip.mp4", "2/clip.mp4"}  # a bar each
+    assert sum(row["ms per frame"] or 0 for row in chart if row["video"] == "1/clip.mp4") == 40
 
 
 def test_running_trainings_are_shown(
