@@ -247,6 +247,26 @@ def test_the_dashboard_reads_the_address(bucket, monkeypatch):
     assert client.get(f"/fervid/video/{row()['video_id']}").status_code == 404
 
 
+def test_changes_of_people_change_the_comparisons_that_the_dashboard_keeps(bucket):
+    from dashboard.data.comparison import comparison_of
+    from dashboard.data.edits import store_edit
+    from dashboard.data.results import Results
+
+    store = Store(bucket / "results")
+    for video in (1, 2):
+        store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
+    opened = Results(store.root)
+    groups = {row(video)["video_id"]: f"group {video}" for video in (1, 2)}
+
+    def n_labeled() -> list[int]:
+        compared = comparison_of(opened, (opened.etag(), opened.notes_etag()), groups, {})
+        return [] if compared.empty else compared.loc[0, ["n_a", "n_b"]].tolist()
+
+    assert n_labeled() == [1, 1]
+    store_edit(opened, row(1)["video_id"], {"kind": "hidden", "track_id": 0, "value": True})
+    assert n_labeled() == [0, 1]
+
+
 def test_copies_of_videos_are_deleted_also_after_a_failure(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     broken = bucket / "broken.mp4"
