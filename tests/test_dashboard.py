@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -409,6 +410,23 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert domains == [set()] + 3 * [{'["ad A", "ad B", "ad C"]'}]  # the first chart has the colors of emotions
 
 
+def takes_etag_before(shown: AppTest, kind: str, text: str) -> bool:
+    """Whether a page takes the etag that it compares before it shows the element of this kind with `text`.
+
+    Otherwise, it could show older data than its etag, and would never notice.
+    """
+    elements = list(shown.main)
+    etag = [element.type for element in elements].index("bidi_component")
+    shown_at = [element.type == kind and element.value.startswith(text) for element in elements].index(True)
+    return etag < shown_at
+
+
+def test_the_timeline_follows_all_that_it_shows_of_a_video(store: Store, page: Page) -> None:
+    session = {"live_since": datetime.now(UTC), "is_running": True, "finished_at": datetime.now(UTC)}
+    store.commit_analysis(row(ALICE, "live", **session), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+    assert takes_etag_before(page("timeline", store.root), "caption", "A live session")
+
+
 def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
     alice = [Face(i, x=150, p=feeling("happy" if i < 40 else "sad")) for i in range(120)]
     other = [Face(i, x=450) for i in range(40)]
@@ -750,6 +768,7 @@ def test_running_trainings_are_shown(
     shown = page("models", results)
     assert "In training: mine" in [heading.value for heading in shown.subheader]
     assert "about 6 min left" in words(shown)
+    assert takes_etag_before(shown, "subheader", "In training")
     before = trainings_etag()
     progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
     assert trainings_etag() != before

@@ -169,13 +169,13 @@ def main() -> None:
         markers = choose_markers()
         codes = choose_codes()
         shows_validity = st.button("Validity", help=HELP)
+    refresh_with_video(results, video_id)
     if shows_validity:
         show_validity(results, video_id)
     media = find_media(results, video_id)
     assert media is not None
     if media.is_live:
         show_live_state(results, video_id)
-    refresh_with_video(results, video_id)
     at_s, play = parse_time_s(st.query_params.get("t", "0")), st.query_params.get("play") == "1"
     data = player_data(results, media, markers, codes, at_s=at_s, play=play)
     st.caption(summary_line(results, video_id))
