@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.file_util import get_static_dir
 from streamlit.starlette import App
 
-from analytics.results.store import StoreError
 from dashboard.data import codes as human_codes
 from dashboard.data import markers
 from dashboard.data.corrections import CorrectionError
@@ -32,6 +31,7 @@ from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, MIME, find_media
 from dashboard.data.results import ENVIRONMENT, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.widgets.rows import THUMBNAILS_ENVIRONMENT
+from fer_models.errors import FervidError
 
 HERE = Path(__file__).parent
 # Larger files get no thumbnail, because each file is read once to check that it is the analyzed one.
@@ -184,6 +184,7 @@ ROUTES = [
     Route("/fervid/boxes/{video_id}", boxes_json),
     Mount("/fervid/player", StaticFiles(directory=HERE / "player")),
 ]
+EXCEPTION_HANDLERS = {FervidError: refuse}
 
 
 class SecurityHeaders:
@@ -207,7 +208,7 @@ class SecurityHeaders:
 
 def warm_up() -> None:
     """Read what the first page needs while the browser is being opened; errors are reported by the page."""
-    with contextlib.suppress(StoreError, duckdb.Error):
+    with contextlib.suppress(FervidError, duckdb.Error):
         current_results().ask("SELECT count(*) FROM tracks")
 
 
@@ -245,7 +246,7 @@ def serve(
     app = App(
         HERE / "app.py",
         routes=ROUTES,
-        exception_handlers={StoreError: refuse},
+        exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
