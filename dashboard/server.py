@@ -28,6 +28,7 @@ from dashboard.data.downloads import download
 from dashboard.data.edits import EditError, store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
 from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, MIME, find_media
+from dashboard.data.prefect_runs import LOOPBACK_ADDRESSES
 from dashboard.data.results import ENVIRONMENT, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.widgets.rows import THUMBNAILS_ENVIRONMENT
@@ -45,7 +46,6 @@ SECURITY_HEADERS = {
 }
 STYLE_SHEET = '<link rel="stylesheet" href="./fervid/player/app.css">'
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
-LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 # Options of Streamlit that are the same for every dashboard.
 STREAMLIT_CONFIG = {
     "server.headless": True,  # do not open a browser or ask for an e-mail address

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.client
+import http.server
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -41,6 +43,7 @@ from dashboard.data.downloads import download
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.player_data import player_data
+from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.text import DISCLAIMER, plain
@@ -754,6 +757,27 @@ def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) 
     chart = chart_rows(shown)
     assert {row["video"] for row in chart} == {"new.mp4", "1/clip.mp4", "2/clip.mp4"}  # a bar each
     assert sum(row["ms per frame"] or 0 for row in chart if row["video"] == "1/clip.mp4") == 40
+
+
+def test_flow_runs_are_found_by_the_path_that_flows_store_and_without_a_proxy(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {"id": "1", "name": "calm-crab", "state_name": "Completed", "start_time": None, "total_run_time": 1.0}
+    runs = [run | {"parameters": {"out": str(results)}}, run | {"parameters": {"out": str(results / "other")}}]
+
+    class Prefect(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(runs).encode())
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Prefect) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv(ENVIRONMENT, f"{results.parent}/videos/../{results.name}")
+        assert [found["name"] for found in flow_runs(current_results().root)] == ["calm-crab"]
 
 
 def test_running_trainings_are_shown(

@@ -18,7 +18,7 @@ from analytics.queries.connection import noted_people
 from analytics.results.notes import FOLDER as NOTES
 from analytics.results.shards import FOLDER
 from analytics.results.status import Running, running
-from analytics.results.storage_paths import StoragePath, is_remote, list_files, resolve_path
+from analytics.results.storage_paths import StoragePath, absolute, is_remote, list_files, resolve_path
 from analytics.results.verification import name_damaged_file
 from fer_models.labels import EMOTIONS
 
@@ -151,7 +151,7 @@ def cache_small_tables(connection: duckdb.DuckDBPyConnection) -> None:
 @lru_cache(maxsize=4)
 def open_results(root: str) -> Results:
     """The results in `root`, shared by all pages and routes of this process."""
-    return Results(resolve_path(root))
+    return Results(absolute(resolve_path(root)))  # the path that flows give to the Prefect server
 
 
 def current_results() -> Results:
