@@ -296,6 +296,17 @@ def test_files_of_a_video_leave_out_hidden_people(results: Path) -> None:
         assert happy.track_id not in rows["track_id"].tolist()
 
 
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("faces.csv", "'=HYPERLINK(1)"), ("episodes.csv", "'=HYPERLINK(1)"), ("faces.parquet", "=HYPERLINK(1)")],
+)
+def test_csv_files_of_a_video_hold_no_formulas(results: Path, name: str, cell: str) -> None:
+    rename(results, ALICE, 0, "=HYPERLINK(1)")
+    read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+    rows = read(io.BytesIO(download(Results(results), ALICE, name)))
+    assert set(rows.loc[rows["track_id"] == 0, "person"]) == {cell}
+
+
 def test_notes_are_read_again_however_recent_the_last_check_was(results: Path) -> None:
     opened = Results(results)
     for name in ("Anna", "Bea"):
