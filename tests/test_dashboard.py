@@ -534,6 +534,20 @@ def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:
     assert lane.agreement == "not compared: codes overlap"
 
 
+def test_compare_says_that_its_lines_end_before_the_videos(
+    store: Store, page: Page, mark: Callable[[str], Path]
+) -> None:
+    """Faces are visible until 600 s in one video, and until 601 s in another one."""
+    for video, n_s in ((ALICE, 601), (NOBODY, 600)):
+        faces = [Face(i) for i in range(n_s)]
+        store.commit_analysis(row(video, f"{video}.mp4", duration_s=900.0), timeline(np.arange(float(n_s)), faces))
+    assert "The lines end at 600 s; 1 video has faces after that." in words(page("compare", store.root))
+    mark("0,600,ad A,\n0,601,ad B,\n200,900,ad C,\n")
+    assert "The lines end at 600 s; 2 markers are longer." in words(compare_markers(page, store.root))
+    mark("0,600,ad A,\n100,700,ad B,\n")
+    assert "The lines end" not in words(compare_markers(page, store.root))
+
+
 def test_codes_of_an_unknown_format_are_named() -> None:
     with pytest.raises(CodesError, match=r"^notes\.csv: no known format"):
         codes.parse_codes(b"a,b\n1,2\n", "notes.csv")

@@ -14,11 +14,13 @@ from dashboard.data.comparison import (
     Compared,
     comparison_of,
     marker_comparison_of,
+    marker_limit_note,
     mean_timelines,
     onset_averages,
     overlap_note,
     ranges_of_groups,
     ranges_of_markers,
+    video_limit_note,
 )
 from dashboard.data.markers import Markers
 from dashboard.data.results import Results, current_results
@@ -55,6 +57,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
         marker_comparison_of(results, key, frame),
         mean_timelines(results, key, ranges_of_markers(results, events), {}),
         "time since the start of the marker in s",
+        marker_limit_note(events),
         onset_averages(results, key, frame),
         overlap_note(results, events),
     )
@@ -79,6 +82,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
         comparison_of(results, key, groups, grouping.participants),
         mean_timelines(results, key, ranges_of_groups(results, groups), grouping.participants),
         "time in the video in s",
+        video_limit_note(results, groups),
     )
 
 
