@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import http.client
 import http.server
 import io
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pytest
 from commands import fervid
@@ -41,7 +43,7 @@ from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.downloads import download
 from dashboard.data.live_refresh import results_etag, trainings_etag
-from dashboard.data.media import find_media, make_preview
+from dashboard.data.media import content_id, find_media, make_preview
 from dashboard.data.player_data import player_data
 from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
@@ -1021,6 +1023,21 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
     assert preview.codec == "h264"
     assert preview.n_frames == original.n_frames
     np.testing.assert_allclose(preview.pts_s, original.pts_s - original.pts_s[0], atol=0.002)
+
+
+def test_a_file_is_verified_while_another_one_is_read(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.mp4", tmp_path / "large.mp4"
+    small.write_bytes(b"small")
+    large.touch()
+    os.truncate(large, 2**32)  # sparse; reading it takes seconds
+    reading = threading.Thread(target=content_id, args=(large,))
+    reading.start()
+    while not any(str(large) == file.path for file in psutil.Process().open_files()):
+        assert reading.is_alive()
+    assert content_id(small) == f"v{hashlib.sha256(b'small').hexdigest()[:16]}"
+    assert reading.is_alive()
+    os.truncate(large, 0)  # so that the thread ends
+    reading.join()
 
 
 def test_a_run_in_progress_is_seen(store: Store) -> None:
