@@ -13,11 +13,11 @@ from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain, without_common_folder
+from dashboard.widgets.mount import PLAYER, mount_js
 from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, show_validity
 
 VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of the last visit
-PLAYER = Path(__file__).parents[1] / "player"
 VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
@@ -35,20 +35,8 @@ LINE_SQL = """
     ) WHERE video_id = $video_id
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
-# The scripts of the player are served by a route of the dashboard; this code only loads and mounts them.
-MOUNT_JS = """
-const base = document.baseURI;
-export default function (component) {
-  let unmount = null;
-  let gone = false;
-  import(new URL("fervid/player/main.js", base).href).then((player) => {
-    if (!gone) unmount = player.mount(component);
-  });
-  return () => { gone = true; unmount?.(); };
-}
-"""
 player = st.components.v2.component(
-    "fervid_player", css=(PLAYER / "player.css").read_text(encoding="utf-8"), js=MOUNT_JS, html=""
+    "fervid_player", css=(PLAYER / "player.css").read_text(encoding="utf-8"), js=mount_js("main.js"), html=""
 )
 
 
