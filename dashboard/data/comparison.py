@@ -11,11 +11,8 @@ import streamlit as st
 from analytics import queries
 from analytics.queries.event_files import EVENTS
 from analytics.queries.events import events_of_videos
-from analytics.results.video_record import video_names
 from dashboard.data.results import Results
 
-VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
-KNOWN_SQL = "SELECT video_id, path FROM videos"
 LATE_SQL = """
     SELECT count(DISTINCT video_id) AS n FROM visible('tracks')
     WHERE list_contains($video_ids, video_id) AND end_s > $shown_s
@@ -92,16 +89,15 @@ def overlap_note(results: Results, events: pa.Table) -> str | None:
 
 def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
     """The videos of each group, from their start up to `MAX_SHOWN_S`."""
-    videos: pd.DataFrame = results.ask(VIDEOS_SQL).to_pandas()
-    videos["group"] = videos["video_id"].map(groups)
-    ranges: pd.DataFrame = videos.dropna(subset="group").assign(start_s=0.0, end_s=MAX_SHOWN_S)
-    return ranges[["group", "video_id", "start_s", "end_s"]]
+    ranges = [
+        (groups[video_id], video_id, 0.0, MAX_SHOWN_S) for video_id, _ in results.done_videos() if video_id in groups
+    ]
+    return pd.DataFrame(ranges, columns=["group", "video_id", "start_s", "end_s"])
 
 
 def ranges_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
     """The first `MAX_SHOWN_S` of each marker in each video; also of a failed video, in which nobody is seen."""
-    videos = video_names(results.ask(KNOWN_SQL))
-    ranges: pd.DataFrame = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
+    ranges: pd.DataFrame = events_of_videos(events, results.videos()).to_pandas().rename(columns={"label": "group"})
     ranges["end_s"] = ranges["end_s"].clip(upper=ranges["start_s"] + MAX_SHOWN_S)
     return ranges
 

@@ -20,6 +20,7 @@ from analytics.results.shards import FOLDER
 from analytics.results.status import Running, running
 from analytics.results.storage_paths import StoragePath, absolute, is_remote, list_files, resolve_path
 from analytics.results.verification import name_damaged_file
+from analytics.results.video_record import VideoName, video_names
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
@@ -81,6 +82,14 @@ class Results:
                 self._remembered[name] = question(connection)
             remembered: T = self._remembered[name]
             return remembered
+
+    def videos(self) -> list[VideoName]:
+        """All videos, also failed ones."""
+        return video_names(self.ask("SELECT video_id, path FROM videos"))
+
+    def done_videos(self) -> list[VideoName]:
+        """The finished videos, by path."""
+        return video_names(self.ask("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"))
 
     def running(self) -> list[Running]:
         """The videos that are being analyzed, as of at most `CHECK_EVERY_S` ago."""

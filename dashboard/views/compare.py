@@ -7,10 +7,9 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from analytics.queries.groups import GroupError, find_groups, several_people_note
-from analytics.results.video_record import VideoName, video_names
+from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.comparison import (
-    VIDEOS_SQL,
     Compared,
     comparison_of,
     marker_comparison_of,
@@ -110,7 +109,7 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Compare")
-    videos = video_names(results.ask(VIDEOS_SQL))
+    videos = results.done_videos()
     if not videos:
         st.info("There are no finished videos yet.")
         return

@@ -18,7 +18,6 @@ from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, show_validity
 
 VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of the last visit
-VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
     SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces,
@@ -110,7 +109,7 @@ def explain_missing(results: Results, video_id: str) -> None:
 
 def choose_video(results: Results) -> str | None:
     """The video in the address bar or the list, at first that of the last visit; None if there is none."""
-    paths = {row["video_id"]: row["path"] for row in results.ask(VIDEOS_SQL).to_pylist()}
+    paths = {video.video_id: video.path for video in results.done_videos()}
     requested = st.query_params.get("video")
     if requested is not None and requested not in paths:
         explain_missing(results, requested)
