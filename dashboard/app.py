@@ -8,12 +8,10 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
-from analytics.queries.codes import CodesError
-from analytics.queries.event_files import EventsError
-from analytics.results.store import StoreError
 from dashboard.data.results import current_results
 from dashboard.text import DISCLAIMER, plain
 from dashboard.widgets.notice import show_notice
+from fer_models.errors import FervidError
 
 HERE = Path(__file__).parent
 # The folder must not be called `pages`: Streamlit would offer its files directly, without the common frame.
@@ -37,7 +35,7 @@ def main() -> None:
     show_notice()
     try:
         page.run()
-    except (StoreError, EventsError, CodesError) as error:
+    except FervidError as error:
         st.error(plain(error))
     except duckdb.Error as error:  # a Parquet file is damaged or missing
         st.error(f"A table cannot be read: {plain(error)}  \nRepair it with `fervid analyze VIDEO --overwrite`.")

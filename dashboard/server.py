@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.file_util import get_static_dir
 from streamlit.starlette import App
 
-from analytics.results.store import StoreError
 from dashboard.data import codes as human_codes
 from dashboard.data import markers
 from dashboard.data.corrections import CorrectionError
@@ -29,9 +28,11 @@ from dashboard.data.downloads import download
 from dashboard.data.edits import EditError, store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
 from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, MIME, find_media
+from dashboard.data.prefect_runs import LOOPBACK_ADDRESSES
 from dashboard.data.results import ENVIRONMENT, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.widgets.rows import THUMBNAILS_ENVIRONMENT
+from fer_models.errors import FervidError
 
 HERE = Path(__file__).parent
 # Larger files get no thumbnail, because each file is read once to check that it is the analyzed one.
@@ -45,7 +46,6 @@ SECURITY_HEADERS = {
 }
 STYLE_SHEET = '<link rel="stylesheet" href="./fervid/player/app.css">'
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
-LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 # Options of Streamlit that are the same for every dashboard.
 STREAMLIT_CONFIG = {
     "server.headless": True,  # do not open a browser or ask for an e-mail address
@@ -184,6 +184,7 @@ ROUTES = [
     Route("/fervid/boxes/{video_id}", boxes_json),
     Mount("/fervid/player", StaticFiles(directory=HERE / "player")),
 ]
+EXCEPTION_HANDLERS = {FervidError: refuse}
 
 
 class SecurityHeaders:
@@ -207,7 +208,7 @@ class SecurityHeaders:
 
 def warm_up() -> None:
     """Read what the first page needs while the browser is being opened; errors are reported by the page."""
-    with contextlib.suppress(StoreError, duckdb.Error):
+    with contextlib.suppress(FervidError, duckdb.Error):
         current_results().ask("SELECT count(*) FROM tracks")
 
 
@@ -245,7 +246,7 @@ def serve(
     app = App(
         HERE / "app.py",
         routes=ROUTES,
-        exception_handlers={StoreError: refuse},
+        exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),

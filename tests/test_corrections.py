@@ -1,6 +1,7 @@
 """Merging and splitting people: tracks, tables and undo."""
 
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scenes import Face, feeling, observe
 
@@ -17,7 +20,7 @@ from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.corrections import CorrectionError, correct_tracks, rebuild_with_notes
 from analytics.results.ids import analysis_id, identities_id
 from analytics.results.notes import Correction, Step, add_steps, notes_path, read_notes, rename, undo
-from analytics.results.store import Store
+from analytics.results.store import Store, StoreError
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
@@ -327,6 +330,23 @@ def test_people_who_are_noted_as_different_are_not_merged(store: Store, steps: l
         edit(store, "merge", 1, 2)
     assert read_notes(store.root, ALICE) == before
     assert set(tracks(store)) == {0, 1, 2}
+
+
+def test_a_correction_without_room_for_its_tables_is_not_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(store, "name", "Anna", 2)
+    before = read_notes(store.root, ALICE)
+
+    def fill_disk(table: pa.Table, path: Path, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "as the system says it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", fill_disk)
+        with pytest.raises(StoreError, match="the disk is full"):
+            edit(store, "merge", 1, 2)
+    assert read_notes(store.root, ALICE) == before
+    assert set(tracks(store)) == {0, 1, 2}
+    edit(store, "merge", 1, 2)  # once there is room
+    assert set(tracks(store)) == {0, 1}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import hashlib
 import http.client
+import http.server
 import io
 import json
 import os
@@ -10,14 +12,18 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
+import pyarrow as pa
 import pytest
 from commands import fervid
 from scenes import Face, feeling, observe, still_landmarks
@@ -37,8 +43,9 @@ from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.downloads import download
 from dashboard.data.live_refresh import results_etag, trainings_etag
-from dashboard.data.media import find_media, make_preview
+from dashboard.data.media import content_id, find_media, make_preview
 from dashboard.data.player_data import player_data
+from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.text import DISCLAIMER, plain
@@ -115,6 +122,13 @@ def words(shown: AppTest) -> str:
     kinds = ("info", "warning", "error", "caption", "markdown", "code")
     texts = "\n".join(element.value for kind in kinds for element in shown.get(kind))
     return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", texts)
+
+
+def chart_rows(shown: AppTest) -> list[dict[str, object]]:
+    """The rows of the first chart of a page."""
+    (named,) = shown.get("vega_lite_chart")[0].proto.datasets
+    rows: list[dict[str, object]] = pa.ipc.open_stream(named.data.data).read_all().to_pylist()
+    return rows
 
 
 def test_the_library_counts_the_analyzed_part_of_videos(store: Store, page: Page) -> None:
@@ -284,6 +298,17 @@ def test_files_of_a_video_leave_out_hidden_people(results: Path) -> None:
         assert happy.track_id not in rows["track_id"].tolist()
 
 
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("faces.csv", "'=HYPERLINK(1)"), ("episodes.csv", "'=HYPERLINK(1)"), ("faces.parquet", "=HYPERLINK(1)")],
+)
+def test_csv_files_of_a_video_hold_no_formulas(results: Path, name: str, cell: str) -> None:
+    rename(results, ALICE, 0, "=HYPERLINK(1)")
+    read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+    rows = read(io.BytesIO(download(Results(results), ALICE, name)))
+    assert set(rows.loc[rows["track_id"] == 0, "person"]) == {cell}
+
+
 def test_notes_are_read_again_however_recent_the_last_check_was(results: Path) -> None:
     opened = Results(results)
     for name in ("Anna", "Bea"):
@@ -401,6 +426,23 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert domains == [set()] + 3 * [{'["ad A", "ad B", "ad C"]'}]  # the first chart has the colors of emotions
 
 
+def takes_etag_before(shown: AppTest, kind: str, text: str) -> bool:
+    """Whether a page takes the etag that it compares before it shows the element of this kind with `text`.
+
+    Otherwise, it could show older data than its etag, and would never notice.
+    """
+    elements = list(shown.main)
+    etag = [element.type for element in elements].index("bidi_component")
+    shown_at = [element.type == kind and element.value.startswith(text) for element in elements].index(True)
+    return etag < shown_at
+
+
+def test_the_timeline_follows_all_that_it_shows_of_a_video(store: Store, page: Page) -> None:
+    session = {"live_since": datetime.now(UTC), "is_running": True, "finished_at": datetime.now(UTC)}
+    store.commit_analysis(row(ALICE, "live", **session), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+    assert takes_etag_before(page("timeline", store.root), "caption", "A live session")
+
+
 def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
     alice = [Face(i, x=150, p=feeling("happy" if i < 40 else "sad")) for i in range(120)]
     other = [Face(i, x=450) for i in range(40)]
@@ -494,6 +536,20 @@ def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:
     assert lane.agreement == "not compared: codes overlap"
 
 
+def test_compare_says_that_its_lines_end_before_the_videos(
+    store: Store, page: Page, mark: Callable[[str], Path]
+) -> None:
+    """Faces are visible until 600 s in one video, and until 601 s in another one."""
+    for video, n_s in ((ALICE, 601), (NOBODY, 600)):
+        faces = [Face(i) for i in range(n_s)]
+        store.commit_analysis(row(video, f"{video}.mp4", duration_s=900.0), timeline(np.arange(float(n_s)), faces))
+    assert "The lines end at 600 s; 1 video has faces after that." in words(page("compare", store.root))
+    mark("0,600,ad A,\n0,601,ad B,\n200,900,ad C,\n")
+    assert "The lines end at 600 s; 2 markers are longer." in words(compare_markers(page, store.root))
+    mark("0,600,ad A,\n100,700,ad B,\n")
+    assert "The lines end" not in words(compare_markers(page, store.root))
+
+
 def test_codes_of_an_unknown_format_are_named() -> None:
     with pytest.raises(CodesError, match=r"^notes\.csv: no known format"):
         codes.parse_codes(b"a,b\n1,2\n", "notes.csv")
@@ -538,6 +594,35 @@ def test_groups_of_a_file_are_kept_for_the_session(results: Path, store: Store, 
     assert "Groups of groups.csv" in words(shown)
     assert "A − B: even − odd" in words(shown)
     assert shown.dataframe[1].value[["participants A, B", "videos A, B"]].to_numpy().tolist() == [["1, 1", "2, 1"]]
+
+
+def bars_of(shown: AppTest) -> dict[str, float]:
+    """The shares of "happy" in the first chart of page Compare, by group."""
+    return {row["group"]: row["share"] for row in chart_rows(shown) if row["emotion"] == "happy"}
+
+
+def test_bars_are_the_means_of_the_shown_pair(store: Store, page: Page) -> None:
+    """Groups a and b share the participants p1 and p2, so only these are compared; p3 of a is always sad."""
+    coded = [("a", "p1", "happy"), ("a", "p2", "happy"), ("a", "p3", "sad"), ("b", "p1", "sad"), ("b", "p2", "sad"),
+             ("c", "p4", "happy"), ("c", "p5", "sad")]  # fmt: skip
+    grouping = Grouping({}, {})
+    for number, (group, participant, emotion) in enumerate(coded):
+        path = f"in/{number}.mp4"
+        faces = [Face(i, p=feeling(emotion)) for i in range(20)]
+        store.commit_analysis(row(f"v{number:016}", path, duration_s=2.0), timeline(np.arange(20) / 10, faces))
+        grouping.groups[path], grouping.participants[path] = group, participant
+    shown = page("compare", store.root)
+    shown.session_state["groups_of_file"] = GroupFile("groups.csv", grouping)
+    shown.segmented_control[0].set_value("a CSV file").run()
+    assert not shown.exception
+    assert bars_of(shown) == pytest.approx({"a": 1, "b": 0})
+    for pair, bars in {"a − c": {"a": 2 / 3, "c": 0.5}, "b − c": {"b": 0, "c": 0.5}}.items():
+        shown.selectbox(key="compared_pair").set_value(pair).run()
+        assert bars_of(shown) == pytest.approx(bars)
+        table = shown.dataframe[0].value.set_index(["A − B", "emotion"])
+        assert table.loc[(pair, "happy"), "difference in points"] == pytest.approx(100 * np.subtract(*bars.values()))
+    del grouping.groups["in/5.mp4"], grouping.groups["in/6.mp4"]
+    assert bars_of(shown.run()) == pytest.approx({"a": 1, "b": 0})  # the pair that was shown is gone
 
 
 def test_notes_name_the_pairs_that_they_apply_to() -> None:
@@ -690,11 +775,36 @@ def test_a_question_of_the_cookbook_is_run(results: Path, page: Page) -> None:
 
 def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) -> None:
     times = {"n_observed": 100, "decode_wait_s": 0.5, "detect_s": 2.0, "crop_s": 0.5, "classify_s": 1.0}
-    store.commit_analysis(row("v0000000000000005", "in/new.mp4", **times), timeline(np.arange(10) / 10, []))
+    for number, path in ((5, "in/new.mp4"), (6, "in/1/clip.mp4"), (7, "in/2/clip.mp4")):
+        store.commit_analysis(row(f"v{number:016}", path, **times), timeline(np.arange(10) / 10, []))
     shown = page("runs", results)
-    newest = shown.dataframe[-1].value.iloc[0]
-    assert newest[["video", "detect_per_s", "classify_per_s"]].tolist() == ["new.mp4", 50, 100]
+    newest = shown.dataframe[-1].value.set_index("video")
+    assert newest.loc["new.mp4", ["detect_per_s", "classify_per_s"]].tolist() == [50, 100]
     assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Time per stage"]
+    chart = chart_rows(shown)
+    assert {row["video"] for row in chart} == {"new.mp4", "1/clip.mp4", "2/clip.mp4"}  # a bar each
+    assert sum(row["ms per frame"] or 0 for row in chart if row["video"] == "1/clip.mp4") == 40
+
+
+def test_flow_runs_are_found_by_the_path_that_flows_store_and_without_a_proxy(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {"id": "1", "name": "calm-crab", "state_name": "Completed", "start_time": None, "total_run_time": 1.0}
+    runs = [run | {"parameters": {"out": str(results)}}, run | {"parameters": {"out": str(results / "other")}}]
+
+    class Prefect(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(runs).encode())
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Prefect) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv(ENVIRONMENT, f"{results.parent}/videos/../{results.name}")
+        assert [found["name"] for found in flow_runs(current_results().root)] == ["calm-crab"]
 
 
 def test_running_trainings_are_shown(
@@ -709,6 +819,7 @@ def test_running_trainings_are_shown(
     shown = page("models", results)
     assert "In training: mine" in [heading.value for heading in shown.subheader]
     assert "about 6 min left" in words(shown)
+    assert takes_etag_before(shown, "subheader", "In training")
     before = trainings_etag()
     progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
     assert trainings_etag() != before
@@ -912,6 +1023,21 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
     assert preview.codec == "h264"
     assert preview.n_frames == original.n_frames
     np.testing.assert_allclose(preview.pts_s, original.pts_s - original.pts_s[0], atol=0.002)
+
+
+def test_a_file_is_verified_while_another_one_is_read(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.mp4", tmp_path / "large.mp4"
+    small.write_bytes(b"small")
+    large.touch()
+    os.truncate(large, 2**32)  # sparse; reading it takes seconds
+    reading = threading.Thread(target=content_id, args=(large,))
+    reading.start()
+    while not any(str(large) == file.path for file in psutil.Process().open_files()):
+        assert reading.is_alive()
+    assert content_id(small) == f"v{hashlib.sha256(b'small').hexdigest()[:16]}"
+    assert reading.is_alive()
+    os.truncate(large, 0)  # so that the thread ends
+    reading.join()
 
 
 def test_a_run_in_progress_is_seen(store: Store) -> None:

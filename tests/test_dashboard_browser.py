@@ -38,7 +38,7 @@ from analytics.results.notes import notes_path, read_notes
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from dashboard.views.library import COLUMNS
-from dashboard.widgets.rows import PLAYER
+from dashboard.widgets.mount import PLAYER
 from fer_models.atomic_files import replaced_atomically
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 

@@ -247,6 +247,53 @@ def test_the_dashboard_reads_the_address(bucket, monkeypatch):
     assert client.get(f"/fervid/video/{row()['video_id']}").status_code == 404
 
 
+def test_the_dashboard_says_that_the_store_cannot_be_reached(monkeypatch):
+    from s3fs import S3FileSystem
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+    from streamlit.testing.v1 import AppTest
+
+    from dashboard import app
+    from dashboard.data.results import ENVIRONMENT
+    from dashboard.server import EXCEPTION_HANDLERS, ROUTES
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv(ENVIRONMENT, "s3://far/out")
+    S3FileSystem.clear_instance_cache()  # they have the address of the server of the other tests
+    try:
+        client = TestClient(Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS))
+        response = client.get("/fervid/etag")
+        page = AppTest.from_file(app.__file__, default_timeout=300).run()
+    finally:
+        S3FileSystem.clear_instance_cache()
+    assert response.status_code == 503
+    assert not page.exception
+    (error,) = page.error
+    for message in (response.text, error.value):
+        assert "cannot be reached" in message.replace("\\", "")
+
+
+def test_changes_of_people_change_the_comparisons_that_the_dashboard_keeps(bucket):
+    from dashboard.data.comparison import comparison_of
+    from dashboard.data.edits import store_edit
+    from dashboard.data.results import Results
+
+    store = Store(bucket / "results")
+    for video in (1, 2):
+        store.commit_analysis(row(video, video, f"{video}.mp4"), timeline())
+    opened = Results(store.root)
+    groups = {row(video)["video_id"]: f"group {video}" for video in (1, 2)}
+
+    def n_labeled() -> list[int]:
+        compared = comparison_of(opened, (opened.etag(), opened.notes_etag()), groups, {})
+        return [] if compared.empty else compared.loc[0, ["n_a", "n_b"]].tolist()
+
+    assert n_labeled() == [1, 1]
+    store_edit(opened, row(1)["video_id"], {"kind": "hidden", "track_id": 0, "value": True})
+    assert n_labeled() == [0, 1]
+
+
 def test_copies_of_videos_are_deleted_also_after_a_failure(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     broken = bucket / "broken.mp4"

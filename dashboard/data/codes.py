@@ -12,14 +12,12 @@ import streamlit as st
 
 from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import Code, CodesError, emotion_of, read_codes
-from analytics.results.video_record import video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
 from dashboard.text import plain
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
-VIDEOS_SQL = "SELECT video_id, path FROM videos"
 PEOPLE_SQL = "SELECT track_id, person, is_hidden FROM people WHERE video_id = $video_id ORDER BY track_id"
 HIDDEN = "not compared: this person is hidden"
 AMBIGUOUS = "not compared: several visible people have this name"
@@ -38,7 +36,7 @@ class Codes:
         Raises:
             UnknownVideoError: if a code names a video that is not in the results.
         """
-        videos = video_names(results.ask(VIDEOS_SQL))
+        videos = results.videos()
         names = {code.video for code in self.codes if code.video is not None}
         ids_of = {name: choose_videos(videos, [name]) for name in names}
         found: dict[str, list[Code]] = {}

@@ -5,16 +5,18 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
 
 from analytics import queries
 from analytics.queries.event_files import EVENTS
 from analytics.queries.events import events_of_videos
-from analytics.results.video_record import video_names
 from dashboard.data.results import Results
 
-VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
-KNOWN_SQL = "SELECT video_id, path FROM videos"
+LATE_SQL = """
+    SELECT count(DISTINCT video_id) AS n FROM visible('tracks')
+    WHERE list_contains($video_ids, video_id) AND end_s > $shown_s
+"""
 BIN_MS = 1000
 ONSET_BIN_MS = 500
 BASELINE_S = 5.0  # seconds before the onset of a marker with which it is compared
@@ -28,6 +30,7 @@ class Compared:
     differences: pd.DataFrame  # rows of `result_schemas.COMPARISON`
     means: pd.DataFrame  # means over time, as `queries.group_timeline` returns them
     time_title: str
+    limit_note: str | None  # on videos or markers of which `means` has only the first part
     onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
     overlap_note: str | None = None  # on markers shown before the onset of others
 
@@ -86,15 +89,28 @@ def overlap_note(results: Results, events: pa.Table) -> str | None:
 
 def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:
     """The videos of each group, from their start up to `MAX_SHOWN_S`."""
-    videos: pd.DataFrame = results.ask(VIDEOS_SQL).to_pandas()
-    videos["group"] = videos["video_id"].map(groups)
-    ranges: pd.DataFrame = videos.dropna(subset="group").assign(start_s=0.0, end_s=MAX_SHOWN_S)
-    return ranges[["group", "video_id", "start_s", "end_s"]]
+    ranges = [
+        (groups[video_id], video_id, 0.0, MAX_SHOWN_S) for video_id, _ in results.done_videos() if video_id in groups
+    ]
+    return pd.DataFrame(ranges, columns=["group", "video_id", "start_s", "end_s"])
 
 
 def ranges_of_markers(results: Results, events: pa.Table) -> pd.DataFrame:
-    """The time range of each marker in each video; also of a failed video, in which nobody is seen."""
-    videos = video_names(results.ask(KNOWN_SQL))
-    ranges: pd.DataFrame = events_of_videos(events, videos).to_pandas().rename(columns={"label": "group"})
+    """The first `MAX_SHOWN_S` of each marker in each video; also of a failed video, in which nobody is seen."""
+    ranges: pd.DataFrame = events_of_videos(events, results.videos()).to_pandas().rename(columns={"label": "group"})
     ranges["end_s"] = ranges["end_s"].clip(upper=ranges["start_s"] + MAX_SHOWN_S)
     return ranges
+
+
+def video_limit_note(results: Results, groups: dict[str, str]) -> str | None:
+    """A sentence on videos with faces after `MAX_SHOWN_S`; None without any."""
+    (n,) = results.ask(LATE_SQL, video_ids=list(groups), shown_s=MAX_SHOWN_S)["n"].to_pylist()
+    videos = "1 video has" if n == 1 else f"{n} videos have"
+    return f"The lines end at {MAX_SHOWN_S:g} s; {videos} faces after that." if n else None
+
+
+def marker_limit_note(events: pa.Table) -> str | None:
+    """A sentence on markers that are longer than `MAX_SHOWN_S`; None without any."""
+    n = pc.sum(pc.greater(pc.subtract(events["end_s"], events["start_s"]), MAX_SHOWN_S)).as_py()
+    markers = "1 marker is" if n == 1 else f"{n} markers are"
+    return f"The lines end at {MAX_SHOWN_S:g} s; {markers} longer." if n else None

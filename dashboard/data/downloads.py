@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from analytics.exports.annotations import write_subtitles
+from analytics.exports.tables import without_formulas
 from analytics.results.notes import read_notes
 from analytics.results.video_record import VideoName, video_names
 from analytics.tables.table_io import write_rows
@@ -39,9 +40,9 @@ def download(results: Results, video_id: str, name: str) -> bytes:
     (video,) = videos
     match name:
         case "faces.csv" | "faces.parquet":
-            return _table(results.ask(FACES_SQL, video_id=video_id), name)
+            return table_file(results.ask(FACES_SQL, video_id=video_id), name.removeprefix("faces."))
         case "episodes.csv":
-            return _table(results.ask(EPISODES_SQL, video_id=video_id), name)
+            return table_file(results.ask(EPISODES_SQL, video_id=video_id), "csv")
         case "markers.csv":
             return markers_csv(read_notes(results.root, video_id).markers, video.path)
         case "subtitles.srt" | "subtitles.vtt":
@@ -50,9 +51,10 @@ def download(results: Results, video_id: str, name: str) -> bytes:
             raise KeyError(f"there is no file {name}")
 
 
-def _table(rows: pa.Table, name: str) -> bytes:
+def table_file(rows: pa.Table, form: str) -> bytes:
+    """The rows as a file, `csv` or `parquet`. In CSV, no text runs as a formula in a spreadsheet."""
     file = io.BytesIO()
-    write_rows(rows, file, Path(name).suffix.removeprefix("."))
+    write_rows(without_formulas(rows) if form == "csv" else rows, file, form)
     return file.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from analytics.results import notes
 from analytics.results.notes import Notes, Step, short_text
 from analytics.results.video_lock import hold_video
-from dashboard.data.corrections import CorrectionError, rebuild
+from dashboard.data.corrections import rebuild
 from dashboard.data.results import Results
 from dashboard.text import clock
 
@@ -28,7 +28,8 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
     Raises:
         EditError: if the change is invalid.
         CorrectionError: if the timeline cannot be built again; the change is not stored then.
-        StoreError: if the notes are damaged, or another process keeps changing this video.
+        StoreError: if the notes are damaged, another process keeps changing this video, or the results cannot be
+            written, such as on a full disk; the change is not stored then.
     """
     with hold_video(results.root, video_id):
         before = notes.read_notes(results.root, video_id)
@@ -41,7 +42,7 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
         if rebuilds:
             try:
                 rebuild(results, video_id)
-            except CorrectionError:
+            except Exception:
                 notes.replace_steps(results.root, video_id, before.steps)
                 raise
         results.reload_notes()

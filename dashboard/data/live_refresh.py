@@ -68,7 +68,7 @@ def refresh_with_video(results: Results, video_id: str) -> None:
 
 
 def refresh_with_trainings() -> None:
-    """Rerun this page, for as long as it is open, whenever a training advances."""
+    """Rerun this page, for as long as it is open, whenever a training advances; call it before they are read."""
     _refresh("fervid/trainings", trainings_etag(), TRAINING_REFRESH_S)
 
 

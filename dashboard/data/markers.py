@@ -13,13 +13,11 @@ import streamlit as st
 
 from analytics.queries.event_files import read_events
 from analytics.results.notes import Marker
-from analytics.results.video_record import video_names
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
 from dashboard.text import plain
 
 ENVIRONMENT = "FERVID_DASHBOARD_EVENTS"
-VIDEOS_SQL = "SELECT video_id, path FROM videos"
 CSV_COLUMNS = ("start_s", "end_s", "label", "video")
 
 
@@ -44,7 +42,7 @@ class Markers:
         Raises:
             UnknownVideoError: if a marker names a video that is not in the results.
         """
-        videos = video_names(results.ask(VIDEOS_SQL))
+        videos = results.videos()
         rows = self.events.to_pylist()
         ids = {name: choose_videos(videos, [name]) for name in {row["video"] for row in rows} - {None}}
         of_video = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]

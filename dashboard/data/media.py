@@ -7,7 +7,7 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -100,8 +100,16 @@ def find_media(results: Results, video_id: str) -> Media | None:
     return Media(video_id, path, True, playable, preview, max(0.0, start_s), False, *read_as)
 
 
-_verified: OrderedDict[tuple[str, int, int, int, int], str] = OrderedDict()
-_verify_lock = threading.Lock()
+@dataclass
+class _Verification:
+    """The id of the content of a version of a file, and the lock to be held while it is hashed."""
+
+    content_id: str | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_verified: OrderedDict[tuple[str, int, int, int, int], _Verification] = OrderedDict()
+_verified_lock = threading.Lock()  # held only to look an entry up, so that no file waits while another one is hashed
 
 
 def content_id(path: Path) -> str | None:
@@ -111,12 +119,14 @@ def content_id(path: Path) -> str | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        with _verify_lock:
-            if key not in _verified:
-                _verified[key] = id_of_content(file_sha256(path))
-                if len(_verified) > MAX_VERIFIED_FILES:
-                    _verified.popitem(last=False)
-            return _verified[key]
+        with _verified_lock:
+            verification = _verified.setdefault(key, _Verification())
+            if len(_verified) > MAX_VERIFIED_FILES:
+                _verified.popitem(last=False)
+        with verification.lock:
+            if verification.content_id is None:
+                verification.content_id = id_of_content(file_sha256(path))
+            return verification.content_id
     except OSError:
         return None
 

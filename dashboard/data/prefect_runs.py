@@ -3,6 +3,7 @@
 import json
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import TypedDict
 
@@ -11,6 +12,7 @@ from analytics.results.storage_paths import StoragePath
 DEFAULT_API = "http://127.0.0.1:4200/api"  # address at which `prefect server start` listens
 TIMEOUT_S = 3.0
 MAX_RUNS = 200  # maximum number of runs in one response of a server
+LOOPBACK_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
 class ServerError(Exception):
@@ -49,7 +51,7 @@ def flow_runs(results: StoragePath) -> list[FlowRun]:
         f"{api_url()}/flow_runs/filter", json.dumps(criteria).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+        with _opener().open(request, timeout=TIMEOUT_S) as response:
             runs = json.load(response)
         return [
             {
@@ -68,3 +70,9 @@ def flow_runs(results: StoragePath) -> list[FlowRun]:
         raise ServerError(
             f"No Prefect server answers at {api_url()}: {getattr(reason, 'strerror', reason)}."
         ) from error
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Sends requests to a server on this machine without a proxy, and others as the environment says."""
+    is_local = urllib.parse.urlsplit(api_url()).hostname in LOOPBACK_ADDRESSES
+    return urllib.request.build_opener(urllib.request.ProxyHandler({} if is_local else None))

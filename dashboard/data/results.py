@@ -18,8 +18,9 @@ from analytics.queries.connection import noted_people
 from analytics.results.notes import FOLDER as NOTES
 from analytics.results.shards import FOLDER
 from analytics.results.status import Running, running
-from analytics.results.storage_paths import StoragePath, is_remote, list_files, resolve_path
+from analytics.results.storage_paths import StoragePath, absolute, is_remote, list_files, resolve_path
 from analytics.results.verification import name_damaged_file
+from analytics.results.video_record import VideoName, video_names
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
@@ -45,7 +46,8 @@ class Results:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._etag: tuple[int, int] | None = None
-        self._notes_etag: int | None = 0  # the tag of the current notes; None if they have to be read again
+        self._notes_etag: tuple[int, int] | None = None
+        self._n_reloads = 0  # of the notes
         self._remembered: dict[str, Any] = {}  # answers that are valid as long as the folder does not change
         self._running: tuple[float, list[Running]] = (-math.inf, [])
         self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
@@ -81,6 +83,14 @@ class Results:
             remembered: T = self._remembered[name]
             return remembered
 
+    def videos(self) -> list[VideoName]:
+        """All videos, also failed ones."""
+        return video_names(self.ask("SELECT video_id, path FROM videos"))
+
+    def done_videos(self) -> list[VideoName]:
+        """The finished videos, by path."""
+        return video_names(self.ask("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"))
+
     def running(self) -> list[Running]:
         """The videos that are being analyzed, as of at most `CHECK_EVERY_S` ago."""
         now_s = time.monotonic()
@@ -96,7 +106,8 @@ class Results:
     def reload_notes(self) -> None:
         """Read names and hidden people again at the next query; object stores do not show that they have changed."""
         with self._lock:
-            self._notes_etag, self._checked_s = None, -math.inf
+            self._n_reloads += 1
+            self._checked_s = -math.inf
 
     def etag(self) -> tuple[int, int]:
         """A value that changes when analyses are added, removed or compacted, and the number of folders of videos."""
@@ -106,23 +117,24 @@ class Results:
         videos, shards = (_modification_times(self.root / folder) for folder in ("videos", FOLDER))
         return hash((frozenset(videos), frozenset(shards))), len(videos)
 
-    def notes_etag(self) -> int:
-        """A value that changes when a person of any video is renamed or hidden; constant for an object store."""
-        return 0 if is_remote(self.root) else hash(frozenset(_modification_times(self.root / NOTES)))
+    def notes_etag(self) -> tuple[int, int]:
+        """A value that changes when a person of any video is renamed or hidden; in an object store, only from here."""
+        stored = () if is_remote(self.root) else _modification_times(self.root / NOTES)
+        return self._n_reloads, hash(frozenset(stored))
 
     def _current_connection(self) -> duckdb.DuckDBPyConnection:
         now_s = time.monotonic()
         if self._connection is None or now_s - self._checked_s > self._check_every_s:
-            etag = self.etag()
+            etag, notes_etag = self.etag(), self.notes_etag()
             if self._connection is None or etag != self._etag:
                 connection = connect(self.root, observations=False)
                 if etag[1] <= MAX_CACHED_VIDEOS:
                     cache_small_tables(connection)
                 if self._connection is not None:
                     self._connection.close()
-                self._connection, self._etag, self._notes_etag = connection, etag, 0
+                self._connection, self._etag, self._notes_etag = connection, etag, notes_etag
                 self._remembered = {}
-            if (notes_etag := self.notes_etag()) != self._notes_etag:
+            elif notes_etag != self._notes_etag:
                 self._connection.register("noted_people", noted_people(self.root))
                 self._notes_etag, self._remembered = notes_etag, {}
             self._checked_s = now_s
@@ -148,7 +160,7 @@ def cache_small_tables(connection: duckdb.DuckDBPyConnection) -> None:
 @lru_cache(maxsize=4)
 def open_results(root: str) -> Results:
     """The results in `root`, shared by all pages and routes of this process."""
-    return Results(resolve_path(root))
+    return Results(absolute(resolve_path(root)))  # the path that flows give to the Prefect server
 
 
 def current_results() -> Results:

@@ -7,18 +7,19 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from analytics.queries.groups import GroupError, find_groups, several_people_note
-from analytics.results.video_record import VideoName, video_names
+from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.comparison import (
-    VIDEOS_SQL,
     Compared,
     comparison_of,
     marker_comparison_of,
+    marker_limit_note,
     mean_timelines,
     onset_averages,
     overlap_note,
     ranges_of_groups,
     ranges_of_markers,
+    video_limit_note,
 )
 from dashboard.data.markers import Markers
 from dashboard.data.results import Results, current_results
@@ -55,6 +56,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
         marker_comparison_of(results, key, frame),
         mean_timelines(results, key, ranges_of_markers(results, events), {}),
         "time since the start of the marker in s",
+        marker_limit_note(events),
         onset_averages(results, key, frame),
         overlap_note(results, events),
     )
@@ -79,6 +81,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
         comparison_of(results, key, groups, grouping.participants),
         mean_timelines(results, key, ranges_of_groups(results, groups), grouping.participants),
         "time in the video in s",
+        video_limit_note(results, groups),
     )
 
 
@@ -106,7 +109,7 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Compare")
-    videos = video_names(results.ask(VIDEOS_SQL))
+    videos = results.done_videos()
     if not videos:
         st.info("There are no finished videos yet.")
         return

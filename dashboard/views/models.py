@@ -157,8 +157,8 @@ def training_chart(epochs: list[dict[str, float]]) -> alt.HConcatChart:
 def main() -> None:
     """Draw the page."""
     st.title("Models")
-    show_trainings()
     refresh_with_trainings()
+    show_trainings()
     folders = list_model_dirs()
     cards: dict[str, ModelCard] = {}
     for name, folder in folders.items():

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 import pyarrow as pa
 import streamlit as st
 
-from analytics.results.video_record import video_names
 from analytics.results.videos import short_names
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock
@@ -110,7 +109,7 @@ def people_by_label(results: Results) -> dict[str, str]:
 
     Videos with the same file name have their folder in front, so that no two entries are the same.
     """
-    names = short_names(video_names(results.ask("SELECT video_id, path FROM videos")))
+    names = short_names(results.videos())
     labels = [
         (not row["is_named"], row["person"] if row["is_named"] else f"{row['person']} in {names[row['video_id']]}", row)
         for row in results.ask(PEOPLE_SQL).to_pylist()

@@ -6,13 +6,15 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from analytics.results.video_record import video_names
+from analytics.results.videos import short_names
 from dashboard.data.prefect_runs import ServerError, api_url, flow_runs, server_page
 from dashboard.data.results import current_results
 from dashboard.text import plain
 from dashboard.widgets.charts import show_chart
 
 ANALYSES_SQL = """
-    SELECT parse_filename(path) AS video, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,
+    SELECT video_id, path, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,
         n_observed, decode_wait_s, CASE WHEN detect_s > 0.01 THEN n_observed / detect_s END AS detect_per_s,
         CASE WHEN classify_s > 0.01 THEN n_observed / classify_s END AS classify_per_s,
         1000 * decode_wait_s / n_observed AS decode, 1000 * detect_s / n_observed AS detect,
@@ -58,7 +60,9 @@ def show_flow_runs() -> None:
 def show_analyses() -> None:
     """The newest analyses with their speed."""
     st.subheader("Analyses")
-    analyses = current_results().ask(ANALYSES_SQL).to_pandas()
+    rows = current_results().ask(ANALYSES_SQL)
+    analyses = rows.to_pandas()
+    analyses["video"] = analyses["video_id"].map(short_names(video_names(rows)))
     columns: dict[str, Any] = {
         "video": "video",
         "status": "status",

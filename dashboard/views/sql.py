@@ -21,6 +21,7 @@ from dashboard.data.results import current_results
 from dashboard.text import plain
 from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.download import download_button
+from dashboard.widgets.mount import mount_js
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 DEFAULT_SQL = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
@@ -42,19 +43,7 @@ button { font: inherit; color: inherit; background: none; border: 1px solid var(
   border-radius: 6px; padding: 1px 8px; cursor: pointer; }
 span { opacity: 0.8; font-family: var(--st-font, sans-serif); }
 """
-# The script is served by a route of the dashboard; this code only loads and mounts it.
-MOUNT_JS = """
-const base = document.baseURI;
-export default function (component) {
-  let unmount = null;
-  let gone = false;
-  import(new URL("fervid/player/completion.js", base).href).then((completion) => {
-    if (!gone) unmount = completion.mount(component);
-  });
-  return () => { gone = true; unmount?.(); };
-}
-"""
-completion = st.components.v2.component("fervid_completion", css=COMPLETION_CSS, js=MOUNT_JS, html="")
+completion = st.components.v2.component("fervid_completion", css=COMPLETION_CSS, js=mount_js("completion.js"), html="")
 
 
 def completion_words() -> list[str]:

@@ -13,12 +13,11 @@ from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, plain, without_common_folder
+from dashboard.widgets.mount import PLAYER, mount_js
 from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, show_validity
 
 VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of the last visit
-PLAYER = Path(__file__).parents[1] / "player"
-VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
     SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces,
@@ -35,20 +34,8 @@ LINE_SQL = """
     ) WHERE video_id = $video_id
 """
 SESSION_SQL = "SELECT is_running, finished_at FROM videos WHERE video_id = $video_id"
-# The scripts of the player are served by a route of the dashboard; this code only loads and mounts them.
-MOUNT_JS = """
-const base = document.baseURI;
-export default function (component) {
-  let unmount = null;
-  let gone = false;
-  import(new URL("fervid/player/main.js", base).href).then((player) => {
-    if (!gone) unmount = player.mount(component);
-  });
-  return () => { gone = true; unmount?.(); };
-}
-"""
 player = st.components.v2.component(
-    "fervid_player", css=(PLAYER / "player.css").read_text(encoding="utf-8"), js=MOUNT_JS, html=""
+    "fervid_player", css=(PLAYER / "player.css").read_text(encoding="utf-8"), js=mount_js("main.js"), html=""
 )
 
 
@@ -122,7 +109,7 @@ def explain_missing(results: Results, video_id: str) -> None:
 
 def choose_video(results: Results) -> str | None:
     """The video in the address bar or the list, at first that of the last visit; None if there is none."""
-    paths = {row["video_id"]: row["path"] for row in results.ask(VIDEOS_SQL).to_pylist()}
+    paths = {video.video_id: video.path for video in results.done_videos()}
     requested = st.query_params.get("video")
     if requested is not None and requested not in paths:
         explain_missing(results, requested)
@@ -169,13 +156,13 @@ def main() -> None:
         markers = choose_markers()
         codes = choose_codes()
         shows_validity = st.button("Validity", help=HELP)
+    refresh_with_video(results, video_id)
     if shows_validity:
         show_validity(results, video_id)
     media = find_media(results, video_id)
     assert media is not None
     if media.is_live:
         show_live_state(results, video_id)
-    refresh_with_video(results, video_id)
     at_s, play = parse_time_s(st.query_params.get("t", "0")), st.query_params.get("play") == "1"
     data = player_data(results, media, markers, codes, at_s=at_s, play=play)
     st.caption(summary_line(results, video_id))

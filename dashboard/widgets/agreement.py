@@ -14,7 +14,6 @@ from dashboard.data.codes import Codes, comparable_codes, people_of
 from dashboard.data.results import Results
 from dashboard.text import plain
 
-VIDEOS_SQL = "SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"
 PERCENT = st.column_config.NumberColumn(format="%.0f %%")
 SECONDS = st.column_config.NumberColumn(format="%.1f")
 TWO_DIGITS = st.column_config.NumberColumn(format="%.2f")
@@ -37,15 +36,15 @@ def library_agreement(results: Results, codes: Codes) -> tuple[Agreement, dict[t
     comparable: list[Code] = []
     names: dict[tuple[str, str], str] = {}
     by_video = codes.by_video(results)
-    videos = results.ask(VIDEOS_SQL).to_pylist()
+    videos = results.done_videos()
     if len(videos) == 1:
-        by_video[videos[0]["video_id"]] = codes.of_video(results, videos[0]["video_id"])
-    for video in videos:
-        coded = by_video.get(video["video_id"])
-        if coded and (own := comparable_codes(results, video["video_id"], coded)):
+        by_video[videos[0].video_id] = codes.of_video(results, videos[0].video_id)
+    for video_id, path in videos:
+        coded = by_video.get(video_id)
+        if coded and (own := comparable_codes(results, video_id, coded)):
             comparable += own
-            people = people_of(results, video["video_id"])
-            names |= {(video["path"], f"P{track_id}"): name for track_id, name in people.items()}
+            people = people_of(results, video_id)
+            names |= {(path, f"P{track_id}"): name for track_id, name in people.items()}
 
     def compare(connection: duckdb.DuckDBPyConnection) -> Agreement:
         return compare_with_codes(connection, comparable, participants=resolve_participants(connection, None))
@@ -70,7 +69,7 @@ def show_agreement(results: Results, codes: Codes) -> None:
     """Kappa with its interval, and the figures of each person and each emotion."""
     st.subheader("Agreement with human codes")
     n_without_video = sum(code.video is None for code in codes.codes)
-    if n_without_video and len(results.ask(VIDEOS_SQL)) > 1:
+    if n_without_video and len(results.done_videos()) > 1:
         st.info(f"{n_without_video} codes name no video: a column `video` would compare them here, too.")
     try:
         found, names = library_agreement(results, codes)

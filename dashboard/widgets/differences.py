@@ -28,10 +28,14 @@ EFFECT_COLUMNS = {
 def show_differences(comparison: pd.DataFrame) -> None:
     """Shares of time as bars, differences as a table."""
     left, right = st.columns([2, 3])
+    names = pair_names(comparison)
+    pairs = names.unique().tolist()
     with left:
-        show_chart(share_chart(comparison))
+        shown = pairs[0]
+        if len(pairs) > 1:
+            shown = st.selectbox("Bars of", pairs, key="compared_pair", persist_state="session")
+        show_chart(share_chart(comparison[names == shown]))
     table = effect_table(comparison)
-    pairs = table["A − B"].unique()
     if len(pairs) == 1:
         right.caption(plain(f"A − B: {pairs[0]}"))
     right.dataframe(
@@ -58,21 +62,30 @@ def show_differences(comparison: pd.DataFrame) -> None:
     )
 
 
+def pair_names(comparison: pd.DataFrame) -> "pd.Series[str]":
+    """The names of the two groups that each row compares."""
+    return comparison["group_a"] + " − " + comparison["group_b"]
+
+
 def notes_of(comparison: pd.DataFrame) -> list[str]:
     """The notes of the comparison; one that does not apply to all pairs of groups names those that it applies to."""
-    pairs = comparison["group_a"] + " − " + comparison["group_b"]
+    pairs = pair_names(comparison)
     own = {note: pairs[comparison["note"] == note].unique() for note in comparison["note"].dropna().unique()}
     n_pairs = pairs.nunique()
     return [note if len(own[note]) == n_pairs else f"{', '.join(own[note])}: {note}" for note in own]
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
-    """The mean share of time of each emotion in each group, with its value."""
+    """The mean share of time of each emotion in both groups of one pair, with its value.
+
+    Pairs must not be mixed: a paired comparison averages only the participants that both groups have, so the mean of a
+    group may differ between its pairs.
+    """
     sides = [
         comparison[[f"group_{side}", "emotion", f"mean_{side}"]].set_axis(["group", "emotion", "share"], axis=1)
         for side in "ab"
     ]
-    means = pd.concat(sides).drop_duplicates(["group", "emotion"])
+    means = pd.concat(sides)
     means["text"] = [
         f"{group} {'–' if pd.isna(share) else f'{share:.1%}'}"
         for group, share in zip(means["group"], means["share"], strict=True)
@@ -108,7 +121,7 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "A − B": comparison["group_a"] + " − " + comparison["group_b"],
+            "A − B": pair_names(comparison),
             "emotion": comparison["emotion"],
             "difference in points": 100 * comparison["estimate"],
             "95 % interval": intervals("low", "high", 100, 1),
@@ -124,7 +137,7 @@ def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:
     comparison = comparison.drop_duplicates(["group_a", "group_b"])
     return pd.DataFrame(
         {
-            "A − B": comparison["group_a"] + " − " + comparison["group_b"],
+            "A − B": pair_names(comparison),
             "participants A, B": _pair(comparison, "n_participants"),
             "videos A, B": _pair(comparison, "n"),
             "tracks A, B": _pair(comparison, "n_tracks"),

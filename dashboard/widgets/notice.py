@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.text import NOTICE, NOTICE_TITLE, SHORT_NOTICE
+from dashboard.widgets.mount import mount_js
 
 CSS = """
 p { margin: 0 0 8px; font: 14px/1.45 var(--st-font, system-ui, sans-serif); color: var(--st-text-color, #1d2327); }
@@ -13,19 +14,7 @@ button { font: inherit; color: inherit; cursor: pointer; }
   border: 1px solid var(--st-border-color, #e3e6ea); border-radius: 6px; padding: 4px 12px; min-height: 32px; }
 .short button { border: 0; background: none; padding: 4px; text-decoration: underline; min-height: 24px; }
 """
-# The script is served by a route of the dashboard; this code only loads and mounts it.
-MOUNT_JS = """
-const base = document.baseURI;
-export default function (component) {
-  let unmount = null;
-  let gone = false;
-  import(new URL("fervid/player/notice.js", base).href).then((notice) => {
-    if (!gone) unmount = notice.mount(component);
-  });
-  return () => { gone = true; unmount?.(); };
-}
-"""
-notice_component = st.components.v2.component("fervid_notice", css=CSS, js=MOUNT_JS, html="")
+notice_component = st.components.v2.component("fervid_notice", css=CSS, js=mount_js("notice.js"), html="")
 
 
 def show_notice() -> None:

@@ -43,6 +43,8 @@ def show_over_time(found: Compared) -> None:
     rows = timeline_rows(found.means, emotion)
     show_chart(timeline_chart(rows, emotion, found.groups))
     show_chart(people_chart(rows, found.time_title, found.groups))
+    if found.limit_note:
+        st.caption(found.limit_note)
     st.caption(
         "Mean over participants (those of the groups file, else people with a name, else videos), second by second. "
         "Lines are interrupted where no face has a label, and paler where fewer people are behind them; the band is "

@@ -3,34 +3,21 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal, TypedDict
 
 import streamlit as st
 
+from dashboard.widgets.mount import PLAYER, mount_js
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
-PLAYER = Path(__file__).parents[1] / "player"
 THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": the setting until a user chooses
 Kind = Literal["text", "muted", "number", "link", "emotion", "strips", "bar", "thumbnail", "play"]
 Strip = list[tuple[float, float, int]]  # for each part of a strip: position and width in percent, index of the emotion
 # Maps each column to its value, whose type depends on the kind of column; `href` to the address that a click opens; and
 # `NAME_title` to the tooltip of the value in column `NAME`.
 Row = dict[str, object]
-# The scripts are served by a route of the dashboard; this code only loads and mounts them.
-MOUNT_JS = """
-const base = document.baseURI;
-export default function (component) {
-  let unmount = null;
-  let gone = false;
-  import(new URL("fervid/player/rows.js", base).href).then((rows) => {
-    if (!gone) unmount = rows.mount(component);
-  });
-  return () => { gone = true; unmount?.(); };
-}
-"""
 rows_component = st.components.v2.component(
-    "fervid_rows", css=(PLAYER / "rows.css").read_text(encoding="utf-8"), js=MOUNT_JS, html=""
+    "fervid_rows", css=(PLAYER / "rows.css").read_text(encoding="utf-8"), js=mount_js("rows.js"), html=""
 )
 
 
