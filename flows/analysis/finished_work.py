@@ -23,7 +23,7 @@ from flows.analysis.inputs import file_version
 from flows.settings import AnalyzeSettings
 
 _ID_COLUMNS = ("video_id", "observation_id", "analysis_id")
-_COLUMNS = (*_ID_COLUMNS, "path", "object_version", "sha256", "size_bytes", "settings")
+_COLUMNS = (*_ID_COLUMNS, "path", "object_version", "sha256", "size_bytes", "settings", "finished_at")
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,12 @@ class FinishedIndex:
         self._sizes: set[int] = set()
         self._readable: set[tuple[str, str]] = set()  # ids of the analyses whose tables were read without an error
         request = request_fingerprint(settings)
-        stored = [json.loads(row["settings"] or "{}") for row in rows]
-        kept = {
-            row["observation_id"]
-            for row, used in zip(rows, stored, strict=True)
-            if used.get("run", {}).get("keep_appearance", True)
-        }
-        for row, used in zip(rows, stored, strict=True):
+        stored = [(row, json.loads(row["settings"] or "{}")) for row in rows]
+        kept = {row["observation_id"] for row, used in stored if used.get("run", {}).get("keep_appearance", True)}
+        # Later rows replace earlier ones. Those without corrections come last, as corrections may have been undone
+        # since; the ones in the notes are applied again.
+        stored.sort(key=lambda item: ("corrections" not in item[1].get("timeline", {}), item[0]["finished_at"]))
+        for row, used in stored:
             if used.get("run", {}).get("request") != request:
                 continue
             ids = WorkIds(*(row[name] for name in _ID_COLUMNS))
