@@ -115,7 +115,9 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
     """Delete all data of these videos, and finish an interrupted purge.
 
     Raises:
-        StoreError: if `results` is not a results folder, or a file cannot be deleted.
+        DamagedFileError: if a shard of these videos cannot be rewritten, as another analysis in it is damaged.
+        StoreError: if `results` is not a results folder, or a file cannot be deleted; at the end, if a damaged shard
+            may contain these videos.
     """
     check_results(results)
     trash = results / _TRASH
@@ -141,6 +143,8 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{ROWS_CACHE.name.lstrip('.')}*")
         remove([results / ROWS_CACHE, *of_killed])
         _empty(trash)
+        if damaged := read_shards(results).damaged:
+            raise StoreError(f"{damaged[0].message()}. It may contain rows of the removed videos")
     except OSError as error:
         what, why = error.filename or results, error.strerror or error
         raise StoreError(f"{what}: cannot be deleted ({why}): stop programs that use it, then purge again") from error
