@@ -222,6 +222,15 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     assert not shard.exists()
 
 
+def test_a_purge_counts_rows_once_that_are_in_a_shard_and_in_their_own_files(store):
+    before = plan_purge(store.root, wanted=["3.mp4"]).n_rows
+    assert before["faces"] == 30 + 7
+    compact(store.root, wait_s=0)
+    assert plan_purge(store.root, wanted=["3.mp4"]).n_rows == before
+    delete_replaced_files(store.root, originals=True)
+    assert plan_purge(store.root, wanted=["3.mp4"]).n_rows == before
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 

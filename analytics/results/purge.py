@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analytics.errors import StoreError
 from analytics.results.arrow_files import n_rows, read_table
@@ -106,7 +105,7 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     }
     n_videos = len(paths) + len(set(chosen) - {row.video_id for row in rows})
     counts = _count_rows(results, list(files))
-    counts.update(_count_in_shards(results, chosen))
+    counts.update(_count_in_shards(results, chosen, list(files)))
     n_bytes = sum(entry.size_bytes for entry in files.values())
     return Purge(chosen, paths, n_videos, len(files), n_bytes, dict(counts))
 
@@ -257,12 +256,13 @@ def _last_written(folders: Sequence[StoragePath]) -> datetime:
     return datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0.0), UTC)
 
 
-def _count_in_shards(results: StoragePath, video_ids: Sequence[str]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for rows in read_shards(results).rows.values():
-        mine = rows.filter(pc.is_in(rows["video_id"], pa.array(video_ids, pa.string())))
-        for n_rows_of_tables in mine["n_rows"].to_pylist():
-            counts.update({"videos": 1, **dict(zip(TIMELINE_TABLES, n_rows_of_tables, strict=True))})
+def _count_in_shards(results: StoragePath, video_ids: Sequence[str], files: Sequence[StoragePath]) -> Counter[str]:
+    """The number of rows of each table that are only in shards, and not in `files` as well."""
+    own = {(file.parent.name.removeprefix(_PREFIX), file.stem) for file in files if file.parent.parent.name == "videos"}
+    shards, counts = read_shards(results), Counter[str]()
+    for ids in shards.where.keys() - own:
+        if ids[0] in video_ids and (compacted := shards.find(*ids)):
+            counts.update({"videos": 1, **dict(zip(TIMELINE_TABLES, compacted.n_rows, strict=True))})
     return counts
 
 
