@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,8 +17,9 @@ from scenes import Face, feeling, observe
 from analytics import connect
 from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.corrections import CorrectionError, correct_tracks, corrected_id, rebuild_with_notes
-from analytics.results.ids import analysis_id, identities_id
+from analytics.results.ids import analysis_id, file_sha256, identities_id
 from analytics.results.notes import Correction, Step, add_steps, notes_path, read_notes, rename, undo
+from analytics.results.storage_paths import file_version
 from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
@@ -27,7 +29,6 @@ from dashboard.data.results import Results
 from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.context import AnalysisContext
 from flows.analysis.fingerprints import request_fingerprint
-from flows.analysis.inputs import file_version
 from flows.analysis.rebuild_timeline import rebuild_timeline
 from flows.analysis.skipping import skip_outcome
 from flows.settings import AnalyzeSettings, TimelineSettings
@@ -146,11 +147,14 @@ def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Sto
 
 
 def analyze_unchanged(store: Store, file: Path) -> None:
-    """Skip the video as a second run does."""
+    """Touch the file, and skip it as a second run does."""
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
     context = AnalysisContext(store.root, AnalyzeSettings())
     work = context.finished.find(file)
     assert work is not None
     assert not skip_outcome(file, work, context).notes
+    (video,) = all_videos(connect(store.root))
+    assert video.object_version == file_version(file)
 
 
 @pytest.mark.parametrize("choose", [min, max])
@@ -163,7 +167,7 @@ def test_corrections_last_until_they_are_undone_whichever_id_comes_first(
     models = ("detector", "detector_reason", "detector_size_px", "detector_precision", "model", "landmarks", "device")
     settings = video.stored_settings | {"run": {"request": request_fingerprint(AnalyzeSettings())}}
     settings["observe"] |= dict.fromkeys([*models, "precision"], "any")
-    of_file = {"path": str(file), "object_version": file_version(file), "sha256": "5ab", "size_bytes": 5}
+    of_file = {"path": str(file), "object_version": file_version(file), "sha256": file_sha256(file), "size_bytes": 5}
     store.commit_analysis(video.columns() | of_file | {"settings": json.dumps(settings)}, scene_timeline())
     before = tracks(store)
     split_s = choose(range(5, 35), key=lambda at_s: str(corrected_id(video, [Correction("split", 0, float(at_s))])))

@@ -7,19 +7,18 @@ same version, or of the same content, that has an analysis for the same request 
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
 
 from analytics.results.catalog import read_catalog
 from analytics.results.ids import file_sha256
-from analytics.results.storage_paths import StoragePath, is_remote
+from analytics.results.storage_paths import StoragePath, file_version, is_remote
 from analytics.results.store import Store
 from analytics.results.videos import path_text
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from flows.analysis.fingerprints import WorkIds, request_fingerprint
-from flows.analysis.inputs import file_version
 from flows.settings import AnalyzeSettings
 
 _ID_COLUMNS = ("video_id", "observation_id", "analysis_id")
@@ -33,6 +32,7 @@ class FinishedWork:
     ids: WorkIds
     observe: Mapping[str, Any]  # settings of pass 1 that were used
     may_have_appearance: bool = True  # True if appearance data may be stored
+    object_version: str | None = None  # version of the file that was found
 
 
 class FinishedIndex:
@@ -40,7 +40,7 @@ class FinishedIndex:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], settings: AnalyzeSettings, store: Store | None) -> None:
         self.settings, self.store = settings, store
-        self._by_version: dict[tuple[str, str], FinishedWork] = {}
+        self._content_of: dict[tuple[str, str], str] = {}  # path and version of a file -> its SHA-256
         self._by_content: dict[str, FinishedWork] = {}
         self._sizes: set[int] = set()
         self._readable: set[tuple[str, str]] = set()  # ids of the analyses whose tables were read without an error
@@ -54,9 +54,8 @@ class FinishedIndex:
             if used.get("run", {}).get("request") != request:
                 continue
             ids = WorkIds(*(row[name] for name in _ID_COLUMNS))
-            work = FinishedWork(ids, used["observe"], row["observation_id"] in kept)
-            self._by_version[row["path"], row["object_version"]] = work
-            self._by_content[row["sha256"]] = work
+            self._content_of[row["path"], row["object_version"]] = row["sha256"]
+            self._by_content[row["sha256"]] = FinishedWork(ids, used["observe"], row["observation_id"] in kept)
             self._sizes.add(row["size_bytes"])
 
     @classmethod
@@ -90,11 +89,13 @@ class FinishedIndex:
         if self.settings.overwrite or not self._by_content:
             return None
         with contextlib.suppress(OSError, StallTimeout):  # such errors are reported by the analysis of the video
-            known = self._by_version.get((path_text(path), file_version(path)))
-            if known is not None and not self.settings.verify_content:
-                return known
+            object_version = file_version(path)
+            content = self._content_of.get((path_text(path), object_version))
+            if content is not None and not self.settings.verify_content:
+                return replace(self._by_content[content], object_version=object_version)
             # A file that was touched, copied or moved still has the same content, which is compared by its hash.
             if not is_remote(path) and path.is_file() and path.stat().st_size in self._sizes:
-                timeout_s = self.settings.decode_timeout_s
-                return self._by_content.get(run_with_watchdog(lambda: file_sha256(path, heartbeat), timeout_s))
+                content = run_with_watchdog(lambda: file_sha256(path, heartbeat), self.settings.decode_timeout_s)
+                if content in self._by_content:
+                    return replace(self._by_content[content], object_version=object_version)
         return None

@@ -19,7 +19,6 @@ from analytics.results.storage_paths import (
     path_below,
     resolve_path,
     translate_client_errors,
-    version,
 )
 from fer_models.errors import FervidError
 from fer_models.files import other_kind
@@ -171,21 +170,6 @@ def _hint(folder: StoragePath, recursive: bool, pattern: str, found: FoundFiles)
     if found.skipped:
         return f": {'; '.join(found.skipped_lines())}"
     return f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})"
-
-
-def file_version(path: StoragePath) -> str:
-    """Identify the version of a file without reading it: by the object store's version, or size, times and inode.
-
-    Raises:
-        OSError: if there is no such file, or it may not be read.
-        StorageError: if the address cannot be reached.
-    """
-    if not is_remote(path):
-        stat = path.stat()
-        return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
-    fs, name = filesystem_of(path)
-    with translate_client_errors(path):
-        return version(fs.info(name)) or ""
 
 
 @contextlib.contextmanager
