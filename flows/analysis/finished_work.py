@@ -80,8 +80,10 @@ class FinishedIndex:
         return found if found and self._is_readable(found.ids) else None
 
     def _is_readable(self, ids: WorkIds) -> bool:
-        """Whether the tables of an analysis can be read; remembered, as this reads all of them."""
-        if ids.analyzed not in self._readable and self.store and self.store.is_done(*ids.analyzed):
+        """Whether an analysis still exists, and its tables can be read; the latter is remembered, as it takes long."""
+        if self.store is None or self.store.video_row(*ids.analyzed) is None:
+            return False
+        if ids.analyzed not in self._readable and self.store.is_done(*ids.analyzed):
             self._readable.add(ids.analyzed)
         return ids.analyzed in self._readable
 
