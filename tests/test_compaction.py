@@ -357,9 +357,16 @@ def test_large_analyses_keep_their_files_and_shards_stay_of_a_size(store, monkey
 
 
 def test_the_command(store):
+    result = fervid("compact", store.root, "--wait", "0")
+    assert "7 analyses in 1 new shard, 0 files deleted" in result.output and "waiting" not in result.output
+    for video in (7, 8):  # the new shard replaces the first one, which is deleted
+        store.commit_analysis(row(video), timeline(video, 5))
+    result = fervid("compact", store.root, "--wait", "0")
+    assert "waiting 0 s for running queries before the replaced files are deleted" in result.output
+    assert "9 analyses in 1 new shard, 6 files deleted" in result.output
     result = fervid("compact", store.root, "--delete-originals", "--wait", "0")
     assert result.exit_code == 0, result.output
-    assert "7 analyses in 1 new shard, 42 files deleted" in result.output
+    assert "0 analyses in 0 new shards, 54 files deleted" in result.output
     result = fervid("compact", store.root.parent)
     assert result.exit_code == 1 and "not a results folder" in result.output
 

@@ -57,7 +57,6 @@ def export_table(
         UnknownVideoError: if the results have no such video.
         StoreError: if `results` is not a results folder, or `target` cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     check_output_file(target, overwrite=overwrite)
     with connect(results, observations=False) as connection:
         videos = all_videos(connection)

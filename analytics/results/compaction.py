@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,13 @@ class Compaction:
     n_removed: int  # number of deleted files, which new shards have replaced
 
 
-def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: bool = False) -> Compaction:
+def compact(
+    results: StoragePath,
+    *,
+    wait_s: float = WAIT_S,
+    delete_originals: bool = False,
+    on_wait: Callable[[], object] = lambda: None,
+) -> Compaction:
     """Combine the tables of small analyses into shards, and small shards into larger ones.
 
     Do not purge at the same time. Observations are not changed.
@@ -57,6 +63,7 @@ def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: b
         results: the results folder.
         wait_s: delay before replaced files are deleted, so that running queries can finish.
         delete_originals: delete the original small files, too, not only replaced shards.
+        on_wait: called before the delay, if there are files to delete.
 
     Raises:
         StoreError: if `results` is not a results folder or not writable, or a purge was interrupted.
@@ -71,6 +78,7 @@ def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: b
         write_shard(catalog, group)
     originals, shards = find_replaced(results)
     if shards or (originals and delete_originals):
+        on_wait()
         time.sleep(wait_s)
     n_removed = delete_replaced_files(results, originals=delete_originals)
     return Compaction(sum(map(len, groups)), len(groups), n_removed)
