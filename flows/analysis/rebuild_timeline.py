@@ -65,12 +65,14 @@ def rebuild_timelines(
         UnknownVideoError: if one of `wanted` is not in the results.
     """
     check_results(results)
-    videos = all_videos(connect(results, observations=False))
+    store = Store(results)
+    with connect(results, observations=False) as connection:
+        videos = all_videos(connection)
     ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
     rebuilt = []
     for row in videos:
         if row.video_id in ids:
-            rebuilt.append(rebuild_timeline(Store(results), row, settings))
+            rebuilt.append(rebuild_timeline(store, row, settings))
             on_video(rebuilt[-1])
     return rebuilt
 
