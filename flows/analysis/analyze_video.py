@@ -28,6 +28,7 @@ from flows.analysis.fingerprints import (
     observation_settings,
     provenance_columns,
     shown_until_s,
+    timeline_config,
     work_ids,
 )
 from flows.analysis.finished_work import FinishedWork
@@ -139,7 +140,7 @@ class _VideoJob:
     def build(self, plan: SegmentPlan) -> Timeline:
         """The timeline from the observations of all segments."""
         observations = self.store.read_observations(*plan.ids.observed, len(plan.segments))
-        config, overwrite = self.context.timeline_config, self.settings.overwrite
+        config, overwrite = timeline_config(self.settings, self.models), self.settings.overwrite
         timeline = build_stored_timeline(
             *(self.store, *plan.ids.observed, observations, config),
             recompute_identities=overwrite,

@@ -109,10 +109,9 @@ def run_analysis(run: AnalysisRun, run_flow: Callable[[AnalysisRun], RunSummary]
 
 
 def _print_plan(inputs: Inputs, out: Path, settings: AnalyzeSettings, as_json: bool) -> None:
-    from flows.analysis.inputs import find_files
     from flows.analysis.work_plan import VideoPlan, plan_videos
 
-    found = find_files(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)
+    found = find(inputs)
     plans = plan_videos(found.videos, out, settings)
     plans += [VideoPlan(file.path, f"skip: {file.reason}") for file in found.skipped]
     for line in found.skipped_lines():
