@@ -18,6 +18,7 @@ from flows.cli.commands.common_options import AsJson, InputPaths, Out, Pattern, 
 from flows.cli.config_file import write_config
 from flows.cli.console import (
     DONE,
+    RESUME_HINT,
     SOME_FAILED,
     console,
     counted,
@@ -51,7 +52,7 @@ def analyze(
     ] = None,
 ) -> None:
     """Analyze videos and images into a results folder. Finished videos are skipped; interrupted ones are resumed."""
-    with fatal_errors(), contextlib.ExitStack() as stack:
+    with fatal_errors(RESUME_HINT), contextlib.ExitStack() as stack:
         if csv is not None:
             from analytics.results.output_files import check_output_file
 
