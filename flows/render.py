@@ -93,7 +93,8 @@ def render_video(
     _refuse_live(video, results)
     with local_copy(video) as file:
         check_readable(file)
-        observe = _observe_settings(file, results)
+        content_id = video_id(file_sha256(file))
+        observe = _observe_settings(content_id, results)
         info = probe(file, "pyav", video_stream=observe.get("video_stream"), rotate=observe.get("rotate", 0))
         if len(info.shapes) > 1 and observe.get("observe_version", FITTED_SINCE) < FITTED_SINCE:
             raise RenderError(
@@ -102,15 +103,15 @@ def render_video(
             )
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
-        scene = _scene(info, _read_analysis(file, video, results, only), hiding, only)
+        scene = _scene(info, _read_analysis(content_id, video, results, only), hiding, only)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
 
 
-def _observe_settings(file: Path, results: StoragePath) -> dict[str, Any]:
+def _observe_settings(content_id: str, results: StoragePath) -> dict[str, Any]:
     """The settings of pass 1 with which the video was analyzed; empty if it is not in the results."""
     with connect(results, observations=False) as connection:
         sql = "SELECT settings FROM videos WHERE video_id = $video_id AND status = 'done'"
-        rows = connection.execute(sql, {"video_id": video_id(file_sha256(file))}).fetchall()
+        rows = connection.execute(sql, {"video_id": content_id}).fetchall()
     observe: dict[str, Any] = json.loads(rows[0][0])["observe"] if rows and rows[0][0] else {}
     return observe
 
@@ -121,19 +122,19 @@ def _refuse_live(video: StoragePath, results: Path) -> None:
     Raises:
         RenderError: if `video` is a live session.
     """
-    with connect(results) as connection:
+    with connect(results, observations=False) as connection:
         live = connection.sql("SELECT path FROM videos WHERE live_since IS NOT NULL").fetchall()
     if any(video in (Path(path), Path(file_name(path))) for (path,) in live):
         raise RenderError(f"{video}: is a live session: its frames were not stored, so there is nothing to draw on")
 
 
-def _read_analysis(file: Path, video: StoragePath, results: Path, only: int | None) -> _Analysis:
+def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int | None) -> _Analysis:
     """Read the results of a video.
 
     Raises:
         RenderError: if the video is not in the results, or has no track `only`.
     """
-    of = {"video_id": video_id(file_sha256(file))}
+    of = {"video_id": content_id}
     with connect(results, observations=False) as connection:
         known = "SELECT status FROM videos WHERE video_id = $video_id AND status = 'done'"
         if not connection.execute(known, of).fetchall():
@@ -145,8 +146,8 @@ def _read_analysis(file: Path, video: StoragePath, results: Path, only: int | No
         analyzed = connection.sql(_ANALYZED, params=of).to_arrow_table()["frame_index"].to_numpy()
         # Gaps are not bridged, so that the strip shows at each time exactly what the box shows in that frame.
         spans = _spans(
-            visibility_intervals(connection, of["video_id"], max_gap_s=0.0),
-            label_intervals(connection, of["video_id"], max_gap_s=0.0),
+            visibility_intervals(connection, content_id, max_gap_s=0.0),
+            label_intervals(connection, content_id, max_gap_s=0.0),
         )
     track = faces["track_id"].fill_null(-1).to_numpy()
     if only is not None and not (track == only).any():

@@ -24,12 +24,13 @@ from PIL import Image
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
+from analytics.results.storage_paths import resolve_path
 from analytics.results.videos import path_text
 from dashboard.data.prefect_runs import flow_runs
 from fer_models.registry.model_registry import WeightsError
 from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
-from flows.analysis.inputs import InputError, find_files
+from flows.analysis.inputs import InputError, find_files, is_wanted
 from flows.analysis.progress import Progress, Stopped, VideoProgress
 from flows.analysis.skipping import OTHER_SHOWN
 from flows.analysis.work_plan import plan_segments
@@ -593,6 +594,31 @@ def test_skipped_files_are_named_and_counted(folder):
     named = find_files([folder, folder / "clip.mp4v2"])
     assert folder / "clip.mp4v2" in named.videos
     assert "clip.mp4v2" not in {file.path.name for file in named.skipped}
+
+
+@pytest.mark.parametrize("root", ["disk", "memory://videos_with_results"])
+def test_media_in_results_are_skipped(tmp_path, root):
+    folder = tmp_path / "videos" if root == "disk" else resolve_path(root)
+    names = (
+        "a.mp4",
+        "out/fervid.json",
+        "out/previews/video_id=v1/preview.mp4",
+        "out/figure.png",
+        "out/faces/a.parquet",
+    )
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    found = find_files([folder])
+    assert found.videos == [folder / "a.mp4"]
+    assert {(file.path.name, file.reason) for file in found.skipped} == {
+        ("figure.png", "in a results folder"),
+        ("preview.mp4", "in a results folder"),
+    }
+    with pytest.raises(InputError, match=r"2 files skipped \(in a results folder\)"):
+        find_files([folder / "out"])
+    assert not is_wanted(folder / "out" / "figure.png", folder, "*")
+    assert is_wanted(folder / "a.mp4", folder, "*")
 
 
 @pytest.mark.parametrize("suffix", [".mxf", ".3g2", ".qt", ".f4v", ".insv", ".heic", ".avif", ".jfif", ".MTS", ".m2ts"])

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from clips import analyze_clip
 from commands import fervid
 
 from fer_models.registry.model_registry import find_model
+from flows.cli.config_file import write_config
 
 pytestmark = pytest.mark.slow
 
@@ -230,3 +232,8 @@ def test_own_models_are_removed_and_others_are_not(tmp_path, monkeypatch):
         refused = fervid("models", "remove", name, "--yes")
         assert (refused.exit_code, f"{name}: not one of your models" in refused.output) == (1, True)
     assert find_model("default").exists()
+
+
+def test_written_settings_keep_every_character():
+    values = {"model": "models/\N{GRINNING FACE} é.onnx", "fps": 5.0}
+    assert tomllib.loads(write_config({"": values})) == values

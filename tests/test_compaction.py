@@ -16,7 +16,7 @@ from analytics import connect, query
 from analytics.results import compaction
 from analytics.results.catalog import read_catalog
 from analytics.results.compaction import Compaction, compact, delete_replaced_files, write_shard
-from analytics.results.purge import plan_purge, purge
+from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.shards import FOLDER, read_shards
 from analytics.results.store import Store, StoreError
 from analytics.results.vacuum import Garbage, find_garbage, remove_garbage
@@ -222,6 +222,52 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     assert not shard.exists()
 
 
+def test_a_purge_counts_rows_once_that_are_in_a_shard_and_in_their_own_files(store):
+    before = plan_purge(store.root, wanted=["3.mp4"]).n_rows
+    assert before["faces"] == 30 + 7
+    compact(store.root, wait_s=0)
+    assert plan_purge(store.root, wanted=["3.mp4"]).n_rows == before
+    delete_replaced_files(store.root, originals=True)
+    assert plan_purge(store.root, wanted=["3.mp4"]).n_rows == before
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def test_damage_in_another_video_does_not_block_a_purge(store):
+    compact(store.root, wait_s=0, delete_originals=True)
+    store.commit_analysis(row(8), timeline(8, 5))
+    truncate(store.root / "faces" / "video_id=v0000000000000008" / "a0000000000000008.parquet")
+    purge(store.root, plan_purge(store.root, wanted=["3.mp4"]).video_ids)
+    (shard,) = (store.root / FOLDER).iterdir()
+    videos = pq.read_table(shard / "videos.parquet")["video_id"].to_pylist()
+    assert videos == [f"v{video:016}" for video in (0, 1, 2, 4, 5)]
+    assert not is_unfinished(store.root)
+
+
+def test_a_purge_names_a_damaged_analysis_of_the_same_shard_and_can_be_finished(store):
+    compact(store.root, wait_s=0, delete_originals=True)
+    store.commit_analysis(row(2), timeline(2, 5))
+    truncate(store.root / "faces" / "video_id=v0000000000000002" / "a0000000000000002.parquet")
+    with pytest.raises(StoreError, match=r"a0000000000000002\.parquet is damaged"):
+        purge(store.root, plan_purge(store.root, wanted=["3.mp4"]).video_ids)
+    store.commit_analysis(row(2), timeline(2, 5))
+    purge(store.root, [])
+    assert query(store.root, "SELECT DISTINCT video_id FROM faces ORDER BY 1").to_pylist() == [
+        {"video_id": f"v{video:016}"} for video in (1, 2, 4, 5)
+    ]
+
+
+def test_a_damaged_shard_that_may_contain_a_purged_video_is_named(store):
+    compact(store.root, wait_s=0)
+    (shard,) = (store.root / FOLDER).iterdir()
+    truncate(shard / "videos.parquet")
+    with pytest.raises(StoreError, match=r"delete the folder .*It may contain rows of the removed videos"):
+        purge(store.root, plan_purge(store.root, wanted=["3.mp4"]).video_ids)
+    assert not list(store.root.glob("*/video_id=v0000000000000003"))
+
+
 def test_analyses_that_change_meanwhile_are_not_compacted(store, monkeypatch):
     catalog = read_catalog(store.root)
     store.commit_analysis(row(4), timeline(4, 3))
@@ -311,9 +357,16 @@ def test_large_analyses_keep_their_files_and_shards_stay_of_a_size(store, monkey
 
 
 def test_the_command(store):
+    result = fervid("compact", store.root, "--wait", "0")
+    assert "7 analyses in 1 new shard, 0 files deleted" in result.output and "waiting" not in result.output
+    for video in (7, 8):  # the new shard replaces the first one, which is deleted
+        store.commit_analysis(row(video), timeline(video, 5))
+    result = fervid("compact", store.root, "--wait", "0")
+    assert "waiting 0 s for running queries before the replaced files are deleted" in result.output
+    assert "9 analyses in 1 new shard, 6 files deleted" in result.output
     result = fervid("compact", store.root, "--delete-originals", "--wait", "0")
     assert result.exit_code == 0, result.output
-    assert "7 analyses in 1 new shard, 42 files deleted" in result.output
+    assert "0 analyses in 0 new shards, 54 files deleted" in result.output
     result = fervid("compact", store.root.parent)
     assert result.exit_code == 1 and "not a results folder" in result.output
 

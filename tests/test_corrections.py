@@ -3,10 +3,12 @@
 import dataclasses
 import errno
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,10 @@ from scenes import Face, feeling, observe
 
 from analytics import connect
 from analytics.results.carry_notes import carry_notes, is_up_to_date
-from analytics.results.corrections import CorrectionError, correct_tracks, rebuild_with_notes
-from analytics.results.ids import analysis_id, identities_id
+from analytics.results.corrections import CorrectionError, correct_tracks, corrected_id, rebuild_with_notes
+from analytics.results.ids import analysis_id, file_sha256, identities_id
 from analytics.results.notes import Correction, Step, add_steps, notes_path, read_notes, rename, undo
+from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
@@ -27,8 +30,11 @@ from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from dashboard.data.edits import EditError, step_texts, store_edit
 from dashboard.data.results import Results
 from fer_models.observe_version import OBSERVE_VERSION
+from flows.analysis.context import AnalysisContext
+from flows.analysis.fingerprints import request_fingerprint
 from flows.analysis.rebuild_timeline import rebuild_timeline
-from flows.settings import TimelineSettings
+from flows.analysis.skipping import skip_outcome
+from flows.settings import AnalyzeSettings, TimelineSettings
 
 ALICE = "v0000000000000001"
 
@@ -141,6 +147,42 @@ def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Sto
     with carry_notes(store, ALICE):  # as a run does that finds the video analyzed already, with other settings
         store.mark_as_current(ALICE, video.analysis_id, video.path)
     assert set(tracks(store)) == {0, 1}
+
+
+def analyze_unchanged(store: Store, file: Path) -> None:
+    """Touch the file, and skip it as a second run does."""
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+    context = AnalysisContext(store.root, AnalyzeSettings())
+    work = context.finished.find(file)
+    assert work is not None
+    assert not skip_outcome(file, work, context).notes
+    (video,) = all_videos(connect(store.root))
+    assert video.object_version == file_version(file)
+
+
+@pytest.mark.parametrize("choose", [min, max])
+def test_corrections_last_until_they_are_undone_whichever_id_comes_first(
+    store: Store, tmp_path: Path, choose: Callable[..., float]
+) -> None:
+    file = tmp_path / "alice.mp4"
+    file.write_bytes(b"video")
+    (video,) = all_videos(connect(store.root))
+    models = ("detector", "detector_reason", "detector_size_px", "detector_precision", "model", "landmarks", "device")
+    settings = video.stored_settings | {"run": {"request": request_fingerprint(AnalyzeSettings())}}
+    settings["observe"] |= dict.fromkeys([*models, "precision"], "any")
+    of_file = {"path": str(file), "object_version": file_version(file), "sha256": file_sha256(file), "size_bytes": 5}
+    store.commit_analysis(video.columns() | of_file | {"settings": json.dumps(settings)}, scene_timeline())
+    before = tracks(store)
+    split_s = choose(range(5, 35), key=lambda at_s: str(corrected_id(video, [Correction("split", 0, float(at_s))])))
+    add_steps(store.root, ALICE, [Step("split", split_s, track_id=0)])
+    rebuild(store)
+    (corrected,) = all_videos(connect(store.root))
+    assert choose(corrected.analysis_id, video.analysis_id) == corrected.analysis_id
+    analyze_unchanged(store, file)
+    assert tracks(store)[0] == (split_s, "happy")
+    undo_last(store)
+    analyze_unchanged(store, file)
+    assert tracks(store) == before
 
 
 def with_stages(store: Store, stages: dict[str, object]) -> VideoRecord:

@@ -20,6 +20,7 @@ from analytics import connect, query
 from analytics.errors import StoreError
 from analytics.results.compaction import compact
 from analytics.results.damage import DamagedFileError
+from analytics.results.notes import rename
 from analytics.results.store import Store
 from analytics.results.verification import find_damage, name_damaged_file
 from analytics.tables.schema import TABLES
@@ -144,6 +145,21 @@ def test_verify_counts_and_exits_with_3(results):
     assert "segment-000000.parquet" in run.output and "a2.parquet is damaged (missing)" in run.output
     answer = json.loads(fervid("status", results, "--json").stdout)
     assert answer["count"]["damaged"] == 2
+
+
+def test_verify_finds_damaged_identities_and_notes(results):
+    rename(results, VIDEO, 0, "Anna")
+    observed = observe(np.arange(40) / 10, [Face(i, p=feeling("happy")) for i in range(40)])
+    Store(results).write_identities(VIDEO, "o1", "i1", build_timeline(observed, TimelineConfig()).identities)
+    assert find_damage(results) == []
+    notes = results / "notes" / f"video_id={VIDEO}" / "notes.json"
+    identities = results / "observations" / f"video_id={VIDEO}" / "observation_id=o1" / "identities-i1.parquet"
+    for path in (notes, identities):
+        truncate(path)
+    assert {damage.path: damage.video_id for damage in find_damage(results)} == {notes: VIDEO, identities: VIDEO}
+    run = fervid("verify", results)
+    assert "notes.json is damaged" in run.output and "restore it from a backup" in run.output
+    assert "identities-i1.parquet is damaged (it cannot be read" in run.output
 
 
 @pytest.fixture(scope="module")

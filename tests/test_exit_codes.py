@@ -99,4 +99,10 @@ def test_termination_by_a_scheduler_is_reported_like_ctrl_c(capsys):
     with pytest.raises(typer.Exit) as ended, fatal_errors("again"):
         raise TerminationSignal(signal=signal.SIGTERM)
     assert ended.value.exit_code == 130
-    assert "Finished work is kept: again" in capsys.readouterr().err
+    assert capsys.readouterr().err == "stopped: again\n"
+
+
+def test_an_interrupted_command_does_not_claim_to_keep_anything(capsys):
+    with pytest.raises(typer.Exit), fatal_errors():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "stopped: run the same command again\n"

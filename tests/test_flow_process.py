@@ -14,8 +14,9 @@ from analytics.results.status import status
 from flows.analysis.channel import Channel, Close, VideoAnswer, joined, with_causes
 from flows.analysis.failures import VideoFailed, is_transient
 from flows.analysis.flow_process import FlowProcess
-from flows.analysis.run import Inputs, prepare_run
+from flows.analysis.run import AnalysisRun, Inputs, prepare_run
 from flows.prefect.server import PrefectServerError
+from flows.settings import EngineSettings
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +89,17 @@ def test_a_transient_failure_is_retried(face_clip, server, tmp_path, monkeypatch
     assert done.exit_code == 0, done.stderr
     assert len(calls) == 2
     assert [one.state for one in status(tmp_path / "out")] == ["done"]
+
+
+def test_a_child_process_that_only_closes_its_pipe_is_killed_and_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.analysis.flow_process.CHILD", "import os, time; os.close(1); time.sleep(3600)")
+    monkeypatch.setattr("flows.analysis.flow_process.STOP_TIMEOUT_S", 0.1)
+    run = AnalysisRun(Inputs([]), [], EngineSettings(), context_of(tmp_path / "out"))
+    with (
+        contextlib.closing(FlowProcess()) as process,
+        pytest.raises(PrefectServerError, match="Prefect's process ended with exit code -9: run again"),
+    ):
+        process.run(run)
 
 
 def test_the_end_of_the_child_process_is_reported(face_clip, server, tmp_path, monkeypatch):

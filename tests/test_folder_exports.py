@@ -96,6 +96,12 @@ def test_an_existing_file_is_kept(results, tmp_path):
     assert (run.exit_code, (tmp_path / "tracks.csv").read_text()) == (1, "mine")
 
 
+def test_no_folder_is_made_inside_of_results(results):
+    run = fervid("export", results, "--format", "tracks", "--out", results / "new" / "tracks.csv")
+    assert (run.exit_code, "inside the results folder" in run.output) == (1, True), run.output
+    assert not (results / "new").exists()
+
+
 def test_a_plot_has_a_line_for_each_emotion(results, tmp_path):
     succeed("plot", results, "-o", tmp_path, "--video", "a.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg"]

@@ -1,5 +1,6 @@
 """Purging: all data of the video are removed, others stay, and a crash does no harm."""
 
+import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -12,13 +13,17 @@ from scenes import Face, feeling, observe
 
 from analytics import connect
 from analytics.queries.groups import videos_of_participant
-from analytics.results.ids import unread_video_id
+from analytics.results.ids import file_sha256, unread_video_id
 from analytics.results.notes import rename
 from analytics.results.purge import is_unfinished, plan_purge, purge
+from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.analysis.fingerprints import request_fingerprint
+from flows.analysis.finished_work import FinishedIndex
+from flows.settings import AnalyzeSettings
 
 ALICE, BOB = "v00000000000000aa", "v00000000000000bb"
 ALICE_PATH, BOB_PATH = "/clips/interview_alice.mp4", "/clips/bob.mp4"
@@ -142,6 +147,20 @@ def test_an_analysis_made_after_a_crash_is_kept(store, monkeypatch):
     purge(store.root, [])
     assert counts(store, ALICE) == {True}
     assert not is_unfinished(store.root)
+
+
+def test_a_purged_video_is_not_found_by_an_index_that_was_read_before(store, tmp_path):
+    file = tmp_path / "carol.mp4"
+    file.write_bytes(b"video")
+    settings = AnalyzeSettings()
+    stored = json.dumps({"observe": {}, "run": {"request": request_fingerprint(settings)}})
+    of_file = {"path": str(file), "object_version": file_version(file), "sha256": file_sha256(file), "size_bytes": 5}
+    ids = {"video_id": "vcarol", "observation_id": "o1", "analysis_id": "a1"}
+    store.commit_analysis(ids | of_file | {"settings": stored}, build_timeline(OBSERVED, TimelineConfig()))
+    index = FinishedIndex.read(store.root, settings)
+    assert index.find(file) is not None
+    purge(store.root, ["vcarol"])
+    assert index.find(file) is None
 
 
 def test_a_video_without_a_row_can_be_purged_by_its_id(store):

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import Future
 from pathlib import Path
+from uuid import uuid4
 
 import cloudpickle
 import dask
@@ -14,9 +16,13 @@ import psutil
 import pytest
 from clips import analyze_clip
 from comparison import assert_same, files
+from prefect.futures import PrefectConcurrentFuture
 
+from flows.analysis.context import AnalysisContext
 from flows.analysis.failures import VideoFailed
-from flows.analysis.flow import analyze, analyze_one, observe_one
+from flows.analysis.flow import analyze, analyze_one, observe_one, report_each
+from flows.analysis.progress import Progress, VideoEnded
+from flows.analysis.run import AnalysisRun, Inputs
 from flows.prefect.task_runners import EngineError, running
 from flows.settings import AnalyzeSettings, EngineSettings
 
@@ -29,6 +35,17 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "FERVID_DEVICE": "cpu", "FERVID_SEGMENT_S"
 WORKERS = {"ray": "ray::analyze", "dask": "spawn_main"}
 MARK = "FERVID_TEST_RUN"  # an environment variable that identifies all processes of a run
 TIMEOUT_S = 900.0  # for a very busy machine; nothing waits longer than necessary
+
+
+def test_a_video_whose_worker_is_lost_is_reported_as_failed(tmp_path):
+    task: Future = Future()
+    task.set_exception(RuntimeError("worker lost"))
+    progress, events = Progress(), []
+    progress.listen(events.append)
+    context = AnalysisContext(tmp_path / "out", AnalyzeSettings(), progress)
+    run = AnalysisRun(Inputs(["a.mp4"]), [Path("a.mp4")], EngineSettings(engine="dask"), context)
+    report_each(run, [PrefectConcurrentFuture(uuid4(), task)])
+    assert events == [VideoEnded(Path("a.mp4"), "failed", "a.mp4: RuntimeError('worker lost')")]
 
 
 @pytest.fixture(scope="module")

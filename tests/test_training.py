@@ -442,6 +442,9 @@ def test_options_and_values_become_a_recipe():
     )
     with pytest.raises(typer.BadParameter, match="seed is also given as an option"):
         dataclasses.replace(given, values=["seed=3"]).recipe()
+    with pytest.raises(typer.BadParameter, match="patience is also given as an option"):
+        dataclasses.replace(given, patience=0, values=["patience=3"]).recipe()
+    assert dataclasses.replace(given, seed=0, values=["seed=3"]).recipe().seed == 3
 
 
 def test_scheduled_models_are_named_after_data_votes_and_recipe(splits):

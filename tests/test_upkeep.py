@@ -19,6 +19,7 @@ from scenes import Face, observe
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.status import running, status
+from analytics.results.storage_paths import file_version
 from analytics.results.store import Store
 from analytics.results.vacuum import find_garbage, find_kept, remove_garbage
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
@@ -107,6 +108,22 @@ def test_a_changed_file_is_pending_and_a_copy_is_done(store, folder):
     found = states(store.root, [folder / "copy.mp4", folder / "done.mp4", folder / "new.mp4"])
     assert found["new.mp4"] == ("done", "")
     assert "copy.mp4" not in found  # the copy shares the row of the original file
+
+
+def test_a_touched_file_is_done_once_it_was_found_unchanged(store, folder):
+    done = row(folder / "done.mp4", 1, started_at=datetime.now(UTC), object_version=file_version(folder / "done.mp4"))
+    store.commit_analysis(done, timeline())
+    os.utime(folder / "done.mp4", (time.time() + 60,) * 2)
+    assert states(store.root, [folder / "done.mp4"])["done.mp4"] == ("pending", "modified since it was analyzed")
+    ids = done["video_id"], done["analysis_id"]
+    store.mark_as_current(*ids, done["path"], object_version=file_version(folder / "done.mp4"))
+    assert states(store.root, [folder / "done.mp4"])["done.mp4"] == ("done", "")
+
+
+def test_a_later_run_outside_of_the_range_suggests_another_range(store, folder):
+    store.commit_failure(row(folder / "done.mp4", 2), "no frame in the range --start 60: its frames are from 0 to 5 s")
+    (found,) = (one for one in status(store.root) if one.path == str(folder / "done.mp4"))
+    assert (found.state, found.suggested_action) == ("failed", "choose another --start or --end")
 
 
 def test_a_finished_video_of_copied_results_is_not_running(store, tmp_path):

@@ -120,7 +120,7 @@ def test_the_command_analyzes_new_files_until_it_is_stopped(empty_clip, server, 
         (videos / "broken.mp4").write_text("not a video")
         assert "not a video" in next(line for line in lines if line.startswith("failed"))
         os.killpg(run.pid, signal.SIGINT)
-        assert "Finished work is kept" in run.stderr.read()
+        assert "stopped: finished work is kept" in run.stderr.read()
         assert run.wait(PATIENCE_S) == 130
     finally:
         no_longer.cancel()

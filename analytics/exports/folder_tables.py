@@ -6,15 +6,13 @@ from pathlib import Path
 
 import duckdb
 
-from analytics.exports.tables import write_rows
+from analytics.exports.tables import ROWS_AT_A_TIME, write_rows
 from analytics.queries.connection import connect
 from analytics.results.atomic_write import write_atomic
 from analytics.results.output_files import check_output_file
 from analytics.results.videos import all_videos, choose_videos, short_names
 from fer_models.labels import EMOTIONS
 
-# Rows written at once, to limit memory.
-ROWS_AT_A_TIME = 100_000
 # The selected videos; names are unique, because videos in several folders often have the same file name.
 _CHOSEN = """
 WITH named AS (SELECT unnest($ids::VARCHAR[]) AS video_id, unnest($names::VARCHAR[]) AS name),
@@ -57,7 +55,6 @@ def export_table(
         UnknownVideoError: if the results have no such video.
         StoreError: if `results` is not a results folder, or `target` cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     check_output_file(target, overwrite=overwrite)
     with connect(results, observations=False) as connection:
         videos = all_videos(connection)

@@ -25,6 +25,7 @@ from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
 ATTEMPTS = 5
 RETRY_S = 0.2
+LATER_RUN_FAILED = "a later run failed: "  # beginning of `error` in the view `videos` if the analysis is finished
 SMALL_BYTES = 1 << 20  # objects up to this size are read whole, which is faster than requesting several ranges
 
 
@@ -180,7 +181,7 @@ def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     for video, i in latest.items():
         if video in newest_done:
             if status[i] != "done":
-                error[newest_done[video]] = f"a later run failed: {error[i]}"
+                error[newest_done[video]] = f"{LATER_RUN_FAILED}{error[i]}"
             shown.append(newest_done[video])
         elif latest_of_path[path[i]] == i:
             shown.append(i)

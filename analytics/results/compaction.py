@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from analytics.errors import StoreError
 from analytics.results.atomic_write import write_atomic
 from analytics.results.catalog import Catalog, read_catalog
 from analytics.results.checksums import ShardChecksum, to_metadata
+from analytics.results.damage import DamagedFileError
 from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
@@ -47,7 +48,13 @@ class Compaction:
     n_removed: int  # number of deleted files, which new shards have replaced
 
 
-def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: bool = False) -> Compaction:
+def compact(
+    results: StoragePath,
+    *,
+    wait_s: float = WAIT_S,
+    delete_originals: bool = False,
+    on_wait: Callable[[], object] = lambda: None,
+) -> Compaction:
     """Combine the tables of small analyses into shards, and small shards into larger ones.
 
     Do not purge at the same time. Observations are not changed.
@@ -56,6 +63,7 @@ def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: b
         results: the results folder.
         wait_s: delay before replaced files are deleted, so that running queries can finish.
         delete_originals: delete the original small files, too, not only replaced shards.
+        on_wait: called before the delay, if there are files to delete.
 
     Raises:
         StoreError: if `results` is not a results folder or not writable, or a purge was interrupted.
@@ -70,6 +78,7 @@ def compact(results: StoragePath, *, wait_s: float = WAIT_S, delete_originals: b
         write_shard(catalog, group)
     originals, shards = find_replaced(results)
     if shards or (originals and delete_originals):
+        on_wait()
         time.sleep(wait_s)
     n_removed = delete_replaced_files(results, originals=delete_originals)
     return Compaction(sum(map(len, groups)), len(groups), n_removed)
@@ -146,7 +155,7 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     n_rows = pa.array(list(zip(*counts, strict=True)), ROWS.field("n_rows").type)
     manifest = rows.append_column(ROWS.field("n_rows"), n_rows).cast(ROWS)
     manifest = manifest.replace_schema_metadata(to_metadata(checksums))
-    now = read_catalog(catalog.root)
+    now = read_catalog(catalog.root, skip_damaged=True)
     finished_at = dict(zip(ids_of(now.rows), now.rows["finished_at"].to_pylist(), strict=True))
     if [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist():
         remove_shard(catalog.root, shard)
@@ -208,13 +217,17 @@ def drop_from_shards(root: StoragePath, removed: Collection[Ids]) -> None:
     """Rewrite the shards that contain any of these analyses, without them.
 
     Raises:
+        DamagedFileError: if one of the other analyses in these shards is damaged.
         StoreError: if the results are not writable, or change meanwhile.
     """
     for shard, rows in read_shards(root).rows.items():
         if not set(removed).isdisjoint(ids_of(rows)):
-            catalog = read_catalog(root)
+            catalog = read_catalog(root, skip_damaged=True)
             of_shard = [pair for pair, where in catalog.shard_of.items() if where.shard == shard]
             if kept := sorted(set(of_shard).difference(removed)):
+                videos = {video_id for video_id, _ in set(kept).difference(ids_of(catalog.rows))}
+                if damage := next((damage for damage in catalog.damaged if damage.video_id in videos), None):
+                    raise DamagedFileError.of(damage)
                 write_shard(catalog, kept)
             remove_shard(root, shard)
 

@@ -9,6 +9,7 @@ from analytics.results.storage_paths import StoragePath
 _PATH = re.compile(r"^(Could not open Parquet input source '.*?'|.*?: corrupt): ")
 _REPAIR = "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it"
 _REPAIR_SHARD = "delete the folder {}, then run `fervid analyze VIDEOS --out RESULTS`, which recreates what is missing"
+_REPAIR_NOTES = "restore it from a backup, or delete it to continue without the names, markers and corrections in it"
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,13 @@ class Damage:
     reason: str
     video_id: str = ""  # video_id, or empty for the rows of a shard, which contains several videos
     is_in_shard: bool = False
+    is_notes: bool = False
 
     @property
     def repair(self) -> str:
         """The suggested action."""
+        if self.is_notes:
+            return _REPAIR_NOTES
         return _REPAIR_SHARD.format(self.path.parent) if self.is_in_shard else _REPAIR
 
     def message(self) -> str:

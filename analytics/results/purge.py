@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analytics.errors import StoreError
 from analytics.results.arrow_files import n_rows, read_table
@@ -106,7 +105,7 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     }
     n_videos = len(paths) + len(set(chosen) - {row.video_id for row in rows})
     counts = _count_rows(results, list(files))
-    counts.update(_count_in_shards(results, chosen))
+    counts.update(_count_in_shards(results, chosen, list(files)))
     n_bytes = sum(entry.size_bytes for entry in files.values())
     return Purge(chosen, paths, n_videos, len(files), n_bytes, dict(counts))
 
@@ -115,7 +114,9 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
     """Delete all data of these videos, and finish an interrupted purge.
 
     Raises:
-        StoreError: if `results` is not a results folder, or a file cannot be deleted.
+        DamagedFileError: if a shard of these videos cannot be rewritten, as another analysis in it is damaged.
+        StoreError: if `results` is not a results folder, or a file cannot be deleted; at the end, if a damaged shard
+            may contain these videos.
     """
     check_results(results)
     trash = results / _TRASH
@@ -141,6 +142,8 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{ROWS_CACHE.name.lstrip('.')}*")
         remove([results / ROWS_CACHE, *of_killed])
         _empty(trash)
+        if damaged := read_shards(results).damaged:
+            raise StoreError(f"{damaged[0].message()}. It may contain rows of the removed videos")
     except OSError as error:
         what, why = error.filename or results, error.strerror or error
         raise StoreError(f"{what}: cannot be deleted ({why}): stop programs that use it, then purge again") from error
@@ -253,12 +256,13 @@ def _last_written(folders: Sequence[StoragePath]) -> datetime:
     return datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0.0), UTC)
 
 
-def _count_in_shards(results: StoragePath, video_ids: Sequence[str]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for rows in read_shards(results).rows.values():
-        mine = rows.filter(pc.is_in(rows["video_id"], pa.array(video_ids, pa.string())))
-        for n_rows_of_tables in mine["n_rows"].to_pylist():
-            counts.update({"videos": 1, **dict(zip(TIMELINE_TABLES, n_rows_of_tables, strict=True))})
+def _count_in_shards(results: StoragePath, video_ids: Sequence[str], files: Sequence[StoragePath]) -> Counter[str]:
+    """The number of rows of each table that are only in shards, and not in `files` as well."""
+    own = {(file.parent.name.removeprefix(_PREFIX), file.stem) for file in files if file.parent.parent.name == "videos"}
+    shards, counts = read_shards(results), Counter[str]()
+    for ids in shards.where.keys() - own:
+        if ids[0] in video_ids and (compacted := shards.find(*ids)):
+            counts.update({"videos": 1, **dict(zip(TIMELINE_TABLES, compacted.n_rows, strict=True))})
     return counts
 
 

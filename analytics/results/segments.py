@@ -25,11 +25,6 @@ def read_segment(path: StoragePath) -> pa.Table | None:
     return read_whole(path, OBSERVATIONS)
 
 
-def is_segment_readable(path: StoragePath) -> bool:
-    """Whether a segment is readable and undamaged."""
-    return read_segment(path) is not None
-
-
 def lacks_appearance(observations: pa.Table) -> bool:
     """Whether any face lacks its appearance descriptor."""
     lost: bool = observations["signature"].null_count > observations["face_index"].null_count

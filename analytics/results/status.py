@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analytics.results.catalog import latest_rows, read_catalog
+from analytics.results.catalog import LATER_RUN_FAILED, latest_rows, read_catalog
 from analytics.results.damage import Damage
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.storage_paths import StoragePath, is_remote, path_below
+from analytics.results.storage_paths import StoragePath, file_version, is_remote, path_below
 from analytics.results.verification import find_damage
 from analytics.results.video_record import VideoRecord, video_records
 from analytics.results.video_rows import read_own_rows
@@ -171,7 +171,7 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
         return replace(known, state="pending", reason=reason, suggested_action="run `fervid timeline` to add it")
     if row.error is None:
         return known
-    if row.error.startswith(OUTSIDE_RANGE):
+    if row.error.removeprefix(LATER_RUN_FAILED).startswith(OUTSIDE_RANGE):
         suggested_action = "choose another --start or --end"
     elif may_exist(row.path):
         suggested_action = "repair or replace the file, then run `fervid retry`"
@@ -204,7 +204,8 @@ def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size:
     except OSError:
         return row is not None
     if row is not None:
-        return row.started_at is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row.started_at
+        is_older = row.started_at is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row.started_at
+        return is_older or row.object_version == file_version(path)
     return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
 
 

@@ -200,6 +200,21 @@ def version(info: Mapping[str, object]) -> str:
     return str(tag).strip('"') if tag else f"{when}-{info['size']}"
 
 
+def file_version(path: StoragePath) -> str:
+    """Identify the version of a file without reading it: by the object store's version, or size, times and inode.
+
+    Raises:
+        OSError: if there is no such file, or it may not be read.
+        StorageError: if the address cannot be reached.
+    """
+    if not is_remote(path):
+        stat = path.stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
+    fs, name = filesystem_of(path)
+    with translate_client_errors(path):
+        return version(fs.info(name))
+
+
 def upload(local: Path, target: "UPath") -> None:
     """Upload a local file as one object, which appears atomically.
 

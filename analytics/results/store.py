@@ -199,8 +199,10 @@ class Store:
     def _newest_of(self, video_id: str) -> VideoRecord:
         return max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
 
-    def mark_as_current(self, video_id: str, analysis_id: str, path: str, *, error: str | None = None) -> str:
-        """Make a finished analysis the newest of its video again, and update its path if the file has moved.
+    def mark_as_current(
+        self, video_id: str, analysis_id: str, path: str, *, object_version: str | None = None, error: str | None = None
+    ) -> str:
+        """Make a finished analysis the newest of its video again, and update its file if that was moved or touched.
 
         Writes nothing if the row is up to date.
 
@@ -208,6 +210,7 @@ class Store:
             video_id: id of the video.
             analysis_id: id of the analysis.
             path: where the file is now.
+            object_version: the version of the file at `path`, if it is known.
             error: why a later run failed, if that still applies.
 
         Returns:
@@ -217,11 +220,12 @@ class Store:
         row = self.video_row(video_id, analysis_id)
         assert row is not None
         moved = row.path != path and not _may_have_content(row)
-        current = replace(
-            row, path=path if moved else row.path, status="done", error=error, finished_at=datetime.now(UTC)
-        )
-        if moved or newest.analysis_id != analysis_id or row.error != error:
-            self._write_video_row(current)
+        if moved or (row.path == path and object_version is not None):
+            current = replace(row, path=path, object_version=object_version, error=error)
+        else:
+            current = replace(row, error=error)
+        if current != row or newest.analysis_id != analysis_id:
+            self._write_video_row(replace(current, status="done", finished_at=datetime.now(UTC)))
         return current.path
 
     def commit_analysis(self, video_row: Mapping[str, object], timeline: "Timeline") -> None:

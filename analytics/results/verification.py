@@ -10,13 +10,16 @@ from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.checksums import ShardChecksum, stream_crc32
 from analytics.results.damage import Damage, DamagedFileError, one_line
+from analytics.results.notes import FILE, FOLDER, read_notes
 from analytics.results.results_folder import check_results
-from analytics.results.segments import is_segment_readable
+from analytics.results.segments import is_segment
 from analytics.results.shards import Where, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, list_files
 from analytics.results.table_checks import damaged_in_shard, damaged_tables
+from analytics.results.table_files import read_whole
 from analytics.results.video_record import VideoRecord, video_records
 from analytics.results.video_rows import Ids, read_own_rows
+from analytics.tables.schema import IDENTITIES, OBSERVATIONS
 
 READERS = 8  # number of threads; reading and checksums run outside Python's global lock
 # Parts of messages of Arrow and DuckDB that mean that a file could not be read.
@@ -24,7 +27,7 @@ _READ_ERRORS = ("reading the stream registered as", "Parquet", "parquet", "CRC c
 
 
 def find_damage(results: StoragePath) -> list[Damage]:
-    """Every file of the finished analyses, and of all observations, that is missing or not as it was written.
+    """The files of finished analyses that are missing or damaged, and damaged observations, identities and notes.
 
     Raises:
         StoreError: if `results` is not a results folder of this version.
@@ -36,7 +39,8 @@ def find_damage(results: StoragePath) -> list[Damage]:
     own = [row for ids, row in done.items() if not _is_replaced(row, shards.where.get(ids)) and not row.is_running]
     in_shards = [ids for ids, where in shards.where.items() if ids not in done or _is_replaced(done[ids], where)]
     shard_files = [(shard, name) for shard, checksums in shards.checksums.items() for name in checksums]
-    segments = [name for name in list_files(results / "observations") if name.rpartition("/")[2].startswith("segment-")]
+    observed = list_files(results / "observations")
+    notes = [name for name in list_files(results / FOLDER) if name.endswith(f"/{FILE}")]
 
     def of_shard(ids: Ids) -> list[Damage]:
         return list(damaged_in_shard(results, *ids))
@@ -50,7 +54,8 @@ def find_damage(results: StoragePath) -> list[Damage]:
             *threads.map(lambda row: list(damaged_tables(results, row)), own),
             *threads.map(of_shard, in_shards),
             *threads.map(of_shard_file, shard_files),
-            *threads.map(lambda name: _damaged_segment(results, name), segments),
+            *threads.map(lambda name: _damaged_observations(results, name), observed),
+            *threads.map(lambda name: _damaged_notes(results, name), notes),
         ]
     all_found = [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
     with_video = {damage.path for damage in all_found if damage.video_id}
@@ -74,12 +79,28 @@ def _changed_shard_file(path: StoragePath, checksum: ShardChecksum) -> Iterator[
     yield Damage(path, reason, is_in_shard=True)
 
 
-def _damaged_segment(results: StoragePath, name: str) -> list[Damage]:
+def _damaged_observations(results: StoragePath, name: str) -> list[Damage]:
+    """A segment of observations, or identities, that cannot be used."""
     path = results / "observations" / name
-    if is_segment_readable(path):
+    is_identities = path.name.startswith("identities-")
+    schema = IDENTITIES if is_identities else OBSERVATIONS
+    if not (is_identities or is_segment(path.name)) or read_whole(path, schema) is not None:
         return []
-    video = name.partition("/")[0].removeprefix("video_id=")
-    return [Damage(path, "it cannot be read, or has other columns than observations", video)]
+    kind = "identities" if is_identities else "observations"
+    return [Damage(path, f"it cannot be read, or has other columns than {kind}", _video_of(name))]
+
+
+def _damaged_notes(results: StoragePath, name: str) -> list[Damage]:
+    try:
+        read_notes(results, _video_of(name))
+    except StoreError as error:
+        return [Damage(results / FOLDER / name, one_line(error.__cause__ or error), _video_of(name), is_notes=True)]
+    return []
+
+
+def _video_of(name: str) -> str:
+    """The id of the video to which a file below the folder of a table belongs."""
+    return name.partition("/")[0].removeprefix("video_id=")
 
 
 @contextlib.contextmanager

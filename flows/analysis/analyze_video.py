@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from analytics.results.carry_notes import carry_notes
 from analytics.results.ids import unread_video_id, video_id
-from analytics.results.storage_paths import StoragePath
+from analytics.results.storage_paths import StoragePath, file_version
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.videos import path_text
 from analytics.timeline.build import Timeline
@@ -28,10 +28,11 @@ from flows.analysis.fingerprints import (
     observation_settings,
     provenance_columns,
     shown_until_s,
+    timeline_config,
     work_ids,
 )
 from flows.analysis.finished_work import FinishedWork
-from flows.analysis.inputs import file_version, local_copy
+from flows.analysis.inputs import local_copy
 from flows.analysis.outcomes import VideoOutcome
 from flows.analysis.progress import Stopped, VideoProgress
 from flows.analysis.skipping import skip_outcome
@@ -112,7 +113,8 @@ class _VideoJob:
             if not self.settings.overwrite and self.store.is_done(*self.ids().analyzed):
                 observe_settings = observation_settings(self.settings, self.models, info.decoder)
                 reason = {"detector_reason": self.models.detector_reason}
-                return skip_outcome(self.path, FinishedWork(self.ids(), observe_settings | reason), self.context)
+                work = FinishedWork(self.ids(), observe_settings | reason, object_version=self.object_version)
+                return skip_outcome(self.path, work, self.context)
             plan = self.plan(content, info)
             observe(self.path, plan, self.context, self.times)
         return self.commit(plan, self.build(plan))
@@ -138,7 +140,7 @@ class _VideoJob:
     def build(self, plan: SegmentPlan) -> Timeline:
         """The timeline from the observations of all segments."""
         observations = self.store.read_observations(*plan.ids.observed, len(plan.segments))
-        config, overwrite = self.context.timeline_config, self.settings.overwrite
+        config, overwrite = timeline_config(self.settings, self.models), self.settings.overwrite
         timeline = build_stored_timeline(
             *(self.store, *plan.ids.observed, observations, config),
             recompute_identities=overwrite,

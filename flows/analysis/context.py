@@ -12,7 +12,6 @@ from flows.settings import AnalyzeSettings
 
 if TYPE_CHECKING:
     from analytics.results.store import Store
-    from analytics.timeline.build import TimelineConfig
     from flows.analysis.finished_work import FinishedIndex
     from flows.analysis.model_bundle import Models
     from flows.analysis.outcomes import VideoOutcome
@@ -78,11 +77,6 @@ class AnalysisContext:
                     from flows.analysis.model_bundle import load_models  # imported here because it loads torch
                 self._models = load_models(self.settings)
             return self._models
-
-    @property
-    def timeline_config(self) -> "TimelineConfig":
-        """The configuration of pass 2."""
-        return self.settings.timeline.config(self.models.detector.score_threshold)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the arguments of `context_of_process`."""

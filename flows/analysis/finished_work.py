@@ -7,23 +7,22 @@ same version, or of the same content, that has an analysis for the same request 
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
 
 from analytics.results.catalog import read_catalog
 from analytics.results.ids import file_sha256
-from analytics.results.storage_paths import StoragePath, is_remote
+from analytics.results.storage_paths import StoragePath, file_version, is_remote
 from analytics.results.store import Store
 from analytics.results.videos import path_text
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from flows.analysis.fingerprints import WorkIds, request_fingerprint
-from flows.analysis.inputs import file_version
 from flows.settings import AnalyzeSettings
 
 _ID_COLUMNS = ("video_id", "observation_id", "analysis_id")
-_COLUMNS = (*_ID_COLUMNS, "path", "object_version", "sha256", "size_bytes", "settings")
+_COLUMNS = (*_ID_COLUMNS, "path", "object_version", "sha256", "size_bytes", "settings", "finished_at")
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class FinishedWork:
     ids: WorkIds
     observe: Mapping[str, Any]  # settings of pass 1 that were used
     may_have_appearance: bool = True  # True if appearance data may be stored
+    object_version: str | None = None  # version of the file that was found
 
 
 class FinishedIndex:
@@ -40,24 +40,22 @@ class FinishedIndex:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], settings: AnalyzeSettings, store: Store | None) -> None:
         self.settings, self.store = settings, store
-        self._by_version: dict[tuple[str, str], FinishedWork] = {}
+        self._content_of: dict[tuple[str, str], str] = {}  # path and version of a file -> its SHA-256
         self._by_content: dict[str, FinishedWork] = {}
         self._sizes: set[int] = set()
         self._readable: set[tuple[str, str]] = set()  # ids of the analyses whose tables were read without an error
         request = request_fingerprint(settings)
-        stored = [json.loads(row["settings"] or "{}") for row in rows]
-        kept = {
-            row["observation_id"]
-            for row, used in zip(rows, stored, strict=True)
-            if used.get("run", {}).get("keep_appearance", True)
-        }
-        for row, used in zip(rows, stored, strict=True):
+        stored = [(row, json.loads(row["settings"] or "{}")) for row in rows]
+        kept = {row["observation_id"] for row, used in stored if used.get("run", {}).get("keep_appearance", True)}
+        # Later rows replace earlier ones. Those without corrections come last, as corrections may have been undone
+        # since; the ones in the notes are applied again.
+        stored.sort(key=lambda item: ("corrections" not in item[1].get("timeline", {}), item[0]["finished_at"]))
+        for row, used in stored:
             if used.get("run", {}).get("request") != request:
                 continue
             ids = WorkIds(*(row[name] for name in _ID_COLUMNS))
-            work = FinishedWork(ids, used["observe"], row["observation_id"] in kept)
-            self._by_version[row["path"], row["object_version"]] = work
-            self._by_content[row["sha256"]] = work
+            self._content_of[row["path"], row["object_version"]] = row["sha256"]
+            self._by_content[row["sha256"]] = FinishedWork(ids, used["observe"], row["observation_id"] in kept)
             self._sizes.add(row["size_bytes"])
 
     @classmethod
@@ -82,8 +80,10 @@ class FinishedIndex:
         return found if found and self._is_readable(found.ids) else None
 
     def _is_readable(self, ids: WorkIds) -> bool:
-        """Whether the tables of an analysis can be read; remembered, as this reads all of them."""
-        if ids.analyzed not in self._readable and self.store and self.store.is_done(*ids.analyzed):
+        """Whether an analysis still exists, and its tables can be read; the latter is remembered, as it takes long."""
+        if self.store is None or self.store.video_row(*ids.analyzed) is None:
+            return False
+        if ids.analyzed not in self._readable and self.store.is_done(*ids.analyzed):
             self._readable.add(ids.analyzed)
         return ids.analyzed in self._readable
 
@@ -91,11 +91,13 @@ class FinishedIndex:
         if self.settings.overwrite or not self._by_content:
             return None
         with contextlib.suppress(OSError, StallTimeout):  # such errors are reported by the analysis of the video
-            known = self._by_version.get((path_text(path), file_version(path)))
-            if known is not None and not self.settings.verify_content:
-                return known
+            object_version = file_version(path)
+            content = self._content_of.get((path_text(path), object_version))
+            if content is not None and not self.settings.verify_content:
+                return replace(self._by_content[content], object_version=object_version)
             # A file that was touched, copied or moved still has the same content, which is compared by its hash.
             if not is_remote(path) and path.is_file() and path.stat().st_size in self._sizes:
-                timeout_s = self.settings.decode_timeout_s
-                return self._by_content.get(run_with_watchdog(lambda: file_sha256(path, heartbeat), timeout_s))
+                content = run_with_watchdog(lambda: file_sha256(path, heartbeat), self.settings.decode_timeout_s)
+                if content in self._by_content:
+                    return replace(self._by_content[content], object_version=object_version)
         return None

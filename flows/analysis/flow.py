@@ -199,10 +199,15 @@ def report_each(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]]
         path = path_of[future.task_run_id]
         if isinstance(result, VideoOutcome):
             progress.report(VideoEnded(path, result.status))
-        elif isinstance(result, VideoFailed):
-            progress.report(VideoEnded(path, "failed", str(result)))
         elif isinstance(result, FATAL):
             progress.request_stop()  # a fatal error would occur for every remaining video
+        elif not isinstance(result, Stopped):
+            progress.report(VideoEnded(path, "failed", failure_reason(path, result)))
+
+
+def failure_reason(path: StoragePath, error: BaseException) -> str:
+    """Why a video has failed; an error that was not expected is one of the cluster, such as a lost worker."""
+    return str(error) if isinstance(error, VideoFailed) else f"{path}: {error!r}"
 
 
 def summarize(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]], seconds: float) -> RunSummary:
@@ -222,7 +227,7 @@ def summarize(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]], 
         if isinstance(result, VideoOutcome):
             outcomes.append(result)
         else:
-            failures.append(Failure(path, str(result) if isinstance(result, VideoFailed) else f"{path}: {result!r}"))
+            failures.append(Failure(path, failure_reason(path, result)))
     return RunSummary(run.context.out, outcomes, failures, seconds)
 
 

@@ -107,7 +107,11 @@ class FlowProcess:
                         change = run.context.progress
                         change.request_stop() if message.is_requested else change.withdraw_stop()
             except (EOFError, BrokenPipeError) as error:
-                code = self.process.wait(STOP_TIMEOUT_S)
+                try:
+                    code = self.process.wait(STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                    code = self.process.wait()
                 raise PrefectServerError(f"Prefect's process ended with exit code {code}: run again") from error
         self.has_records = True
         if message.summary is None:

@@ -4,11 +4,12 @@ import contextlib
 import mimetypes
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from analytics.results.results_folder import MARKER_NAME
 from analytics.results.storage_paths import (
     StoragePath,
     absolute,
@@ -18,7 +19,6 @@ from analytics.results.storage_paths import (
     path_below,
     resolve_path,
     translate_client_errors,
-    version,
 )
 from fer_models.errors import FervidError
 from fer_models.files import other_kind
@@ -29,6 +29,7 @@ NAMED_PER_REASON = 5  # for each reason, this many skipped files are listed by n
 
 UNKNOWN_SUFFIX = "media with an unknown suffix: name the file itself, or rename it"
 HIDDEN = "hidden"
+IN_RESULTS = "in a results folder"
 
 
 class InputError(FervidError):
@@ -73,8 +74,9 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
     """Find the videos and images that `inputs` name, each once, those of a folder in the order of their names.
 
     Different spellings of a path count once. A named file is accepted with any suffix; in a folder, only
-    regular files with a suffix of a video or an image that match `pattern` are, and none that is hidden. An input
-    without media files is kept, so that a run that analyzes the others reports it as failed.
+    regular files with a suffix of a video or an image that match `pattern` are, and none that is hidden or in a results
+    folder, such as previews. An input without media files is kept, so that a run that analyzes the others reports it
+    as failed.
 
     Raises:
         InputError: if none of the inputs holds anything to analyze.
@@ -110,7 +112,9 @@ def videos_in(folder: StoragePath, recursive: bool, pattern: str) -> list[Storag
 
 def is_wanted(path: StoragePath, folder: StoragePath, pattern: str) -> bool:
     """Whether a run over `folder` analyzes this file in it."""
-    return fnmatch(path.name, pattern) and _skip_reason(path, folder) is None
+    inside = (above for above in path.parents if above == folder or folder in above.parents)
+    results = {above for above in inside if (above / MARKER_NAME).exists()}
+    return fnmatch(path.name, pattern) and _skip_reason(path, folder, results) is None
 
 
 def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
@@ -119,12 +123,13 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
         paths: list[StoragePath] = [folder / name for name in names if recursive or "/" not in name]
     else:
         paths = [path for path in sorted(folder.glob("**/*" if recursive else "*")) if not path.is_dir()]
+    results = {path.parent for path in paths if path.name == MARKER_NAME}
     found = FoundFiles([], [], 0)
     n_other_files = 0
     for path in paths:
         if not fnmatch(path.name, pattern):
             continue
-        reason = _skip_reason(path, folder)
+        reason = _skip_reason(path, folder, results)
         if reason is None:
             found.videos.append(path)
         elif reason:
@@ -134,9 +139,11 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
     return FoundFiles(found.videos, found.skipped, n_other_files)
 
 
-def _skip_reason(path: StoragePath, folder: StoragePath) -> str | None:
+def _skip_reason(path: StoragePath, folder: StoragePath, results: Set[StoragePath]) -> str | None:
     """The reason why a run over `folder` skips this file; None if it does not, empty for files that are no media."""
     has_suffix = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    if not results.isdisjoint(path.parents):
+        return IN_RESULTS if has_suffix else ""
     if any(part.startswith(".") for part in path_below(folder, path).split("/")):
         return HIDDEN if has_suffix else ""
     if is_remote(path):
@@ -163,21 +170,6 @@ def _hint(folder: StoragePath, recursive: bool, pattern: str, found: FoundFiles)
     if found.skipped:
         return f": {'; '.join(found.skipped_lines())}"
     return f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})"
-
-
-def file_version(path: StoragePath) -> str:
-    """Identify the version of a file without reading it: by the object store's version, or size, times and inode.
-
-    Raises:
-        OSError: if there is no such file, or it may not be read.
-        StorageError: if the address cannot be reached.
-    """
-    if not is_remote(path):
-        stat = path.stat()
-        return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
-    fs, name = filesystem_of(path)
-    with translate_client_errors(path):
-        return version(fs.info(name)) or ""
 
 
 @contextlib.contextmanager

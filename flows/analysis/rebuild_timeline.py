@@ -65,12 +65,14 @@ def rebuild_timelines(
         UnknownVideoError: if one of `wanted` is not in the results.
     """
     check_results(results)
-    videos = all_videos(connect(results, observations=False))
+    store = Store(results)
+    with connect(results, observations=False) as connection:
+        videos = all_videos(connection)
     ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
     rebuilt = []
     for row in videos:
         if row.video_id in ids:
-            rebuilt.append(rebuild_timeline(Store(results), row, settings))
+            rebuilt.append(rebuild_timeline(store, row, settings))
             on_video(rebuilt[-1])
     return rebuilt
 
@@ -108,7 +110,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     if not row.is_running and store.is_done(video, analyzed):
         with carry_notes(store, video):
             # Keep the error of a later run, because it is unknown whether that run would succeed now.
-            store.mark_as_current(video, analyzed, path, error=row.error)
+            store.mark_as_current(video, analyzed, path, object_version=row.object_version, error=row.error)
         return _rebuilt(store, row, "done")
     try:
         observations = _read_observations(store, row)

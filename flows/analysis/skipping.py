@@ -36,11 +36,13 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     notes: tuple[str, ...] = ()
     shown = store.shown_analysis(ids.video_id)
     if shown is not None and is_up_to_date(store.root, shown, ids.analysis_id):
-        known_path = store.mark_as_current(ids.video_id, shown.analysis_id, path_text(path))
+        known_path = store.mark_as_current(
+            *(ids.video_id, shown.analysis_id, path_text(path)), object_version=work.object_version
+        )
     else:
         notes = (OTHER_SHOWN,)
         with carry_notes(store, ids.video_id):
-            known_path = store.mark_as_current(*ids.analyzed, path_text(path))
+            known_path = store.mark_as_current(*ids.analyzed, path_text(path), object_version=work.object_version)
         shown = store.shown_analysis(ids.video_id)
     assert shown is not None
     sizes = store.table_rows(ids.video_id, shown.analysis_id)

@@ -16,7 +16,7 @@ from analytics.results.stored_timeline import knows_identities
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
 from flows.analysis.context import AnalysisContext
-from flows.analysis.fingerprints import WorkIds, work_ids
+from flows.analysis.fingerprints import WorkIds, timeline_config, work_ids
 from flows.analysis.finished_work import FinishedIndex
 from flows.analysis.inputs import local_copy
 from flows.settings import AnalyzeSettings
@@ -108,7 +108,8 @@ def missing_segments(segments: list[np.ndarray], ids: WorkIds, context: Analysis
     """
     if context.settings.overwrite:
         return list(range(len(segments)))
-    with_appearance = not knows_identities(context.store, *ids.observed, context.timeline_config)
+    config = timeline_config(context.settings, context.models)
+    with_appearance = not knows_identities(context.store, *ids.observed, config)
     return context.store.missing_segments(*ids.observed, len(segments), with_appearance=with_appearance)
 
 

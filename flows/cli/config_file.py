@@ -65,5 +65,7 @@ def write_config(tables: Mapping[str, Mapping[str, Any]]) -> str:
     for name, values in tables.items():
         lines += ["", f"[{name}]"] if name else []
         # JSON strings, numbers, booleans and lists of numbers are valid TOML.
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+        lines += [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None
+        ]
     return "\n".join(lines)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # Exit codes. USAGE: the command line itself is wrong. FATAL: for example, a file that it names is missing or would be
 # overwritten, or a dependency is not installed.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
-
+# Printed when a command is interrupted that continues where it was stopped.
+RESUME_HINT = "finished work is kept; run the same command again to resume"
 WIDE = 200  # width in characters of output to files and pipes
 T = TypeVar("T")
 console = SafeConsole(width=None if sys.stdout.isatty() else WIDE)
@@ -96,14 +97,18 @@ def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def fatal_errors(resume_hint: str = "run the same command again to resume") -> Iterator[None]:
-    """Print an expected failure as one line, and exit with code 1."""
+def fatal_errors(resume_hint: str = "run the same command again") -> Iterator[None]:
+    """Print an expected failure as one line, and exit with code 1.
+
+    Args:
+        resume_hint: printed if the command is interrupted: what was kept, and how to continue.
+    """
     from flows.analysis.progress import Stopped
 
     try:
         yield
     except (Stopped, KeyboardInterrupt):
-        note(f"stopped. Finished work is kept: {resume_hint}")
+        note(f"stopped: {resume_hint}")
         raise typer.Exit(INTERRUPTED) from None
     except (typer.Exit, typer.BadParameter, BrokenPipeError):
         raise
@@ -122,7 +127,7 @@ def fatal_errors(resume_hint: str = "run the same command again to resume") -> I
     except BaseException as error:
         if type(error).__name__ != "TerminationSignal":  # Prefect raises this error for SIGTERM during a flow
             raise
-        note(f"stopped. Finished work is kept: {resume_hint}")
+        note(f"stopped: {resume_hint}")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -1,4 +1,4 @@
-"""The options `--quiet` and `--verbose` of every command."""
+"""The options `--quiet` and `--verbose` of every command except `fervid models`."""
 
 import functools
 import inspect

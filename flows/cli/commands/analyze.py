@@ -18,6 +18,7 @@ from flows.cli.commands.common_options import AsJson, InputPaths, Out, Pattern, 
 from flows.cli.config_file import write_config
 from flows.cli.console import (
     DONE,
+    RESUME_HINT,
     SOME_FAILED,
     console,
     counted,
@@ -51,7 +52,7 @@ def analyze(
     ] = None,
 ) -> None:
     """Analyze videos and images into a results folder. Finished videos are skipped; interrupted ones are resumed."""
-    with fatal_errors(), contextlib.ExitStack() as stack:
+    with fatal_errors(RESUME_HINT), contextlib.ExitStack() as stack:
         if csv is not None:
             from analytics.results.output_files import check_output_file
 
@@ -109,10 +110,9 @@ def run_analysis(run: AnalysisRun, run_flow: Callable[[AnalysisRun], RunSummary]
 
 
 def _print_plan(inputs: Inputs, out: Path, settings: AnalyzeSettings, as_json: bool) -> None:
-    from flows.analysis.inputs import find_files
     from flows.analysis.work_plan import VideoPlan, plan_videos
 
-    found = find_files(inputs.paths, recursive=inputs.recursive, pattern=inputs.pattern)
+    found = find(inputs)
     plans = plan_videos(found.videos, out, settings)
     plans += [VideoPlan(file.path, f"skip: {file.reason}") for file in found.skipped]
     for line in found.skipped_lines():

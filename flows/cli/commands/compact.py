@@ -24,8 +24,11 @@ def compact(
     from analytics.results.compaction import compact as compact_results
 
     with fatal_errors("run the same command again to continue"):
-        if delete_originals:
-            note(f"the old files are deleted {wait:g} s after the new ones are written")
-        done = compact_results(results, wait_s=wait, delete_originals=delete_originals)
+        done = compact_results(
+            results,
+            wait_s=wait,
+            delete_originals=delete_originals,
+            on_wait=lambda: note(f"waiting {wait:g} s for running queries before the replaced files are deleted"),
+        )
         analyses = counted(done.n_analyses, "analysis", "analyses")
         say(f"{analyses} in {counted(done.n_shards, 'new shard')}, {counted(done.n_removed, 'file')} deleted")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.commands.common_options import AsJson
-from flows.cli.console import DONE, SOME_FAILED, Results, console, errors, failures, fatal_errors, note, say
+from flows.cli.console import (
+    DONE,
+    RESUME_HINT,
+    SOME_FAILED,
+    Results,
+    console,
+    errors,
+    failures,
+    fatal_errors,
+    note,
+    say,
+)
 from flows.cli.display import PEOPLE_COLUMNS, people_columns
 from flows.cli.escaping import escape_controls
 from flows.cli.options import with_settings
@@ -35,7 +46,7 @@ def timeline(
     Settings that are not given are those of the environment (FERVID_TIME_CONSTANT_S …) or the defaults, not those of
     the previous timeline. With the settings of an earlier timeline, that timeline is shown again.
     """
-    with fatal_errors():
+    with fatal_errors(RESUME_HINT):
         from flows.analysis.rebuild_timeline import rebuild_timelines
 
         rebuilt = rebuild_timelines(results, settings, video or (), _note_success)

@@ -193,9 +193,9 @@ class RecipeOptions:
             "consistency": self.consistency,
             "unlabeled": None if self.unlabeled is None else str(self.unlabeled.absolute()),
             "patience": self.patience,
-            "seed": self.seed,
+            "seed": self.seed or None,  # 0 is the default of the option and of every recipe
         }
-        if repeated := [name for name in by_name if name == "architecture" or by_option.get(name)]:
+        if repeated := [name for name in by_name if name == "architecture" or by_option.get(name) is not None]:
             raise typer.BadParameter(f"{repeated[0]} is also given as an option or argument", param_hint="--set")
         return usage_checked(recipe_for, architecture=self.architecture, **{**by_option, **by_name})
 

@@ -12,6 +12,7 @@ import typer
 from flows.cli.commands.common_options import AsJson, Pattern, Recursive
 from flows.cli.console import (
     DONE,
+    RESUME_HINT,
     SOME_FAILED,
     Results,
     console,
@@ -82,7 +83,7 @@ def retry(results: Results) -> None:
     from flows.settings import EngineSettings
 
     engine = load_settings(EngineSettings)
-    with fatal_errors():
+    with fatal_errors(RESUME_HINT):
         failed = [video for video in status_of(results) if video.state == "failed"]
         missing = [video for video in failed if not may_exist(video.path)]
         again, refused = settings_of(results, [video.video_id or "" for video in failed if video not in missing])

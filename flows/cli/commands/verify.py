@@ -6,7 +6,7 @@ from flows.cli.console import DONE, SOME_FAILED, Results, counted, fatal_errors,
 
 
 def verify(results: Results) -> None:
-    """Read all tables and observations, compare their checksums, and list damaged files (exit code 3 if any)."""
+    """Read all files of the results, compare their checksums, and list damaged ones (exit code 3 if any)."""
     from analytics.results.verification import find_damage
 
     with fatal_errors():

@@ -11,7 +11,7 @@ from flows.analysis.inputs import InputError
 from flows.analysis.progress import Stopped, VideoEnded, progress
 from flows.analysis.run import Inputs, prepare_run
 from flows.cli.commands.common_options import Out, Pattern, Recursive
-from flows.cli.console import fatal_errors, note, parse_path, stop_on_interrupt
+from flows.cli.console import RESUME_HINT, fatal_errors, note, parse_path, stop_on_interrupt
 from flows.cli.display import event_line
 from flows.cli.options import with_settings
 from flows.prefect.environment import without_console_log
@@ -45,7 +45,7 @@ def watch(
     context = AnalysisContext(out, settings, progress)
     is_local = engine.engine == "threads"
     stopping = stop_on_interrupt(at_once=not is_local)
-    with fatal_errors("run the same command again to resume"), flow_runner(is_local) as run_flow, stopping:
+    with fatal_errors(RESUME_HINT), flow_runner(is_local) as run_flow, stopping:
         from flows.analysis.watch import stable_file_batches
 
         if is_local:
