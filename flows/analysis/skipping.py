@@ -37,7 +37,7 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     shown = store.shown_analysis(ids.video_id)
     if shown is not None and is_up_to_date(store.root, shown, ids.analysis_id):
         known_path = store.mark_as_current(
-            *(ids.video_id, shown.analysis_id, path_text(path)), object_version=work.object_version
+            ids.video_id, shown.analysis_id, path_text(path), object_version=work.object_version
         )
     else:
         notes = (OTHER_SHOWN,)
