@@ -191,6 +191,17 @@ def test_a_boris_export_of_fervid_can_be_read(study, tmp_path):
     assert {(code.person, code.code) for code in codes} == {("P0", "happy"), ("P0", "neutral")}
 
 
+def test_annotations_are_shifted_by_the_offset_of_their_video(tmp_path):
+    """In ELAN, the video was synchronized so that annotations begin 5 s after its start."""
+    eaf = Elan.Eaf()
+    eaf.add_linked_file("file:///clips/a.mp4", mimetype="video/mp4", time_origin=5000)
+    eaf.add_linked_file("file:///clips/b.wav", mimetype="audio/x-wav", time_origin=9000)
+    eaf.add_tier("Ann")
+    eaf.add_annotation("Ann", 0, 2000, "Joy")
+    eaf.to_file(tmp_path / "codes.eaf")
+    assert read_codes(tmp_path / "codes.eaf") == [Code(5.0, 7.0, "Joy", "Ann", "a.mp4")]
+
+
 def test_an_elan_export_of_fervid_can_be_read_with_its_movements(tmp_path):
     openness = np.where((np.arange(100) >= 50) & (np.arange(100) < 54), 0.05, 0.3)
     landmarks = still_landmarks(100, eye_openness_left=openness, eye_openness_right=openness)
@@ -312,6 +323,22 @@ def test_codes_of_a_person_without_labels_are_not_compared_with_those_of_others(
     assert "no counterpart for Ann among P0, P1" in " ".join(
         fervid("agreement", store.root, "--codes", codes).output.split()
     )
+
+
+def test_codes_of_a_hidden_person_are_not_compared_even_if_nobody_else_is_there(tmp_path):
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(
+        observe(np.arange(20) / 10, [Face(i, p=feeling("happy")) for i in range(20)]), TimelineConfig()
+    )
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "/a.mp4", "duration_s": 2.0}, timeline)
+    rename(store.root, "v1", 0, "Ann")
+    hide(store.root, "v1", 0, True)
+    codes = tmp_path / "codes.csv"
+    for person in ("P0", "Ann", ""):
+        codes.write_text(f"start_s,end_s,code,person\n0,2,happy,{person}\n")
+        run = fervid("agreement", store.root, "--codes", codes, "--format", "csv")
+        overall = next(csv.DictReader(run.stdout.splitlines()))
+        assert (float(overall["compared_s"]), overall["share_same"]) == (0, "")
 
 
 def test_a_second_coder_may_code_only_some_of_the_videos(tmp_path):

@@ -31,6 +31,7 @@ from analytics.queries import (
     synchrony,
     timeline,
     top_moments,
+    totals,
     validity,
 )
 from analytics.results.notes import (
@@ -207,6 +208,8 @@ def test_hidden_people_are_in_no_summary(edited: Path, tmp_path: Path) -> None:
         assert shares(connection)["person"].to_pylist() == ["Anna", "P0", "P1"]
         assert shares(connection, all_faces=True)["person"].to_pylist() == ["Anna", "P0", "P1"]
         assert library(connection)["labelled_s"].to_pylist()[0] == pytest.approx(6)
+        (counts,) = totals(connection).to_pylist()
+        assert (counts["n_tracks"], counts["n_episodes"]) == (3, 3)
         assert len(set(zip(*(timeline(connection)[n].to_pylist() for n in ("path", "track_id")), strict=True))) == 3
         assert sorted(top_moments(connection, "happy")["person"].to_pylist()) == ["Anna", "P0", "P1"]
         assert dwell(connection)["n_tracks"].to_pylist() == [3]

@@ -13,6 +13,7 @@ from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import TEMPLATE_XY
 from fer_models.frame_batch import FrameBatch
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
+from fer_models.model_installation.registration import make_ensemble
 from fer_models.observation import Observation
 from fer_models.observe import ObserveOptions, observe_frames, observe_segments
 from fer_models.registry.model_registry import ModelCard
@@ -142,6 +143,14 @@ def test_landmarks_stay_unknown_without_their_network(face_clip, models):
     assert seen.landmarks is None
     (kept,) = observe(face_clip, models)
     assert kept.landmarks is not None and kept.landmarks.points_px is None
+
+
+def test_an_ensemble_averages_its_members_in_a_video(face_clip, models, tmp_path):
+    names = ["default", "fer2013"]
+    make_ensemble(tmp_path / "both", "both", names)
+    networks = [load_classifier(name, "cpu") for name in (*names, str(tmp_path / "both"))]
+    first, second, both = (observe(face_clip, models | {"classifier": network})[0] for network in networks)
+    np.testing.assert_allclose(both.probabilities, (first.probabilities + second.probabilities) / 2, atol=1e-5)
 
 
 @pytest.mark.parametrize(("spans", "batch_size"), [([7, 8, 30], 32), ([25], 5), ([], 13)])

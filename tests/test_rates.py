@@ -354,6 +354,19 @@ def test_two_tracks_of_one_name_have_a_common_baseline(tmp_path):
     assert row["baseline_s"] == pytest.approx((1 + 2) / 2)
 
 
+@pytest.mark.parametrize("name", ["Ann", "1"])
+def test_a_person_with_the_name_of_a_track_is_not_that_track(tmp_path, name):
+    """P0 has a name and changes from 0.2 to 0.4 at the onset, when P1 appears, who has 0 of the 5 s before it."""
+    faces = [Face(i, p=feeling("happy", 0.2 if i < 50 else 0.4)) for i in range(100)]
+    faces += [Face(i, x=900, p=feeling("happy", 0.8)) for i in range(50, 100)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(100) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    rename(store.root, "v1", 0, name)
+    row = happy_averages(store.root, tmp_path, "5,10,film", participants={"1.mp4": "p"})[1]
+    assert (row["estimate"], row["baseline_s"]) == (pytest.approx(0.2, abs=0.001), pytest.approx((5 + 0) / 2))
+
+
 def test_without_a_window_there_is_no_change(results, tmp_path):
     row = happy_averages(results, tmp_path, "2,3,film", before_s=0)[0]
     assert (row["estimate"], row["note"]) == (None, "no change: the window before the onset has a length of 0 s")

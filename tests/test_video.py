@@ -997,6 +997,14 @@ def test_sixteen_bit_gray(tmp_path):
     assert (batch.pixels == 128).all()
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_images_of_32_bits_are_refused(tmp_path, kind):
+    """Their range is unknown: values above 255 would be white."""
+    Image.fromarray(np.full((8, 8), 40_000, kind)).save(tmp_path / "a.tif")
+    with pytest.raises(VideoReadError, match=r"pixels have 32 bits, whose range is unknown\): save it as PNG or JPEG"):
+        list(read_frames(tmp_path / "a.tif"))
+
+
 def test_suffixes_are_distinguished():
     assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
     assert {".gif", ".mp4", ".mov"} <= VIDEO_SUFFIXES

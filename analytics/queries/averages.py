@@ -1,6 +1,6 @@
 """Event-related averages: change of probabilities around the onset of events, over participants."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,9 +185,16 @@ def _people(trials: Mapping[int, Trial], rows: pa.Table, participants: Participa
     """Numbers of the participant and of the person of each row: a person is a name or, without names, a track."""
     tracks, track = _groups(rows["trial"].to_numpy(), rows["track_id"].to_numpy())
     keys = [(trials[number].video_id, track_id) for number, track_id in tracks.tolist()]
-    names = [participants.find(*key) for key in keys], [str(participants.of_track.get(key, key[1])) for key in keys]
-    of_participant, of_person = (np.unique(np.array(one, object), return_inverse=True)[1] for one in names)
+    of_participant = _numbers([participants.find(*key) for key in keys])
+    # A name such as "1" is not that track.
+    of_person = _numbers([(key in participants.of_track, participants.of_track.get(key, key[1])) for key in keys])
     return of_participant[track], of_person[track]
+
+
+def _numbers(keys: Sequence[Hashable]) -> np.ndarray:
+    """A number for each key, from 0; equal keys have the same one."""
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return np.array([number[key] for key in keys], np.int64)
 
 
 def _groups(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

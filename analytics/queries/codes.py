@@ -135,10 +135,11 @@ def _read_elan(path: Path) -> list[Code]:
             eaf = Elan.Eaf(str(path))
     except (OSError, ValueError, KeyError, SyntaxError) as error:
         raise CodesError(f"{path}: not an ELAN file: {error}") from error
-    media = [file_name(link.get("MEDIA_URL") or "") for link in eaf.get_linked_files()]
-    video = media[0] or None if media else None
+    media = (eaf.get_linked_files() or [{}])[0]
+    video = file_name(media.get("MEDIA_URL") or "") or None
+    offset_ms = int(media.get("TIME_ORIGIN") or 0)  # time of the video at which annotations have time 0
     return [
-        Code(start / 1000, end / 1000, value, tier, video)
+        Code((start + offset_ms) / 1000, (end + offset_ms) / 1000, value, tier, video)
         for tier in eaf.get_tier_names()
         for start, end, value, *_ in sorted(eaf.get_annotation_data_for_tier(tier))
         if value and end > start

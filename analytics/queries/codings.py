@@ -121,7 +121,9 @@ def pair_with_tracks(
         track_id = tracks.find(video_id, person)
         if track_id is None and len(visible) == 1 and _is_alone(video_id, reference):
             (track_id,) = visible
-        if track_id not in visible and visible:
+        if not visible:
+            track_id = None
+        elif track_id not in visible:
             raise _no_counterpart(videos[video_id].path, person, [f"P{number}" for number in visible])
         found.append((track_id, labels.get((video_id, track_id), _coding([]))))
     return found

@@ -166,4 +166,6 @@ def _times_s(image: Image.Image, n_images: int) -> tuple[np.ndarray, float]:
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):  # convert() would clip 16-bit values at 255
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, whose range is unknown")
     return np.asarray(image.convert("RGB"))
