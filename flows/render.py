@@ -33,7 +33,7 @@ SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_reason, smooth
 FROM faces WHERE video_id = $video_id ORDER BY frame_index, track_id NULLS LAST, face_index
 """
 _ANALYZED = """
-SELECT frame_index FROM frames WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
+SELECT frame_index, is_cut FROM frames WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
 """
 
 Hiding = Literal["blur", "pixelate"]
@@ -49,6 +49,7 @@ class _Analysis:
 
     faces: pa.Table  # rows of `_FACES`
     track: np.ndarray  # the track of each face; -1 without one
+    shot: np.ndarray  # the number of the shot that each face is in
     analyzed: np.ndarray  # the frame_index of each analyzed frame
     spans: Spans  # when each track is visible, and its labels
 
@@ -143,7 +144,7 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
                 f"Analyze it first: fervid analyze {video} --out {results}"
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
-        analyzed = connection.sql(_ANALYZED, params=of).to_arrow_table()["frame_index"].to_numpy()
+        frames = connection.sql(_ANALYZED, params=of).to_arrow_table()
         # Gaps are not bridged, so that the strip shows at each time exactly what the box shows in that frame.
         spans = _spans(
             visibility_intervals(connection, content_id, max_gap_s=0.0),
@@ -153,13 +154,16 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
     if only is not None and not (track == only).any():
         available = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
         raise RenderError(f"{video}: has no track {only}; available: {available}")
-    return _Analysis(faces, track, analyzed, spans)
+    analyzed = frames["frame_index"].to_numpy()
+    shot = np.cumsum(frames["is_cut"].to_numpy())[np.searchsorted(analyzed, faces["frame_index"].to_numpy())]
+    return _Analysis(faces, track, shot, analyzed, spans)
 
 
 def _scene(info: VideoInfo, analysis: _Analysis, hiding: Hiding | None, only: int | None) -> _Scene:
     """Prepare what is drawn on the frames."""
     faces, track, spans, cover = analysis.faces, analysis.track, analysis.spans, RedactionConfig()
-    where = (info.pts_s, analysis.analyzed, faces["frame_index"].to_numpy(), track, to_float_array(faces, *_BOX))
+    frame, boxes_xyxy = faces["frame_index"].to_numpy(), to_float_array(faces, *_BOX)
+    where = (info.pts_s, analysis.analyzed, frame, track, analysis.shot, boxes_xyxy)
     hidden, all_hidden = redaction_boxes(*where, cover)
     shown = boxes_shown(*where)
     if hiding:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
 import pytest
 from clips import analyze_clip
 from commands import fervid
@@ -50,9 +51,16 @@ BOX = np.array([[100.0, 100, 200, 200]])
 NO_ROOM = RedactionConfig(margin=0, margin_px=0, growth_per_s=0)
 
 
-def covered(frames, tracks, boxes, analyzed=None, config=NO_ROOM):
+def covered(frames, tracks, boxes, analyzed=None, config=NO_ROOM, shots=None):
     analyzed = np.arange(50) if analyzed is None else np.array(analyzed, int)
-    return redaction_boxes(PTS_S, analyzed, np.array(frames, int), np.array(tracks, int), np.array(boxes), config)
+    frames, tracks = np.array(frames, int), np.array(tracks, int)
+    shots = np.zeros(len(frames), int) if shots is None else np.array(shots)
+    return redaction_boxes(PTS_S, analyzed, frames, tracks, shots, np.array(boxes), config)
+
+
+def frames_with(placed, left_px) -> list[int]:
+    """The frames in which a box is at this place."""
+    return placed.frame[placed.boxes_xyxy[:, 0] == left_px].tolist()
 
 
 def test_a_face_is_hidden_for_a_time_before_and_after_its_detections():
@@ -64,10 +72,29 @@ def test_a_face_is_hidden_for_a_time_before_and_after_its_detections():
 def test_a_gap_of_any_length_is_bridged_by_interpolated_boxes():
     moved = [*BOX, *(BOX + 30)]
     placed, _ = covered([5, 35], [0, 0], moved, config=RedactionConfig(margin=0, margin_px=0, hold_s=0, growth_per_s=0))
-    assert placed.frame.tolist() == list(range(4, 37))  # the box is kept at least until the next analyzed frame
-    np.testing.assert_allclose(placed.boxes_xyxy[1:-1, 0], np.linspace(100, 130, 31))
+    # The box is kept at its place at least until the next analyzed frame.
+    assert np.unique(placed.frame).tolist() == list(range(4, 37))
+    for frame, left_px in zip(range(5, 36), np.linspace(100, 130, 31), strict=True):
+        assert np.abs(placed.boxes_xyxy[placed.of_frame(frame), 0] - left_px).min() < 1e-9
     others, _ = covered([5, 35], [0, 1], moved, config=RedactionConfig(hold_s=0))
     assert others.frame.tolist() == [4, 5, 6, 34, 35, 36]
+
+
+def test_a_face_stays_hidden_at_both_places_of_a_track_that_jumps():
+    """The track is at 100 px until frame 20, and 900 px farther from a later frame on."""
+    jump = [*BOX, *BOX, *(BOX + 900), *(BOX + 900)]
+    # A cut between frames 20 and 25: each face is an end, hidden for a second (10 frames) before or after.
+    placed, _ = covered([15, 20, 25, 30], [0] * 4, jump, analyzed=range(0, 50, 5), shots=[0, 0, 1, 1])
+    assert np.unique(frames_with(placed, 100)).tolist() == list(range(5, 31))
+    assert np.unique(frames_with(placed, 1000)).tolist() == list(range(15, 41))
+    # The cut is not known: hidden at both places until the neighboring detection.
+    placed, _ = covered([15, 20, 25, 30], [0] * 4, jump, analyzed=range(0, 50, 5))
+    assert np.unique(frames_with(placed, 100)).tolist() == list(range(5, 25))
+    assert np.unique(frames_with(placed, 1000)).tolist() == list(range(21, 41))
+    # Re-identified after 1.5 s without a cut: hidden for a second after one detection and before the other one.
+    placed, _ = covered([15, 20, 35, 40], [0] * 4, jump)
+    assert np.unique(frames_with(placed, 100)).tolist() == list(range(5, 31))
+    assert np.unique(frames_with(placed, 1000)).tolist() == list(range(25, 50))
 
 
 def test_boxes_grow_with_the_time_to_the_nearest_sighting():
@@ -93,14 +120,20 @@ def test_frames_far_from_analyzed_ones_are_hidden_completely():
 
 def test_boxes_are_interpolated_between_samples_and_end_with_the_face():
     analyzed = np.arange(0, 50, 5)
-    faces = np.array([0, 5, 15]), np.array([0, 0, 0]), np.concatenate([BOX, BOX + 50, BOX])
+    faces = np.array([0, 5, 15]), np.zeros(3, int), np.zeros(3, int), np.concatenate([BOX, BOX + 50, BOX])
     placed = boxes_shown(PTS_S, analyzed, *faces)
     assert placed.frame.tolist() == [*range(10), *range(15, 20)]  # the face has disappeared at frame 10
     np.testing.assert_allclose(placed.boxes_xyxy[:6, 0], [100, 110, 120, 130, 140, 150])
     assert (placed.boxes_xyxy[6:10, 0] == 150).all()
     assert placed.row[placed.of_frame(7)].tolist() == [1]
-    last = boxes_shown(PTS_S, analyzed, np.array([45]), np.array([-1]), BOX)
+    last = boxes_shown(PTS_S, analyzed, np.array([45]), np.array([-1]), np.array([0]), BOX)
     assert last.frame.tolist() == list(range(45, 50))
+
+
+def test_an_outline_does_not_move_across_a_cut():
+    faces = np.array([0, 5]), np.zeros(2, int), np.array([0, 1]), np.concatenate([BOX, BOX + 900])
+    placed = boxes_shown(PTS_S, np.arange(0, 50, 5), *faces)
+    assert placed.boxes_xyxy[:, 0].tolist() == [100] * 5 + [1000] * 5
 
 
 # --- whole videos ----------------------------------------------------------------------------------------------------
@@ -198,6 +231,30 @@ def test_faces_are_hidden_after_a_change_of_the_frame_size(face_clip, tmp_path):
         x1, y1, x2, y2 = (max(0, int(edge)) for edge in box)
         inner = upright[i][y1 + 4 : y2 - 4, x1 + 4 : x2 - 4].astype(int)
         assert np.abs(inner - pixels[50 + i, y1 + 4 : y2 - 4, 70 + x1 + 4 : 70 + x2 - 4]).mean() > 10
+
+
+@pytest.mark.parametrize("cut", [46, 48, 50])
+def test_a_person_is_hidden_on_both_sides_of_a_cut(tmp_path, cut):
+    """25 frames/s, 5 of them analyzed; the same person is at x = 150 px before and at x = 490 px after the cut."""
+    texture = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
+    clip = write_clip(tmp_path / "clip.mp4", (texture for _ in range(100)))
+    sampled = np.arange(0, 100, 5)
+    faces = [Face(i, x=150 if f < cut else 490, appearance=100) for i, f in enumerate(sampled)]
+    observed = observe(sampled / 25, faces, gray=[60 if f < cut else 160 for f in sampled])
+    index = observed.column_names.index("frame_index")
+    observed = observed.set_column(index, "frame_index", pa.array(sampled[observed["frame_index"].to_numpy()]))
+    timeline = build_timeline(observed, TimelineConfig())
+    assert (len(timeline.tracks), timeline.frames["is_cut"].to_pylist().index(True)) == (1, 10)
+    row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
+    Store(tmp_path / "results").commit_analysis(row, timeline)
+    render_video(clip, tmp_path / "results", tmp_path / "out.mp4", hiding="pixelate", only=0)
+    pixels, _ = frames_of(tmp_path / "out.mp4")
+    box = timeline.faces.to_pylist()[0]
+    top, bottom, half_px = int(box["y1_px"]), int(box["y2_px"]), (box["x2_px"] - box["x1_px"]) / 2
+    for frame in range(100):
+        x = 150 if frame < cut else 490
+        face = pixels[frame, top:bottom, int(x - half_px) : int(x + half_px)].astype(float)
+        assert np.abs(np.diff(face, axis=1)).mean() < 10, frame
 
 
 def test_frames_between_samples_and_outside_the_span_are_hidden_too(face_clip, tmp_path):

@@ -47,26 +47,32 @@ class FrameBoxes:
 
 
 def boxes_shown(
-    pts_s: np.ndarray, analyzed: np.ndarray, frame: np.ndarray, track: np.ndarray, boxes_xyxy: np.ndarray
+    pts_s: np.ndarray,
+    analyzed: np.ndarray,
+    frame: np.ndarray,
+    track: np.ndarray,
+    shot: np.ndarray,
+    boxes_xyxy: np.ndarray,
 ) -> FrameBoxes:
     """The box of each face from its frame to the next analyzed one, interpolated if its track continues there.
+
+    Across a cut, the box stays where it is.
 
     Args:
         pts_s: (n,) time of every frame of the video.
         analyzed: (s,) increasing, the analyzed frames.
         frame: (m,) of each face.
         track: (m,)
+        shot: (m,) number of the shot that the frame is in.
         boxes_xyxy: (m, 4)
     """
     end = np.append(analyzed[1:], analyzed[-1:] + _usual_step(analyzed))
     next_analyzed = np.minimum(end, len(pts_s))[np.searchsorted(analyzed, frame)]
     follower = _follower(frame, track)
-    continues_track = (follower >= 0) & (frame[follower] == next_analyzed)
-    target = np.where(continues_track[:, None], boxes_xyxy[follower], boxes_xyxy)
+    continues_track = (follower >= 0) & (frame[follower] == next_analyzed) & (shot[follower] == shot)
+    target = np.where(continues_track, follower, np.arange(len(frame)))
     row, at = expand_ranges(frame, next_analyzed)
-    return _interpolate_boxes(
-        pts_s, row, at, frame, np.where(continues_track, next_analyzed, frame), boxes_xyxy, target
-    )
+    return _by_frame(at, row, _interpolate_boxes(pts_s, row, at, frame, target, boxes_xyxy))
 
 
 def redaction_boxes(
@@ -74,18 +80,23 @@ def redaction_boxes(
     analyzed: np.ndarray,
     frame: np.ndarray,
     track: np.ndarray,
+    shot: np.ndarray,
     boxes_xyxy: np.ndarray,
     config: RedactionConfig,
 ) -> tuple[FrameBoxes, np.ndarray]:
     """The boxes that hide every detected face, of any quality, in its frame and in frames before and after it.
 
-    Boxes are interpolated between the detections of a track, and grow with the time from the nearest detection.
+    A box is held in place for `hold_s` before and after its detection, at most until the neighboring detections of its
+    track in the same shot. Between the detections of a track, interpolated boxes are added. Alone, they would move away
+    from a face that stays in place until a cut, or whose track continues elsewhere by an error of re-identification.
+    Boxes grow with the time from the detection.
 
     Args:
         pts_s: (n,) time of every frame of the video.
         analyzed: (s,) increasing, the analyzed frames that could be decoded.
         frame: (m,) of each face.
         track: (m,)
+        shot: (m,) number of the shot that the frame is in.
         boxes_xyxy: (m, 4)
         config: the margins.
 
@@ -95,20 +106,21 @@ def redaction_boxes(
     analyzed_s = pts_s[analyzed]
     step_s = float(np.median(np.diff(analyzed_s))) if len(analyzed_s) > 1 else 0.0
     hold_s = max(config.hold_s, step_s) + ROUNDING_S
-    follower, leader = _follower(frame, track), np.full(len(frame), -1)
-    leader[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
+    follower = _follower(frame, track)
     seen_s = pts_s[frame]
-    # A face is hidden until the next face of its track, else for `hold_s`; the first one also for `hold_s` before.
-    until = np.where(follower >= 0, frame[follower], np.searchsorted(pts_s, seen_s + hold_s, side="right"))
-    since = np.where(leader >= 0, frame, np.searchsorted(pts_s, seen_s - hold_s, side="left"))
+    since = np.searchsorted(pts_s, seen_s - hold_s, side="left")
+    until = np.searchsorted(pts_s, seen_s + hold_s, side="right")
+    before = np.flatnonzero((follower >= 0) & (shot[follower] == shot))
+    after = follower[before]
+    until[before] = np.minimum(until[before], frame[after])
+    since[after] = np.maximum(since[after], frame[before] + 1)
     row, at = expand_ranges(since, until)
-    target = np.where((follower >= 0)[:, None], boxes_xyxy[follower], boxes_xyxy)
-    placed = _interpolate_boxes(pts_s, row, at, frame, np.where(follower >= 0, until, frame), boxes_xyxy, target)
-    since_seen_s = np.abs(pts_s[placed.frame] - seen_s[placed.row])
-    until_seen_s = np.where(follower >= 0, np.abs(seen_s[follower] - pts_s[frame]), np.inf)[placed.row] - since_seen_s
-    unseen_s = np.minimum(since_seen_s, np.maximum(until_seen_s, 0))
-    boxes = pad_boxes(placed.boxes_xyxy, config, unseen_s)
-    return FrameBoxes(placed.frame, placed.row, boxes), _far_from(pts_s, analyzed_s, hold_s)
+    held = pad_boxes(boxes_xyxy[row], config, np.abs(pts_s[at] - seen_s[row]))
+    gap_row, gap_at = expand_ranges(frame + 1, np.where(follower >= 0, frame[follower], frame))
+    unseen_s = np.minimum(pts_s[gap_at] - seen_s[gap_row], seen_s[follower[gap_row]] - pts_s[gap_at])
+    moved = pad_boxes(_interpolate_boxes(pts_s, gap_row, gap_at, frame, follower, boxes_xyxy), config, unseen_s)
+    hidden = _by_frame(np.append(at, gap_at), np.append(row, gap_row), np.concatenate([held, moved]))
+    return hidden, _far_from(pts_s, analyzed_s, hold_s)
 
 
 def pad_boxes(boxes_xyxy: np.ndarray, config: RedactionConfig, unseen_s: np.ndarray | float = 0.0) -> np.ndarray:
@@ -145,13 +157,17 @@ def _interpolate_boxes(
     row: np.ndarray,
     at: np.ndarray,
     frame: np.ndarray,
-    until: np.ndarray,
+    target: np.ndarray,
     boxes_xyxy: np.ndarray,
-    target_xyxy: np.ndarray,
-) -> FrameBoxes:
-    """The box of each `row` in frame `at`, interpolated to the target box in frame `until`."""
-    span_s = (pts_s[until] - pts_s[frame])[row]
-    part = np.clip((pts_s[at] - pts_s[frame][row]) / np.where(span_s > 0, span_s, 1), 0, 1)[:, None]
-    boxes = (1 - part) * boxes_xyxy[row] + part * target_xyxy[row]
-    order = np.argsort(at, kind="stable")
-    return FrameBoxes(at[order], row[order], boxes[order])
+) -> np.ndarray:
+    """The box of each `row` in frame `at`, interpolated to the box of its `target`."""
+    seen_s = pts_s[frame[row]]
+    span_s = pts_s[frame[target[row]]] - seen_s
+    part = ((pts_s[at] - seen_s) / np.where(span_s > 0, span_s, np.inf))[:, None]
+    boxes: np.ndarray = (1 - part) * boxes_xyxy[row] + part * boxes_xyxy[target[row]]
+    return boxes
+
+
+def _by_frame(frame: np.ndarray, row: np.ndarray, boxes_xyxy: np.ndarray) -> FrameBoxes:
+    order = np.argsort(frame, kind="stable")
+    return FrameBoxes(frame[order], row[order], boxes_xyxy[order])
