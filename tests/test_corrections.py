@@ -19,7 +19,13 @@ from scenes import Face, feeling, observe
 
 from analytics import connect
 from analytics.results.carry_notes import carry_notes, is_up_to_date
-from analytics.results.corrections import CorrectionError, correct_tracks, corrected_id, rebuild_with_notes
+from analytics.results.corrections import (
+    CorrectionError,
+    build_corrected_timeline,
+    correct_tracks,
+    corrected_id,
+    rebuild_with_notes,
+)
 from analytics.results.ids import analysis_id, file_sha256, identities_id
 from analytics.results.notes import Correction, Step, add_steps, notes_path, read_notes, rename, undo
 from analytics.results.storage_paths import file_version
@@ -147,6 +153,24 @@ def test_the_timeline_command_and_a_skipped_analysis_keep_corrections(store: Sto
     with carry_notes(store, ALICE):  # as a run does that finds the video analyzed already, with other settings
         store.mark_as_current(ALICE, video.analysis_id, video.path)
     assert set(tracks(store)) == {0, 1}
+
+
+def test_a_timeline_of_another_version_is_rebuilt_with_its_corrections(store: Store) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    (video,) = all_videos(connect(store.root))
+    rebuild(store)
+    (corrected,) = all_videos(connect(store.root))
+    merged = tracks(store)
+    observations = observe(np.arange(400) / 10, SCENE)
+    corrections = read_notes(store.root, ALICE).corrections
+    timeline = build_corrected_timeline(observations, TimelineConfig(), scene_timeline().identities, corrections)
+    store.commit_analysis(corrected.columns() | {"analysis_id": "a0000000000000001"}, timeline)
+    for present in (video, corrected):
+        store.remove_analysis(ALICE, present.analysis_id)
+    (former,) = all_videos(connect(store.root))
+    rebuilt = rebuild_timeline(store, former, TimelineSettings())
+    assert (rebuilt.status, rebuilt.analysis_id) == ("done", corrected.analysis_id)
+    assert tracks(store) == merged
 
 
 def analyze_unchanged(store: Store, file: Path) -> None:

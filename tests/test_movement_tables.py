@@ -417,6 +417,26 @@ def test_rates_of_movements_count_the_time_of_dropped_frames(tmp_path):
     assert row["blinks_per_min"] == pytest.approx(60 / (239 / 60))
 
 
+@pytest.mark.parametrize(("mode", "reason"), [("exclude", None), ("only", "speech_not_measured")])
+def test_a_frame_that_is_shown_for_a_minute_adds_50_ms(tmp_path, mode, reason):
+    """100 frames at 25 per second, the last one from 3.96 to 64 s; a blink at 1 s, speech from 2 s on."""
+    openness = np.where(np.isin(np.arange(N), [25, 26, 27]), 0.05, 0.3)
+    opening = np.where(np.arange(N) < 50, 0, 0.1 * (1 - np.cos(2 * np.pi * 3 * np.arange(N) / FPS)))
+    changed = {"eye_openness_left": openness, "eye_openness_right": openness, "mouth_opening": opening}
+    observed = observe(np.arange(N) / FPS, [Face(i) for i in range(N)], landmarks=still_landmarks(N, **changed))
+    timeline = build_timeline(observed, with_speech(mode), end_s=64.0)
+    assert timeline.faces["duration_s"][-1].as_py() == pytest.approx(60.04)
+    assert timeline.faces["is_speaking"].to_pylist() == [False] * 50 + [True] * 49 + [None]
+    assert timeline.faces["quality_reason"][-1].as_py() == reason
+    store = Store(tmp_path / "results")
+    store.commit_analysis(ROW, timeline)
+    with connect(store.root) as connection:
+        (row,) = queries.movements(connection).to_pylist()
+    assert (row["seen_s"], row["movements_measured_s"]) == (pytest.approx(64), pytest.approx(4.01))
+    assert row["blinks_per_min"] == pytest.approx(60 / 4.01)
+    assert (row["speaking_s"], row["speaking_share"]) == (pytest.approx(2.01), pytest.approx(2.01 / 4.01))
+
+
 def test_summary_of_movements_says_what_is_not_known(tmp_path):
     """At ten frames per second blinks cannot be counted: their number is unknown, not zero."""
     store = Store(tmp_path / "results")

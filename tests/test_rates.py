@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from commands import fervid
-from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe, still_landmarks
 from scipy import stats
 
 from analytics import connect, queries
@@ -19,6 +19,7 @@ from analytics.statistics.survival import kaplan_meier, median_interval
 from analytics.tables.schema import VIEWS
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.timeline.observations import missing_frames_table
+from analytics.timeline.quality import QualityConfig
 
 
 def test_kaplan_meier_agrees_with_scipy():
@@ -192,6 +193,41 @@ def test_dropped_frames_do_not_raise_rates(tmp_path, keep_each, n_happy, episode
     note = f"{1 - 1 / keep_each:.1%} of the frames of 1 live session were dropped"
     for question in ("overview", "rates", "shares"):
         assert note in " ".join(fervid("summary", store.root, question).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("low_s", "n_changes", "observed_s"),
+    [
+        (1.6, 5, 14.0),  # without a label for 1 s, as labels are carried for 0.3 s on either side: observed throughout
+        (1.7, 0, 9.0),  # for 1.1 s: 6 s of good faces, and 10 times 0.3 s
+    ],
+)
+def test_transitions_are_counted_in_observed_time(tmp_path, low_s, n_changes, observed_s):
+    """Six times 1 s of good faces, happy and neutral in turn, and blurred faces in between."""
+    period = 10 + round(10 * low_s)
+    faces = [
+        Face(i, p=feeling("happy" if i // period % 2 else "neutral"), blur=100.0 if i % period < 10 else 1.0)
+        for i in range(5 * period + 10)
+    ]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(len(faces)) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    with connect(store.root) as connection:
+        changes = {row["measure"]: row for row in queries.rates(connection).to_pylist()}["transitions"]
+        (validity,) = queries.validity(connection).to_pylist()
+    assert (changes["n"], changes["observed_s"]) == (n_changes, pytest.approx(observed_s))
+    assert changes["estimate"] == pytest.approx(n_changes / observed_s * 60) == validity["changes_per_min"]
+
+
+@pytest.mark.parametrize(("speech", "n_changes"), [("include", 5), ("exclude", 0)])
+def test_no_transition_is_counted_across_speech_that_is_left_out(speech, n_changes):
+    """A minute of 2 s of silence and 8 s of speech in turn; the emotion changes with each silence."""
+    time_s = np.arange(1500) / 25
+    mouth = np.where(time_s % 10 < 2, 0, 0.1 * (1 - np.cos(2 * np.pi * 3 * time_s)))
+    faces = [Face(i, p=feeling("happy" if t // 10 % 2 else "neutral")) for i, t in enumerate(time_s)]
+    observed = observe(time_s, faces, landmarks=still_landmarks(len(faces), mouth_opening=mouth))
+    timeline = build_timeline(observed, TimelineConfig(quality=QualityConfig(speech=speech)))
+    assert sum(timeline.transitions["count"].to_pylist()) == n_changes
 
 
 def test_participants_are_the_units_of_rates(results):

@@ -76,6 +76,17 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
     assert rows(results, "SELECT * FROM tracks ORDER BY ALL") == before
 
 
+def test_timelines_of_another_version_are_rebuilt(results):
+    """The id of an analysis contains the version: with the same settings, that of another version has another id."""
+    store, video = Store(results), IDS["video_id"]
+    present = store.shown_analysis(video)
+    timeline = build_timeline(pa.concat_tables(SEGMENTS), TimelineSettings().config(score_threshold=0.5))
+    store.commit_analysis(present.columns() | {"analysis_id": "a0000000000000001"}, timeline)
+    store.remove_analysis(video, present.analysis_id)
+    assert [one.status for one in rebuild_timelines(results, TimelineSettings())] == ["done", "unchanged"]
+    assert store.shown_analysis(video).analysis_id == present.analysis_id
+
+
 def test_blur_that_was_measured_in_smaller_crops_keeps_its_threshold():
     settings = TimelineSettings()
     for version, min_blur in (({}, 80), ({"observe_version": 4}, 80), ({"observe_version": 5}, 50)):

@@ -70,11 +70,13 @@ def is_up_to_date(root: StoragePath, row: VideoRecord, analysis_id: str) -> bool
 
     Without any, they were not applied, because people are tracked differently than when they were made.
     """
-    stages = dict(row.stored_settings.get("timeline", {}))
-    applied = stages.pop("corrections", [])
-    if analysis_id not in (row.analysis_id, id_of_settings(str(row.observation_id), stages)):
-        return False
-    return not applied or _has_corrections_of(row, read_notes(root, row.video_id))
+    if row.analysis_id == analysis_id:
+        return True
+    corrected = row.stored_settings.get("timeline", {})
+    stages = {name: value for name, value in corrected.items() if name != "corrections"}
+    # The id of `row` does not follow from its settings if another version of pass 2 made it.
+    ids = tuple(id_of_settings(str(row.observation_id), settings) for settings in (stages, corrected))
+    return ids == (analysis_id, row.analysis_id) and _has_corrections_of(row, read_notes(root, row.video_id))
 
 
 def _has_corrections_of(row: VideoRecord, notes: Notes) -> bool:

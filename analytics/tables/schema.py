@@ -496,7 +496,10 @@ TRANSITIONS = pa.schema(
         _field("to_emotion", pa.string(), "", "smooth_emotion after the change", nullable=False),
         _field("count", pa.int64(), "", "number of such changes", nullable=False),
     ],
-    metadata={"description": "A row per track and kind of change of smooth_emotion."},
+    metadata={
+        "description": "A row per track and kind of change of smooth_emotion. No change is counted across more than "
+        "1 s without a label."
+    },
 )
 
 # The track of each face from pass 2. It is stored next to the observations, whose appearance data may then be dropped.

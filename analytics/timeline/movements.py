@@ -11,6 +11,7 @@ import numpy as np
 from analytics.tables.schema import MOVEMENT_KINDS
 from analytics.timeline.blinks import BlinkRule, find_blinks
 from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations, unbroken_runs
+from analytics.timeline.time_tolerance import is_longer
 
 _BLINK, _SPEAKING, _NOD, _HEAD_SHAKE = range(len(MOVEMENT_KINDS))
 
@@ -66,15 +67,10 @@ class Movements:
     end_s: np.ndarray  # (n,) end of the half-open interval
     strength: np.ndarray  # (n,) strength of each movement, see `schema.MOVEMENTS`
     is_speaking: np.ndarray  # (m,) bool
-    # (m,) seconds from each face to the next one of its unbroken run, and the duration of the last one's frame; 0 where
-    # movements could not be measured: untrusted, or too far in time from other trusted faces.
+    # (m,) seconds from each face to the next one of its unbroken run, and the duration of the last one's frame, at most
+    # `max_step_s`; 0 where movements could not be measured: untrusted, or too far in time from other trusted faces.
     measured_s: np.ndarray
-
-    @property
-    def is_measured(self) -> np.ndarray:
-        """(m,) bool, whether movements could be measured."""
-        is_measured: np.ndarray = self.measured_s > 0
-        return is_measured
+    is_measured: np.ndarray  # (m,) bool, whether movements could be measured while the whole frame is shown
 
 
 def relative_to_rest(track: np.ndarray, values: np.ndarray, is_good: np.ndarray) -> np.ndarray:
@@ -133,15 +129,18 @@ def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
     )
     order = np.lexsort((kind, faces.start_s[first], faces.track[first]))
     kind, first, last, strength = kind[order], first[order], last[order], strength[order]
+    # After `max_step_s`, the last frame of a run does not show what happens anymore.
+    end_s = np.minimum(faces.end_s, faces.start_s + config.max_step_s)
     is_speaking = np.zeros(len(faces.track), bool)
     for begin, end in zip(first[kind == _SPEAKING].tolist(), last[kind == _SPEAKING].tolist(), strict=True):
         is_speaking[begin : end + 1] = True
     measured_s = np.zeros(len(faces.track))
     for run in runs:
-        measured_s[run] = np.diff(faces.start_s[run], append=faces.end_s[run[-1]])
-    is_speaking &= measured_s > 0  # a movement may span a single frame without trusted landmarks
+        measured_s[run] = np.diff(faces.start_s[run], append=end_s[run[-1]])
+    is_measured = (measured_s > 0) & ~is_longer(faces.end_s - faces.start_s, config.max_step_s)
+    is_speaking &= is_measured  # a movement may span a single frame without trusted landmarks, or end in a long one
     return Movements(
-        faces.track[first], kind, faces.start_s[first], faces.end_s[last], strength, is_speaking, measured_s
+        faces.track[first], kind, faces.start_s[first], end_s[last], strength, is_speaking, measured_s, is_measured
     )
 
 

@@ -13,7 +13,8 @@ from analytics.timeline.movements import Movements
 from analytics.timeline.time_tolerance import is_longer
 from fer_models.labels import EMOTIONS
 
-UNSEEN_S = 1.0  # after a longer absence, the label does not persist and no transition is counted
+# No label persists across a longer absence, and no transition is counted across a longer time without a label.
+UNSEEN_S = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,9 @@ def episodes_table(faces: TrackedFaces, config: EpisodeConfig) -> pa.Table:
 def transitions_table(faces: TrackedFaces) -> pa.Table:
     """A row per track and pair of successive labels: the columns of `schema.TRANSITIONS` without the ids."""
     known = faces.label >= 0
-    track, stretch, label = faces.track[known], faces.stretch[known], faces.label[known]
+    track, label = faces.track[known], faces.label[known]
+    # Gaps are those between labels, also where the face is visible, as in `observed_time`, the denominator of rates.
+    stretch = stretches(track, faces.start_s[known], faces.end_s[known])
     changes = np.flatnonzero((stretch[1:] == stretch[:-1]) & (label[1:] != label[:-1]))
     kinds, count = np.unique(
         np.column_stack([track[changes], label[changes], label[1:][changes]]), axis=0, return_counts=True
@@ -151,7 +154,7 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
 
 
 def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
-    """Number the parts of tracks without an absence of more than `UNSEEN_S`; rows as in `TrackedFaces`."""
+    """Number the parts of tracks in which no two successive rows are more than `UNSEEN_S` apart, from 0."""
     is_new = (track[1:] != track[:-1]) | is_longer(start_s[1:] - end_s[:-1], UNSEEN_S)
     return np.concatenate([np.zeros(min(1, len(track)), np.int64), np.cumsum(is_new)])
 
