@@ -104,6 +104,16 @@ def sending(clip, *where, loop=True):
         sender.wait()
 
 
+def frames_of_pipe(clip):
+    """All frames of a clip that is sent through a pipe."""
+    pipe = clip.with_name("pipe")
+    os.mkfifo(pipe)
+    threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()), daemon=True).start()
+    with LiveReader(LiveSource.of(str(pipe)), fps=None) as reader:
+        until(lambda: reader.is_over)
+        return reader.frames.take(0)
+
+
 # --- times ------------------------------------------------------------------------------------------------------
 
 
@@ -128,6 +138,54 @@ def test_a_loss_begins_a_step_after_the_last_frame():
     clock = SessionClock()
     assert [clock.time_of(0.0, 0.0), clock.time_of(0.1, 0.1), clock.lose()] == [0.0, 0.1, 0.2]
     assert clock.time_of(0.0, 5.0) == 5.0
+
+
+# --- B-frames -----------------------------------------------------------------------------------------------------
+
+
+def write_b_frames(path, undecodable=()):
+    """Write 150 frames, with keyframes 1 s and references 3 frames apart; returns the frames of undecodable packets."""
+    options = {"x264-params": "keyint=25:min-keyint=25:scenecut=0:bframes=2:b-adapt=0:b-pyramid=0"}
+    damaged = []
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        images = [av.VideoFrame.from_ndarray(np.full((64, 64, 3), i, np.uint8), "rgb24") for i in range(150)]
+        packets = [packet for image in [*images, None] for packet in stream.encode(image)]
+        for i, packet in enumerate(packets):
+            if i in undecodable:
+                damaged.append(round(packet.pts * packet.time_base * 25))
+                packet.update(b"\0\0\0\1\x41" + b"\xff" * (packet.size - 5))  # a slice with an invalid header
+            file.mux(packet)
+    return sorted(damaged)
+
+
+def test_times_stay_those_of_the_stream_when_a_backlog_is_skipped(tmp_path, monkeypatch):
+    write_b_frames(tmp_path / "a.mkv")
+    # The first B-frame is 0.08 s behind its reference frame: skipping begins while the decoder holds that one back.
+    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", 0.07)
+    frames = frames_of_pipe(tmp_path / "a.mkv")
+    np.testing.assert_allclose([frame.pts_s for frame in frames], np.arange(150) / 25, atol=0.001)
+
+
+@pytest.mark.parametrize("undecodable", [range(13, 150, 25), range(30, 50), range(30, 60), range(120, 150)])
+def test_undecodable_packets_are_reported_in_the_order_of_their_times(tmp_path, undecodable):
+    damaged = write_b_frames(tmp_path / "a.mkv", undecodable)
+    frames = frames_of_pipe(tmp_path / "a.mkv")
+    np.testing.assert_allclose([frame.pts_s for frame in frames], np.arange(150) / 25, atol=0.001)
+    assert [frame.index for frame in frames if frame.missing == "decode_error"] == damaged
+
+
+def test_packets_that_are_never_decoded_are_reported_while_the_stream_runs(tmp_path):
+    damaged = write_b_frames(tmp_path / "a.mkv", range(10, 150))
+    os.mkfifo(tmp_path / "pipe")
+    with LiveReader(LiveSource.of(str(tmp_path / "pipe")), fps=None) as reader, (tmp_path / "pipe").open("wb") as pipe:
+        pipe.write((tmp_path / "a.mkv").read_bytes())
+        pipe.flush()
+        frames = []
+        until(lambda: frames.extend(reader.frames.take(0)) or any(f.missing == "decode_error" for f in frames))
+        assert not reader.is_over
+    assert next(frame.pts_s for frame in frames if frame.missing == "decode_error") == pytest.approx(damaged[0] / 25)
 
 
 # --- dropping -----------------------------------------------------------------------------------------------------
@@ -178,12 +236,7 @@ def test_frames_of_a_live_stream_have_square_pixels(tmp_path):
         for _ in range(10):
             file.mux(stream.encode(av.VideoFrame(720, 576, "yuv420p")))
         file.mux(stream.encode())
-    os.mkfifo(tmp_path / "pipe")
-    content = (tmp_path / "pal.ts").read_bytes()
-    threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(content), daemon=True).start()
-    with LiveReader(LiveSource.of(str(tmp_path / "pipe")), fps=None) as reader:
-        until(lambda: reader.is_over)
-        frames = [frame for frame in reader.frames.take(0) if frame.image is not None]
+    frames = [frame for frame in frames_of_pipe(tmp_path / "pal.ts") if frame.image is not None]
     assert frame_batch(frames).pixels.shape[1:] == (576, 1024, 3)
     assert probe(tmp_path / "pal.ts").width_px == 1024
 

@@ -155,10 +155,15 @@ def packets_until_damage(
         yield from read_packets(container, stream)
     except av.FFmpegError as error:
         logger.warning("%s: the rest of the file cannot be read (%s)", container.name, error.strerror)
-        assert stream.time_base is not None
-        flush: av.Packet[Any] = av.Packet()
-        flush.stream, flush.time_base = stream, stream.time_base
-        yield flush
+        yield flush_packet(stream)
+
+
+def flush_packet(stream: av.VideoStream) -> av.Packet[av.VideoStream]:
+    """An empty packet, for which the decoder returns the frames that it holds back."""
+    assert stream.time_base is not None
+    flush: av.Packet[Any] = av.Packet()
+    flush.stream, flush.time_base = stream, stream.time_base
+    return flush
 
 
 def is_shown(packet: av.Packet[Any]) -> bool:

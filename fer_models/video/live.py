@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from heapq import heappop, heappush
 from typing import Any
 
 import av
 import av.container
 import numpy as np
 
-from fer_models.video.container import read_packets
+from fer_models.video.container import decode_packet, flush_packet, read_packets
 from fer_models.video.geometry import GeometryError
 from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, Missing
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
@@ -26,6 +27,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 MAX_AHEAD_S = 1.0  # a stream whose timestamps jump ahead of the wall clock by more than this has restarted
 MAX_BEHIND_S = 1.0  # when decoding is late by more than this, it skips to the next keyframe
 WAITED_S = 0.005  # a packet that took this many seconds to arrive shows that there is no backlog
+MAX_WITHHELD_S = 5.0  # a missing frame waits for the decoder to return the earlier frames for at most this long
 
 
 class SessionClock:
@@ -100,6 +102,9 @@ class LiveReader:
         self._started_s = 0.0
         self._clock = SessionClock()
         self._n_frames = 0
+        # Stream timestamps of frames without image, as a heap: the decoder may still hold back earlier frames.
+        self._missing: list[tuple[float, Missing]] = []
+        self._last_stream_s = -np.inf  # stream timestamp of the latest frame
         self._is_lost = False
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
@@ -175,41 +180,69 @@ class LiveReader:
             av.FFmpegError: if the source is lost.
             GeometryError: if the stream asks for a rotation or a pixel aspect ratio that is not supported.
         """
-        for packet in self._skip_backlog(read_packets(container, stream)):
-            if self._stop.is_set():
-                return
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                self._emit(_time_s(packet), "decode_error")
-                continue
-            for frame in frames:
-                if frame.is_corrupt:
-                    self._emit(frame.time, "decode_error")
-                else:
-                    geometry = FrameGeometry.of(frame, stream.sample_aspect_ratio)
-                    self._emit(frame.time, "", frame, geometry)
+        try:
+            for packet in self._skip_backlog(read_packets(container, stream)):
+                if self._stop.is_set():
+                    return
+                packet_s = _time_s(packet)
+                if packet_s is not None and self._missing and packet_s - self._missing[0][0] > MAX_WITHHELD_S:
+                    self._drain(stream, packet_s)
+                frames, has_failed = decode_packet(packet)
+                self._emit_decoded(frames, stream)
+                if has_failed:
+                    self._add_missing(packet_s, "decode_error")
+        finally:
+            self._drain(stream)
 
     def _skip_backlog(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
         """The packets to decode: when decoding has fallen behind, skip to the next keyframe.
 
         The lag of a packet is the wall clock minus its timestamp, compared with that difference without a backlog.
         """
-        usual_s, skipped_s, asked_s = np.inf, list[float](), time.monotonic()
+        usual_s, is_skipping, asked_s = np.inf, False, time.monotonic()
         for packet in packets:
             now_s, packet_s = time.monotonic(), _time_s(packet)
             if packet_s is not None:
                 late_s = now_s - packet_s
                 usual_s = late_s if now_s - asked_s > WAITED_S else min(usual_s, late_s)
-                if not packet.is_keyframe and (skipped_s or late_s - usual_s > MAX_BEHIND_S):
-                    skipped_s.append(packet_s)
+                if not packet.is_keyframe and (is_skipping or late_s - usual_s > MAX_BEHIND_S):
+                    is_skipping = True
+                    self._add_missing(packet_s, "dropped")
                     asked_s = time.monotonic()
                     continue
-            for stream_s in sorted(skipped_s):
-                self._emit(stream_s, "dropped")
-            skipped_s.clear()
+            is_skipping = False
             yield packet
             asked_s = time.monotonic()
+
+    def _add_missing(self, stream_s: float | None, reason: Missing) -> None:
+        """Queue a frame without image behind the earlier frames that the decoder holds back."""
+        if stream_s is None:
+            self._emit(None, reason)
+        else:
+            heappush(self._missing, (stream_s, reason))
+
+    def _drain(self, stream: av.VideoStream, end_s: float = np.inf) -> None:
+        """Emit what the decoder holds back and the missing frames before `end_s`; decoding resumes at a keyframe."""
+        self._emit_decoded(decode_packet(flush_packet(stream))[0], stream)
+        stream.codec_context.flush_buffers()
+        self._emit_missing(end_s)
+
+    def _emit_missing(self, end_s: float) -> None:
+        while self._missing and self._missing[0][0] < end_s:
+            self._emit(*heappop(self._missing))
+
+    def _emit_decoded(self, frames: list[av.VideoFrame], stream: av.VideoStream) -> None:
+        """Emit decoded frames, each after the missing frames that precede it."""
+        for frame in frames:
+            stream_s = _time_s(frame)
+            if stream_s is None or stream_s <= self._last_stream_s:
+                self._emit_missing(np.inf)  # the stream has restarted
+            else:
+                self._emit_missing(stream_s)
+            if frame.is_corrupt:
+                self._emit(stream_s, "decode_error")
+            else:
+                self._emit(stream_s, "", frame, FrameGeometry.of(frame, stream.sample_aspect_ratio))
 
     def _emit(
         self,
@@ -225,6 +258,7 @@ class LiveReader:
         if self.since is None:
             self.since, self._started_s = datetime.now(UTC), now_s
         pts_s = self._clock.time_of(stream_s, now_s - self._started_s)
+        self._last_stream_s = -np.inf if stream_s is None else stream_s
         index, self._n_frames = self._n_frames, self._n_frames + 1
         if self.sampler.selects(pts_s):
             self.frames.put(LiveFrame(index, pts_s, now_s, missing, image, geometry))
@@ -236,6 +270,6 @@ class LiveReader:
         self._n_frames += 1
 
 
-def _time_s(packet: av.Packet[Any]) -> float | None:
-    """Presentation time of a packet; None if it has none."""
-    return None if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
+def _time_s(data: av.Packet[Any] | av.VideoFrame) -> float | None:
+    """Presentation time of a packet or frame; None if it has none."""
+    return None if data.pts is None or data.time_base is None else float(data.pts * data.time_base)
