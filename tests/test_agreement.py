@@ -202,6 +202,14 @@ def test_annotations_are_shifted_by_the_offset_of_their_video(tmp_path):
     assert read_codes(tmp_path / "codes.eaf") == [Code(5.0, 7.0, "Joy", "Ann", "a.mp4")]
 
 
+def test_an_offset_that_is_no_number_is_reported(tmp_path):
+    eaf = Elan.Eaf()
+    eaf.add_linked_file("file:///clips/a.mp4", mimetype="video/mp4", time_origin="soon")
+    eaf.to_file(tmp_path / "codes.eaf")
+    with pytest.raises(CodesError, match=r"codes\.eaf: not an ELAN file: .*soon"):
+        read_codes(tmp_path / "codes.eaf")
+
+
 def test_an_elan_export_of_fervid_can_be_read_with_its_movements(tmp_path):
     openness = np.where((np.arange(100) >= 50) & (np.arange(100) < 54), 0.05, 0.3)
     landmarks = still_landmarks(100, eye_openness_left=openness, eye_openness_right=openness)

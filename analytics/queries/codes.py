@@ -133,11 +133,11 @@ def _read_elan(path: Path) -> list[Code]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # suppress pympi's warning about newer versions of the format
             eaf = Elan.Eaf(str(path))
+        media = (eaf.get_linked_files() or [{}])[0]
+        offset_ms = int(media.get("TIME_ORIGIN") or 0)  # time of the video at which annotations have time 0
     except (OSError, ValueError, KeyError, SyntaxError) as error:
         raise CodesError(f"{path}: not an ELAN file: {error}") from error
-    media = (eaf.get_linked_files() or [{}])[0]
     video = file_name(media.get("MEDIA_URL") or "") or None
-    offset_ms = int(media.get("TIME_ORIGIN") or 0)  # time of the video at which annotations have time 0
     return [
         Code((start + offset_ms) / 1000, (end + offset_ms) / 1000, value, tier, video)
         for tier in eaf.get_tier_names()
