@@ -16,7 +16,14 @@ from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath
 from analytics.results.videos import file_name
 from analytics.tables.arrow_utils import to_float_array
-from analytics.tracking.redaction import FrameBoxes, RedactionConfig, boxes_shown, pad_boxes, redaction_boxes
+from analytics.tracking.redaction import (
+    DetectedFaces,
+    FrameBoxes,
+    RedactionConfig,
+    boxes_shown,
+    pad_boxes,
+    redaction_boxes,
+)
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 from fer_models.observe_version import FITTED_SINCE
@@ -163,9 +170,9 @@ def _scene(info: VideoInfo, analysis: _Analysis, hiding: Hiding | None, only: in
     """Prepare what is drawn on the frames."""
     faces, track, spans, cover = analysis.faces, analysis.track, analysis.spans, RedactionConfig()
     frame, boxes_xyxy = faces["frame_index"].to_numpy(), to_float_array(faces, *_BOX)
-    where = (info.pts_s, analysis.analyzed, frame, track, analysis.shot, boxes_xyxy)
-    hidden, all_hidden = redaction_boxes(*where, cover)
-    shown = boxes_shown(*where)
+    detected = DetectedFaces(info.pts_s, analysis.analyzed, frame, track, analysis.shot, boxes_xyxy)
+    hidden, all_hidden = redaction_boxes(detected, cover)
+    shown = boxes_shown(detected)
     if hiding:
         # Outlines surround the hidden area instead of crossing it.
         shown = FrameBoxes(shown.frame, shown.row, pad_boxes(shown.boxes_xyxy, cover))

@@ -16,7 +16,7 @@ from analytics import connect
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from analytics.tracking.redaction import RedactionConfig, boxes_shown, redaction_boxes
+from analytics.tracking.redaction import DetectedFaces, RedactionConfig, boxes_shown, redaction_boxes
 from fer_models import load_detector, read_frames
 from fer_models.labels import EMOTIONS
 from fer_models.rendering.timeline_strip import PALETTE
@@ -55,7 +55,7 @@ def covered(frames, tracks, boxes, analyzed=None, config=NO_ROOM, shots=None):
     analyzed = np.arange(50) if analyzed is None else np.array(analyzed, int)
     frames, tracks = np.array(frames, int), np.array(tracks, int)
     shots = np.zeros(len(frames), int) if shots is None else np.array(shots)
-    return redaction_boxes(PTS_S, analyzed, frames, tracks, shots, np.array(boxes), config)
+    return redaction_boxes(DetectedFaces(PTS_S, analyzed, frames, tracks, shots, np.array(boxes)), config)
 
 
 def frames_with(placed, left_px) -> list[int]:
@@ -121,18 +121,18 @@ def test_frames_far_from_analyzed_ones_are_hidden_completely():
 def test_boxes_are_interpolated_between_samples_and_end_with_the_face():
     analyzed = np.arange(0, 50, 5)
     faces = np.array([0, 5, 15]), np.zeros(3, int), np.zeros(3, int), np.concatenate([BOX, BOX + 50, BOX])
-    placed = boxes_shown(PTS_S, analyzed, *faces)
+    placed = boxes_shown(DetectedFaces(PTS_S, analyzed, *faces))
     assert placed.frame.tolist() == [*range(10), *range(15, 20)]  # the face has disappeared at frame 10
     np.testing.assert_allclose(placed.boxes_xyxy[:6, 0], [100, 110, 120, 130, 140, 150])
     assert (placed.boxes_xyxy[6:10, 0] == 150).all()
     assert placed.row[placed.of_frame(7)].tolist() == [1]
-    last = boxes_shown(PTS_S, analyzed, np.array([45]), np.array([-1]), np.array([0]), BOX)
+    last = boxes_shown(DetectedFaces(PTS_S, analyzed, np.array([45]), np.array([-1]), np.array([0]), BOX))
     assert last.frame.tolist() == list(range(45, 50))
 
 
 def test_an_outline_does_not_move_across_a_cut():
     faces = np.array([0, 5]), np.zeros(2, int), np.array([0, 1]), np.concatenate([BOX, BOX + 900])
-    placed = boxes_shown(PTS_S, np.arange(0, 50, 5), *faces)
+    placed = boxes_shown(DetectedFaces(PTS_S, np.arange(0, 50, 5), *faces))
     assert placed.boxes_xyxy[:, 0].tolist() == [100] * 5 + [1000] * 5
 
 

@@ -1,6 +1,6 @@
 """Interpolate face boxes to every frame of a video, including frames that were not analyzed, for drawing and redaction.
 
-A frame is its index in the video. Faces are flat rows: frame, track (-1 for none) and box, in any order.
+A frame is its index in the video. Faces are in any order.
 """
 
 from dataclasses import dataclass
@@ -34,6 +34,18 @@ class RedactionConfig:
 
 
 @dataclass(frozen=True, eq=False)
+class DetectedFaces:
+    """The m faces that were detected in a video."""
+
+    pts_s: np.ndarray  # (n,) time of every frame of the video
+    analyzed: np.ndarray  # (s,) increasing, the analyzed frames that could be decoded
+    frame: np.ndarray  # (m,) of each face
+    track: np.ndarray  # (m,) of each face, -1 for none
+    shot: np.ndarray  # (m,) number of the shot that the frame is in
+    boxes_xyxy: np.ndarray  # (m, 4)
+
+
+@dataclass(frozen=True, eq=False)
 class FrameBoxes:
     """Boxes in frames, ordered by frame."""
 
@@ -46,44 +58,22 @@ class FrameBoxes:
         return slice(*np.searchsorted(self.frame, [frame, frame + 1]))
 
 
-def boxes_shown(
-    pts_s: np.ndarray,
-    analyzed: np.ndarray,
-    frame: np.ndarray,
-    track: np.ndarray,
-    shot: np.ndarray,
-    boxes_xyxy: np.ndarray,
-) -> FrameBoxes:
+def boxes_shown(faces: DetectedFaces) -> FrameBoxes:
     """The box of each face from its frame to the next analyzed one, interpolated if its track continues there.
 
     Across a cut, the box stays where it is.
-
-    Args:
-        pts_s: (n,) time of every frame of the video.
-        analyzed: (s,) increasing, the analyzed frames.
-        frame: (m,) of each face.
-        track: (m,)
-        shot: (m,) number of the shot that the frame is in.
-        boxes_xyxy: (m, 4)
     """
+    analyzed, frame, shot = faces.analyzed, faces.frame, faces.shot
     end = np.append(analyzed[1:], analyzed[-1:] + _usual_step(analyzed))
-    next_analyzed = np.minimum(end, len(pts_s))[np.searchsorted(analyzed, frame)]
-    follower = _follower(frame, track)
+    next_analyzed = np.minimum(end, len(faces.pts_s))[np.searchsorted(analyzed, frame)]
+    follower = _follower(frame, faces.track)
     continues_track = (follower >= 0) & (frame[follower] == next_analyzed) & (shot[follower] == shot)
     target = np.where(continues_track, follower, np.arange(len(frame)))
     row, at = expand_ranges(frame, next_analyzed)
-    return _by_frame(at, row, _interpolate_boxes(pts_s, row, at, frame, target, boxes_xyxy))
+    return _by_frame(at, row, _interpolate_boxes(faces, row, at, target))
 
 
-def redaction_boxes(
-    pts_s: np.ndarray,
-    analyzed: np.ndarray,
-    frame: np.ndarray,
-    track: np.ndarray,
-    shot: np.ndarray,
-    boxes_xyxy: np.ndarray,
-    config: RedactionConfig,
-) -> tuple[FrameBoxes, np.ndarray]:
+def redaction_boxes(faces: DetectedFaces, config: RedactionConfig) -> tuple[FrameBoxes, np.ndarray]:
     """The boxes that hide every detected face, of any quality, in its frame and in frames before and after it.
 
     A box is held in place for `hold_s` before and after its detection, at most until the neighboring detections of its
@@ -91,22 +81,14 @@ def redaction_boxes(
     from a face that stays in place until a cut, or whose track continues elsewhere by an error of re-identification.
     Boxes grow with the time from the detection.
 
-    Args:
-        pts_s: (n,) time of every frame of the video.
-        analyzed: (s,) increasing, the analyzed frames that could be decoded.
-        frame: (m,) of each face.
-        track: (m,)
-        shot: (m,) number of the shot that the frame is in.
-        boxes_xyxy: (m, 4)
-        config: the margins.
-
     Returns:
         The boxes, and `(n,)` whether each frame is too far from any analyzed one, so that it must be hidden as a whole.
     """
-    analyzed_s = pts_s[analyzed]
+    pts_s, frame, shot = faces.pts_s, faces.frame, faces.shot
+    analyzed_s = pts_s[faces.analyzed]
     step_s = float(np.median(np.diff(analyzed_s))) if len(analyzed_s) > 1 else 0.0
     hold_s = max(config.hold_s, step_s) + ROUNDING_S
-    follower = _follower(frame, track)
+    follower = _follower(frame, faces.track)
     seen_s = pts_s[frame]
     since = np.searchsorted(pts_s, seen_s - hold_s, side="left")
     until = np.searchsorted(pts_s, seen_s + hold_s, side="right")
@@ -115,10 +97,10 @@ def redaction_boxes(
     until[before] = np.minimum(until[before], frame[after])
     since[after] = np.maximum(since[after], frame[before] + 1)
     row, at = expand_ranges(since, until)
-    held = pad_boxes(boxes_xyxy[row], config, np.abs(pts_s[at] - seen_s[row]))
+    held = pad_boxes(faces.boxes_xyxy[row], config, np.abs(pts_s[at] - seen_s[row]))
     gap_row, gap_at = expand_ranges(frame + 1, np.where(follower >= 0, frame[follower], frame))
     unseen_s = np.minimum(pts_s[gap_at] - seen_s[gap_row], seen_s[follower[gap_row]] - pts_s[gap_at])
-    moved = pad_boxes(_interpolate_boxes(pts_s, gap_row, gap_at, frame, follower, boxes_xyxy), config, unseen_s)
+    moved = pad_boxes(_interpolate_boxes(faces, gap_row, gap_at, follower), config, unseen_s)
     hidden = _by_frame(np.append(at, gap_at), np.append(row, gap_row), np.concatenate([held, moved]))
     return hidden, _far_from(pts_s, analyzed_s, hold_s)
 
@@ -152,19 +134,12 @@ def _follower(frame: np.ndarray, track: np.ndarray) -> np.ndarray:
     return follower
 
 
-def _interpolate_boxes(
-    pts_s: np.ndarray,
-    row: np.ndarray,
-    at: np.ndarray,
-    frame: np.ndarray,
-    target: np.ndarray,
-    boxes_xyxy: np.ndarray,
-) -> np.ndarray:
+def _interpolate_boxes(faces: DetectedFaces, row: np.ndarray, at: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The box of each `row` in frame `at`, interpolated to the box of its `target`."""
-    seen_s = pts_s[frame[row]]
-    span_s = pts_s[frame[target[row]]] - seen_s
-    part = ((pts_s[at] - seen_s) / np.where(span_s > 0, span_s, np.inf))[:, None]
-    boxes: np.ndarray = (1 - part) * boxes_xyxy[row] + part * boxes_xyxy[target[row]]
+    seen_s = faces.pts_s[faces.frame[row]]
+    span_s = faces.pts_s[faces.frame[target[row]]] - seen_s
+    part = ((faces.pts_s[at] - seen_s) / np.where(span_s > 0, span_s, np.inf))[:, None]
+    boxes: np.ndarray = (1 - part) * faces.boxes_xyxy[row] + part * faces.boxes_xyxy[target[row]]
     return boxes
 
 
