@@ -51,7 +51,7 @@ def test_our_network_as_onnx_gives_the_same_probabilities_and_tables(tmp_path, f
     assert run.exit_code == 0, run.output
     assert "photograph hopper" in run.output and "photograph collins" in run.output
     mine = load_classifier("mine", "cpu")
-    assert (mine.input_px, mine.dtype) == (40, torch.float32)
+    assert (mine.input_px, mine.dtype) == (44, torch.float32)
     weights, our_card = load_model_folder(DEFAULT)
     network = build_network(our_card.architecture, our_card.architecture_options)
     network.load_state_dict(weights)
