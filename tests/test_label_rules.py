@@ -61,6 +61,26 @@ def test_a_person_who_leaves_ends_the_episode():
     assert spans == [pytest.approx((0, 2, False)), pytest.approx((2.7, 4, False))]
 
 
+@pytest.mark.parametrize(("shown_s", "share_happy"), [(0.04, 0.2), (0.9, 0.9 / 1.2), (2.5, 2.5 / 2.8)])
+def test_a_frame_that_is_shown_for_long_has_its_own_label(shown_s, share_happy):
+    """Neutral for a second, then one happy frame, then the person is gone: what is on screen is counted."""
+    pts_s = np.append(np.arange(25) / 25, [1.0, 1 + shown_s])
+    faces = [Face(i, p=feeling("neutral" if i < 25 else "happy")) for i in range(26)]
+    (track,) = build_timeline(observe(pts_s, faces), CONFIG).tracks.to_pylist()
+    assert track["share_happy"] == (0 if shown_s < 0.3 else pytest.approx(shown_s / (1 + shown_s)))
+
+
+@pytest.mark.parametrize(("unlabeled_s", "end"), [(0.4, "happy"), (1.5, "happy"), (1.7, "neutral")])
+def test_a_label_outlasts_up_to_1_s_without_one(unlabeled_s, end):
+    """Happy, then low-quality faces, of which labels reach into 0.3 s at each end, then neutral by a lead of 0.06."""
+    n = round(25 * unlabeled_s)
+    faces = [Face(i, p=feeling("happy")) for i in range(25)]
+    faces += [Face(25 + i, blur=1) for i in range(n)]
+    faces += [Face(25 + n + i, p=feeling("happy", 0.47)) for i in range(75)]
+    timeline = build_timeline(observe(np.arange(100 + n) / 25, faces), CONFIG)
+    assert timeline.faces["smooth_emotion"].to_pylist()[-1] == end
+
+
 def test_tables_subtitles_and_annotations_agree_on_a_change(tmp_path):
     """Neutral for a second, then happy: every output has the same single change point, and no time twice."""
     faces = [Face(i, p=feeling("neutral" if i < 30 else "happy", 0.8)) for i in range(72)]

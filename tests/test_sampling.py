@@ -1,7 +1,11 @@
 """Sampling of frames and splitting into segments, compared with manually computed tables."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fer_models.video import frames_to_sample, split_segments
 from fer_models.video.sampling import split_at_seeks
@@ -26,39 +30,63 @@ EVERY_40_MS = np.arange(10) * 0.04
     ],
 )
 def test_frames_to_sample(kwargs, frames):
-    chosen = frames_to_sample(EVERY_40_MS, **kwargs)
+    chosen = frames_to_sample(EVERY_40_MS, 0.4, **kwargs)
     assert chosen.tolist() == frames
     assert chosen.dtype == np.int64
 
 
 def test_times_rounded_to_milliseconds_lose_no_frame():
     pts_s = np.rint(np.arange(300) / 30 * 1000) / 1000
-    assert frames_to_sample(pts_s, fps=30).tolist() == list(range(300))
-    assert frames_to_sample(pts_s, fps=10).tolist() == list(range(0, 300, 3))
+    assert frames_to_sample(pts_s, 10.0, fps=30).tolist() == list(range(300))
+    assert frames_to_sample(pts_s, 10.0, fps=10).tolist() == list(range(0, 300, 3))
 
 
 def test_the_grid_starts_at_the_first_frame():
-    assert frames_to_sample(EVERY_40_MS + 8.333, fps=12.5).tolist() == [0, 2, 4, 6, 8]
-    assert frames_to_sample(EVERY_40_MS - 0.2, fps=12.5).tolist() == [0, 2, 4, 6, 8]
+    assert frames_to_sample(EVERY_40_MS + 8.333, 8.733, fps=12.5).tolist() == [0, 2, 4, 6, 8]
+    assert frames_to_sample(EVERY_40_MS - 0.2, 0.2, fps=12.5).tolist() == [0, 2, 4, 6, 8]
 
 
 def test_segments_take_the_frames_of_the_whole():
     pts_s = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 500))
     for fps in (None, 3.0, 7.3):
-        whole = frames_to_sample(pts_s, fps=fps).tolist()
-        parts = [frames_to_sample(pts_s, fps=fps, start_s=a, end_s=a + 2.5).tolist() for a in np.arange(0, 100, 2.5)]
+        whole = frames_to_sample(pts_s, pts_s[-1], fps=fps).tolist()
+        cuts_s = np.arange(0, 102.5, 2.5)
+        parts = [frames_to_sample(pts_s, pts_s[-1], fps=fps, start_s=a, end_s=b).tolist() for a, b in pairwise(cuts_s)]
         assert [i for part in parts for i in part] == whole
 
 
+@pytest.mark.parametrize(
+    ("pts_s", "shown_until_s", "frames"),
+    [
+        ([0.0, 0.033, 30.0], 30.033, [0, 1, 2]),  # a slide show: the second frame is shown for 30 s
+        ([0.0, 0.04, 0.19, 0.21], 0.25, [0, 2, 3]),  # nothing is shown from one tick to the next
+        ([0.0, 0.04, 0.08, 0.30], 0.34, [0, 2, 3]),  # shown at 0.1 and 0.2 s; no other frame begins in between
+        ([0.0, 0.04, 0.08], 5.08, [0, 2]),  # the last frame is shown for 5 s
+        ([0.0, 0.04, 0.08], 0.15, [0]),
+    ],
+)
+def test_a_frame_that_is_shown_for_long_is_not_skipped(pts_s, shown_until_s, frames):
+    assert frames_to_sample(np.array(pts_s), shown_until_s, fps=10).tolist() == frames
+
+
+@given(st.lists(st.floats(0.002, 1), min_size=1, max_size=40), st.floats(1, 30))
+def test_at_every_tick_a_frame_is_taken_that_is_shown_before_the_next_tick(steps_s, fps):
+    pts_s = np.cumsum([0, *steps_s])
+    taken = frames_to_sample(pts_s[:-1], pts_s[-1], fps=fps)
+    for tick_s in np.arange(0, pts_s[-1] - 1 / fps, 1 / fps):
+        is_shown = (pts_s[:-1] < tick_s + 1 / fps) & (pts_s[1:] > tick_s - 2e-3)
+        assert np.isin(np.flatnonzero(is_shown), taken).any(), tick_s
+
+
 def test_no_frame_to_choose_from():
-    assert frames_to_sample(np.empty(0), fps=5).tolist() == []
+    assert frames_to_sample(np.empty(0), 0.0, fps=5).tolist() == []
     assert split_segments(np.empty(0), 30.0) == []
 
 
 @pytest.mark.parametrize("kwargs", [{"fps": 0}, {"fps": -1}, {"fps": float("nan")}, {"start_s": 2, "end_s": 1}])
 def test_frames_to_sample_refuses(kwargs):
     with pytest.raises(ValueError, match="must"):
-        frames_to_sample(EVERY_40_MS, **kwargs)
+        frames_to_sample(EVERY_40_MS, 0.4, **kwargs)
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,7 @@ FACES = pa.schema(
             "smooth",
             "0 to 1",
             "p_{} (corrected with --baseline) smoothed within the track: mean over good faces, each weighted by "
-            "its duration (0.3 s at most) and exp(-distance in time / time_constant_s); the seven sum to 1",
+            "its duration (others by 0.3 s at most) and exp(-distance in time / time_constant_s); the seven sum to 1",
         ),
         _field("smooth_emotion", pa.string(), "", "emotion after smoothing; changes only when another clearly leads"),
         _field(

@@ -217,12 +217,17 @@ def _follow(
     is_ok = is_good & is_classified & ~is_left_out
     counts = is_ok if config.quality.gate else is_classified
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
-    # The weight of a row is at most one time constant, so that a frame shown for long does not outweigh its neighbors.
-    weights = np.where(counts, np.minimum(end_s - start_s, config.smoothing.time_constant_s), 0)
+    weights = np.where(counts, end_s - start_s, 0)
     corrected = correct(track, probabilities, baselines)
     smoothed = quantize_probabilities(smooth(order.shot, start_s, corrected, weights, config.smoothing))
     smoothed[is_left_out] = np.nan  # no label is carried into them
-    in_sight = _number_runs(order.shot, stretches(track, start_s, end_s))
+    has_label = ~np.isnan(smoothed[:, 0])
+    # A label outlasts rows without one, unless a shot ends or too much time passes.
+    stretch = stretches(track[has_label], start_s[has_label], end_s[has_label])
+    label = np.full(len(row), -1, np.int8)
+    label[has_label] = steady_labels(
+        _number_runs(order.shot[has_label], stretch), smoothed[has_label], config.smoothing.min_lead
+    )
     return TrackedFaces(
         row=row,
         track=track,
@@ -238,7 +243,7 @@ def _follow(
         counts=counts,
         probabilities=probabilities,
         smoothed=smoothed,
-        label=steady_labels(in_sight, smoothed, config.smoothing.min_lead),
+        label=label,
         baselines=baselines,
         movements=movements,
     )

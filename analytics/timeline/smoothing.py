@@ -37,7 +37,9 @@ def smooth(
 ) -> np.ndarray:
     """Average each row with its neighbors, weighted by time and by exp(-distance in time / time_constant_s).
 
-    The kernel is symmetric: the whole video is known, so the result does not lag behind.
+    The kernel is symmetric: the whole video is known, so the result does not lag behind. A row that lasts longer than one
+    time constant counts in full in its own mean, but no longer than that in the means of its neighbors, which it would
+    outweigh.
 
     Args:
         track: (m,) whole numbers, one for each part of a track to smooth by itself; its rows are contiguous.
@@ -51,10 +53,11 @@ def smooth(
     """
     starts = _starts(track)
     fade = np.exp(-np.where(starts[1:], np.inf, np.diff(pts_s)) / config.time_constant_s)
-    weighted = np.where(weights[:, None] > 0, values, 0) * weights[:, None]
-    own = np.column_stack([weighted, weights])
-    # Both running sums contain the row's own share, so it is subtracted once.
-    total = _running_sum(own, fade) + _running_sum(own[::-1], fade[::-1])[::-1] - own
+    values_and_one = np.column_stack([np.where(weights[:, None] > 0, values, 0), np.ones(len(weights))])
+    own = values_and_one * weights[:, None]
+    lent = values_and_one * np.minimum(weights, config.time_constant_s)[:, None]
+    # Both running sums contain what the row lends.
+    total = _running_sum(lent, fade) + _running_sum(lent[::-1], fade[::-1])[::-1] - 2 * lent + own
     # Far from all neighbors, the sum of weights may underflow to 0.
     in_reach = ~is_longer(_distance_to_known(starts, pts_s, weights > 0), config.max_reach_s)
     known = in_reach & (total[:, -1] > 0)
@@ -66,21 +69,19 @@ def steady_labels(track: np.ndarray, probabilities: np.ndarray, min_lead: float)
 
     Args:
         track: (m,) whole numbers, one for each part of a track that begins with a new label; rows ordered by time.
-        probabilities: (m, k), NaN rows where not known.
+        probabilities: (m, k).
         min_lead: lead that a new label needs, in probability.
 
     Returns:
-        (m,) int8 column of the label; -1 where not known.
+        (m,) int8 column of the label.
     """
     if not len(track):
         return np.empty(0, np.int8)
-    known = ~np.isnan(probabilities[:, 0])
-    top = np.where(known, probabilities.argmax(1), -1)
+    top = probabilities.argmax(1)
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
-    fresh = _starts(track) | ~np.concatenate([[False], known[:-1]])
     labels = top.copy()
     # Rows whose likeliest class leads by enough take it, whatever came before; only the others depend on earlier rows.
-    for row in np.flatnonzero(known & ~fresh & (first - second < min_lead)).tolist():
+    for row in np.flatnonzero(~_starts(track) & (first - second < min_lead)).tolist():
         present = labels[row - 1]
         if probabilities[row, top[row]] - probabilities[row, present] < min_lead:
             labels[row] = present

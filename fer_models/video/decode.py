@@ -59,9 +59,8 @@ def read_frames(  # noqa: PLR0913
         ValueError: if an argument is out of range.
     """
     info = probe(path, decoder, video_stream=video_stream, rotate=rotate)
-    return read_frames_at(
-        info, frames_to_sample(info.pts_s, fps=fps, start_s=start_s, end_s=end_s), batch_size=batch_size
-    )
+    frame_index = frames_to_sample(info.pts_s, info.end_s, fps=fps, start_s=start_s, end_s=end_s)
+    return read_frames_at(info, frame_index, batch_size=batch_size)
 
 
 def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int = 32) -> Iterator[FrameBatch]:

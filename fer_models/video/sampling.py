@@ -9,16 +9,23 @@ ROUNDING_S = 1e-3
 
 
 def frames_to_sample(
-    pts_s: np.ndarray, *, fps: float | None = None, start_s: float | None = None, end_s: float | None = None
+    pts_s: np.ndarray,
+    shown_until_s: float,
+    *,
+    fps: float | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
 ) -> np.ndarray:
     """Indices (int64, ascending) of the frames to read among those in `[start_s, end_s)`.
 
     With `fps`, a grid of that many ticks per second starts at the first frame of the video, so that reading by segments
-    takes the same frames as reading straight through. Each tick takes the first frame at or after it (a frame up to
-    1 ms early counts as on time); a frame is never taken twice. Without `fps`, every frame is taken.
+    takes the same frames as reading straight through. Each tick takes the first frame that begins before the next tick (a
+    frame up to 1 ms early counts as on time), or if none does, the frame that is shown then. A frame is never taken
+    twice. Without `fps`, every frame is taken.
 
     Args:
         pts_s: (n,) presentation times of all frames of the video, ascending, in seconds.
+        shown_until_s: when the last frame ends.
         fps: frames to take per second of video.
         start_s: start of the interval, in the video's own time; None is the beginning.
         end_s: end of the interval (exclusive); None is the end of the video.
@@ -26,9 +33,11 @@ def frames_to_sample(
     Raises:
         ValueError: if `fps` is not a positive number, or `end_s` lies before `start_s`.
 
-    >>> frames_to_sample(np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.20]), fps=10)
+    >>> frames_to_sample(np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.20]), 0.24, fps=10)
     array([0, 3, 5])
-    >>> frames_to_sample(np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.20]), fps=10, start_s=0.1)
+    >>> frames_to_sample(np.array([0.0, 0.04, 0.48]), 0.52, fps=10)
+    array([0, 1, 2])
+    >>> frames_to_sample(np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.20]), 0.24, fps=10, start_s=0.1)
     array([3, 5])
     """
     if fps is not None and not 0 < fps < np.inf:
@@ -37,8 +46,9 @@ def frames_to_sample(
         raise ValueError(f"end_s must not lie before start_s, got [{start_s}, {end_s})")
     take = np.ones(len(pts_s), bool)
     if fps is not None and len(pts_s):
-        ticks_passed = np.floor((pts_s - pts_s[0] + ROUNDING_S) * fps)
-        take[1:] = np.diff(ticks_passed) > 0
+        last_tick = np.floor((np.append(pts_s, shown_until_s) - pts_s[0] + ROUNDING_S) * fps)
+        ticks = np.diff(last_tick)  # from the beginning of each frame to that of the next one
+        take = (np.insert(ticks[:-1], 0, 1) > 0) | (ticks > 1)
     if start_s is not None:
         take &= pts_s >= start_s
     if end_s is not None:

@@ -126,7 +126,9 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
         )
     if info.is_still:
         return [np.zeros(1, np.int64)]  # the range from start to end does not apply to images
-    frame_index = frames_to_sample(info.pts_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+    frame_index = frames_to_sample(
+        info.pts_s, info.end_s, fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s
+    )
     if not len(frame_index):
         bounds = (("--start", settings.start_s), ("--end", settings.end_s))
         bounds_text = " ".join(f"{option} {value:g}" for option, value in bounds if value is not None)
