@@ -59,7 +59,7 @@ def test_segments_take_the_frames_of_the_whole():
     ("pts_s", "shown_until_s", "frames"),
     [
         ([0.0, 0.033, 30.0], 30.033, [0, 1, 2]),  # a slide show: the second frame is shown for 30 s
-        ([0.0, 0.04, 0.19, 0.21], 0.25, [0, 2, 3]),  # nothing is shown from one tick to the next
+        ([0.0, 0.04, 0.19, 0.21], 0.25, [0, 2, 3]),  # a frame begins between any two ticks
         ([0.0, 0.04, 0.08, 0.30], 0.34, [0, 2, 3]),  # shown at 0.1 and 0.2 s; no other frame begins in between
         ([0.0, 0.04, 0.08], 5.08, [0, 2]),  # the last frame is shown for 5 s
         ([0.0, 0.04, 0.08], 0.15, [0]),

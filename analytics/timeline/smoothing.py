@@ -37,9 +37,9 @@ def smooth(
 ) -> np.ndarray:
     """Average each row with its neighbors, weighted by time and by exp(-distance in time / time_constant_s).
 
-    The kernel is symmetric: the whole video is known, so the result does not lag behind. A row that lasts longer than one
-    time constant counts in full in its own mean, but no longer than that in the means of its neighbors, which it would
-    outweigh.
+    The kernel is symmetric: the whole video is known, so the result does not lag behind. A row that lasts longer than
+    one time constant counts in full in its own mean, but no longer than that in the means of its neighbors, which it
+    would outweigh.
 
     Args:
         track: (m,) whole numbers, one for each part of a track to smooth by itself; its rows are contiguous.
@@ -77,7 +77,7 @@ def steady_labels(track: np.ndarray, probabilities: np.ndarray, min_lead: float)
     """
     if not len(track):
         return np.empty(0, np.int8)
-    top = probabilities.argmax(1)
+    top: np.ndarray = probabilities.argmax(1)
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
     labels = top.copy()
     # Rows whose likeliest class leads by enough take it, whatever came before; only the others depend on earlier rows.

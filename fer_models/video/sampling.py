@@ -19,9 +19,9 @@ def frames_to_sample(
     """Indices (int64, ascending) of the frames to read among those in `[start_s, end_s)`.
 
     With `fps`, a grid of that many ticks per second starts at the first frame of the video, so that reading by segments
-    takes the same frames as reading straight through. Each tick takes the first frame that begins before the next tick (a
-    frame up to 1 ms early counts as on time), or if none does, the frame that is shown then. A frame is never taken
-    twice. Without `fps`, every frame is taken.
+    takes the same frames as reading straight through. Each tick takes the first frame that begins between it and the
+    next tick (a frame up to 1 ms early counts as on time), or if none does, the frame that is shown then. A frame is
+    never taken twice. Without `fps`, every frame is taken.
 
     Args:
         pts_s: (n,) presentation times of all frames of the video, ascending, in seconds.
