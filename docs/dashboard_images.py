@@ -5,6 +5,7 @@ fervid dashboard demo/results --port 8501
 python docs/dashboard_images.py demo/results http://127.0.0.1:8501
 """
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,28 +21,24 @@ QUERY = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
 FROM faces
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
-SETTLE_MS = 1500  # after the last change, charts and thumbnails are still being drawn
+SETTLE_MS = 4000  # after the last change, charts and thumbnails are still being drawn
+WIDTH_PX, HEIGHT_PX, COMPARE_HEIGHT_PX = 1280, 960, 1270
 
 
 def show_timeline(page: Page) -> None:
-    """Both people at 2 s, with landmarks and movements."""
+    """Both people at 2 s, with landmarks."""
     page.get_by_role("button", name="landmarks").click()
-    page.get_by_role("button", name="movements", exact=True).click()
 
 
 def show_compare(page: Page) -> None:
-    """Two videos side by side."""
+    """The first two videos side by side."""
     page.get_by_text("single videos").click()
-    page.get_by_role("combobox", name="Videos").click()
-    for name in ("collins_zoom.mp4", "hopper_cut.mp4"):
-        page.get_by_role("option", name=name).click()
-    page.keyboard.press("Escape")
 
 
 def show_sql(page: Page) -> None:
     """A query and its answer."""
     page.get_by_role("textbox", name="Query").fill(QUERY)
-    page.keyboard.press("Control+Enter")
+    page.get_by_role("button", name="Run").click()
 
 
 def main(results: Path, address: str) -> None:
@@ -58,9 +55,12 @@ def main(results: Path, address: str) -> None:
         "sql": ("sql", show_sql),
     }
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
+        page.goto(address)
+        page.get_by_role("button", name="I have read this").click()
         for name, (path, show) in pages.items():
-            page = browser.new_context(viewport={"width": 1280, "height": 960}).new_page()
+            page.set_viewport_size({"width": WIDTH_PX, "height": COMPARE_HEIGHT_PX if name == "compare" else HEIGHT_PX})
             page.goto(f"{address}/{path}")
             page.get_by_text("Labels describe how a face looks").wait_for()
             page.wait_for_timeout(SETTLE_MS)
@@ -68,7 +68,7 @@ def main(results: Path, address: str) -> None:
                 show(page)
                 page.wait_for_timeout(SETTLE_MS)
             page.mouse.move(0, 0)
-            page.screenshot(path=FOLDER / f"dashboard_{name}.png", full_page=name == "compare")
+            page.screenshot(path=FOLDER / f"dashboard_{name}.png")
 
 
 if __name__ == "__main__":
