@@ -44,7 +44,7 @@ def show_sql(page: Page) -> None:
 def main(results: Path, address: str) -> None:
     """Name the two people of a clip, and take a picture of each page."""
     where = "FROM videos WHERE path LIKE '%two_people_pan.mp4'"
-    (video_id,) = connect(results).execute(f"SELECT video_id {where}").fetchone()
+    [(video_id,)] = connect(results).execute(f"SELECT video_id {where}").fetchall()
     for track_id, name in enumerate(NAMES):
         rename(results, video_id, track_id, name)
     pages: dict[str, tuple[str, Callable[[Page], None] | None]] = {
