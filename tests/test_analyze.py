@@ -648,6 +648,13 @@ def test_a_range_is_ignored_for_an_image_and_named_for_a_video(tmp_path, face_cl
     assert caught.value.reason == f"no frame in the range --start 10 --end 20: {frames}"
 
 
+def test_a_range_without_a_sampled_frame_says_so(face_clip):
+    """At 0.5 frames/s, only the frame at 0 s is sampled; 12 of 25 frames/s lie between 0.5 and 1 s."""
+    settings = SETTINGS.model_copy(update={"fps": 0.5, "start_s": 0.5, "end_s": 1.0})
+    with pytest.raises(VideoReadError, match=r"none of its 12 frames is sampled with --fps 0\.5: choose another range"):
+        plan_segments(probe(face_clip), settings)
+
+
 def test_a_video_of_which_no_frame_decodes_has_failed(tmp_path):
     with av.open(str(tmp_path / "a.nut"), "w") as file:
         stream = file.add_stream("rawvideo", rate=25)

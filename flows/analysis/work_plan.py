@@ -132,7 +132,11 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
     if not len(frame_index):
         bounds = (("--start", settings.start_s), ("--end", settings.end_s))
         bounds_text = " ".join(f"{option} {value:g}" for option, value in bounds if value is not None)
-        frames = _frames_around(info.pts_s, settings.start_s)
+        in_range = frames_to_sample(info.pts_s, info.end_s, start_s=settings.start_s, end_s=settings.end_s)
+        if settings.fps is not None and len(in_range):
+            frames = f"none of its {len(in_range)} frames is sampled with --fps {settings.fps:g}"
+        else:
+            frames = _frames_around(info.pts_s, settings.start_s)
         raise VideoReadError(info.path, f"{OUTSIDE_RANGE} {bounds_text}: {frames}: choose another range to analyze it")
     return [frame_index[slice(*span)] for span in split_segments(info.pts_s[frame_index], settings.segment_s)]
 
