@@ -419,6 +419,12 @@ def test_windows_in_another_event_are_reported(results, tmp_path):
     assert notes[0] is None
     assert "The 1 s before the onset of 1 of 3 events overlap another event" in notes[1]
     assert "The 1.5 s before the onset of 2 of 3 events" in notes[2]
+    (tmp_path / "events.csv").write_text(
+        "start_s,end_s,label\n1.1,2,a\n1.1000000000000001,3,b\n1.1000000000000003,3,c\n"
+    )
+    with connect(results) as connection:
+        assert queries.baseline_overlap_note(connection, tmp_path / "events.csv") is None
+    (tmp_path / "events.csv").write_text("start_s,end_s,label,video\n1,2,a,\n2,3,b,\n4,5,c,1.mp4\n")
     for question in ("averages", "events"):
         run = fervid("summary", results, question, "--events", tmp_path / "events.csv", "--before", 1)
         assert "overlap another event: their changes are relative" in " ".join(run.output.split())
