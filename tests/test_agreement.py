@@ -13,6 +13,7 @@ from scenes import Face, feeling, observe, still_landmarks
 from analytics.exports import export_videos
 from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
+from analytics.queries.codings import CLASS_OF, CodedVideo, codings_of
 from analytics.queries.connection import connect
 from analytics.results.notes import hide, rename
 from analytics.results.store import Store
@@ -47,6 +48,8 @@ def test_only_time_that_both_cover_counts():
     precision, recall = precision_and_recall(found)
     np.testing.assert_allclose((precision, recall), [(0.5, 1), (1, 0.5)])
     assert confusion_s(coding(), coding((0, 1, 0)), 2).sum() == 0
+    start_s = np.cumsum(np.full(48, 0.1))[-1]  # 4.8 s, less a rounding error
+    assert confusion_s(coding((0, 4.8, 0)), coding((start_s, 9, 0)), 2).sum() == 0
 
 
 # Each interval is drawn as a gap before it, a length and a class.
@@ -258,7 +261,9 @@ def test_files_without_codes_are_rejected(tmp_path, content, says):
 
 def test_codes_of_european_spreadsheets_are_read_and_those_without_duration_left_out(tmp_path):
     file = tmp_path / "codes.csv"
-    file.write_text("start_s;end_s;code\n0,5;1;happy\n2;2;sad\n")
+    file.write_text(
+        "start_s;end_s;code\n0,5;1;happy\n2;2;sad\n0,3;0,30000000000000004;sad\n0,30000000000000004;0,3;sad\n"
+    )
     assert read_codes(file) == [Code(0.5, 1.0, "happy")]
 
 
@@ -371,6 +376,21 @@ def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):
         run = fervid("agreement", study, "--codes", codes, *options, "--format", "csv")
         overall = next(csv.DictReader(run.stdout.splitlines()))
         assert (float(overall["compared_s"]), overall["kappa"]) == (pytest.approx(compared_s), kappa)
+
+
+def test_rounding_errors_between_codes_are_no_gaps():
+    """A spreadsheet computed the end of the first code and the start of the third one."""
+    codes = [
+        Code(2.220446049250313e-16, 2.9999999999999996, "happy"),
+        Code(3.0, 6.0, "sad"),
+        Code(6.000000000000001, 9.999999999999998, "sad"),
+    ]
+    videos = {"v1": CodedVideo("v1", "/clips/a.mp4", 10.0)}
+    (found,) = codings_of(codes, videos, "neutral").values()
+    assert found.code.tolist() == [CLASS_OF["happy"], CLASS_OF["sad"]]
+    np.testing.assert_allclose((found.start_s, found.end_s), [(0, 3), (3, 10)], atol=1e-9)
+    whole = coding((0, 10, CLASS_OF["sad"]))
+    assert common_events(found, whole, 0.3)[0].code.tolist() == [CLASS_OF["happy"], CLASS_OF["sad"]]
 
 
 def test_two_coders_are_compared_with_each_other(study, tmp_path):

@@ -54,6 +54,35 @@ def test_the_most_neutral_stretch_is_found():
     np.testing.assert_allclose(found.probabilities, [GRIM])
 
 
+@pytest.mark.parametrize("fps", [10, 25, 30])
+def test_faces_that_fill_exactly_half_of_the_stretch_are_enough(fps):
+    """The sum of the times of the frames is often a rounding error less than the 1 s that they are shown."""
+    config = BaselineConfig("neutral_stretch")
+    for first in range(60):
+        start_s = np.arange(first, first + fps) / fps
+        end_s = np.arange(first + 1, first + fps + 1) / fps
+        p = np.repeat([PLAIN], fps, axis=0)
+        found = find_baselines(np.zeros(fps, int), start_s, end_s, p, np.ones(fps, bool), config)
+        assert (found.start_s, found.end_s) == (start_s[0], end_s[-1])
+        short = find_baselines(np.zeros(fps, int), start_s, end_s, p, np.arange(fps) > 0, config)
+        assert np.isnan(short.start_s).all()
+
+
+def test_a_frame_counts_with_its_time_in_the_stretch_or_span():
+    one, other = face(angry=0.2, neutral=0.5), face(angry=0.4, neutral=0.4)
+    start_s, end_s = np.array([0.0, 1.0]), np.array([1.0, 9.0])
+    for config, weights in (
+        (BaselineConfig("neutral_stretch"), [1, 1]),
+        (BaselineConfig("neutral_stretch", span_s=(0.5, 3.0)), [0.5, 2]),
+        (BaselineConfig("own_mean"), [1, 8]),
+    ):
+        found = find_baselines(np.zeros(2, int), start_s, end_s, np.array([one, other]), np.ones(2, bool), config)
+        log_odds = np.average(np.log([0.2 / 0.5, 0.4 / 0.4]), weights=weights)
+        p = found.probabilities[0]
+        assert np.log(p[ANGRY] / p[NEUTRAL]) == pytest.approx(log_odds)
+        assert found.end_s - found.start_s == pytest.approx(sum(weights))
+
+
 def test_a_given_span_is_taken_in_every_track_that_is_seen_in_it():
     p = [GRIM_SMILE, GRIM, GRIM, GRIM_SMILE, GRIM_SMILE]
     found = baselines(p, BaselineConfig("neutral_stretch", span_s=(1, 3)), track=[0, 0, 0, 1, 1])

@@ -43,6 +43,7 @@ def test_events_are_read_as_people_write_them(csv_file):
         ("start_s,end_s,label\n1\n", "line 2: end_s must be a number of seconds, got ''"),
         ("start_s,end_s,label\nnan,2,x\n", "line 2: start_s must be a number of seconds, got 'nan'"),
         ("start_s,end_s,label\n2,2,x\n", r"line 2: end_s \(2\) must come after start_s \(2\)"),
+        ("start_s,end_s,label\n4.799999999999999,4.8,x\n", r"line 2: end_s \(4.8\) must come after start_s \(4.8\)"),
         ("start_s,end_s,label\n1,2,\n", "line 2: label is empty"),
     ],
 )
@@ -112,6 +113,19 @@ def test_an_event_in_which_nobody_is_seen():
     for table in (timeline.faces, timeline.faces.slice(0, 0)):
         assert len(events_table(events(("later", 5, 6)), table)) == 0
     assert len(events_table(events(("x", 0, 1)).slice(0, 0), timeline.faces)) == 0
+
+
+@pytest.mark.parametrize("start_s", [np.nextafter(4.8, 0), 4.8, np.nextafter(4.8, 9)])
+def test_rounding_errors_of_times_show_nobody(start_s):
+    """P0 leaves at 4.8 s, where the event begins and P2 arrives; P1 stays."""
+    faces = [Face(i, p=feeling("happy")) for i in range(120)]
+    faces += [Face(i, x=500, p=feeling("sad")) for i in range(120, 200)]
+    faces += [Face(i, x=900, p=feeling("neutral")) for i in range(200)]
+    timeline = build_timeline(observe(np.arange(200) / 25, faces), TimelineConfig())
+    rows = events_table(events(("ad", start_s, 6.3)), timeline.faces).to_pylist()
+    assert [(row["track_id"], row["emotion"]) for row in rows] == [(1, "neutral"), (2, "sad")]
+    assert [row["seen_s"] for row in rows] == pytest.approx([1.5, 1.5])
+    assert [row["change_neutral"] for row in rows] == [0, None]
 
 
 def test_events_side_by_side_share_the_time_of_a_track():

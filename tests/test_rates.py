@@ -253,6 +253,22 @@ def test_dwell_counts_unobserved_ends(results):
     assert rows["happy"]["note"] == "no interval: 5 participants are needed, got 3"
 
 
+def test_equal_durations_do_not_differ_by_rounding_errors(tmp_path):
+    """Of three smiles, one ends after 1.3 s, one is seen for 1.3 s, which has an error here, and one ends after 2 s.
+
+    Two thirds outlast 1.3 s, none 2 s. Without the unobserved end at 1.3 s, it would be one half.
+    """
+    store = Store(tmp_path / "results")
+    for number, (first, until, n) in enumerate(((13, 26, 60), (34, 60, 47), (10, 30, 60))):
+        faces = [Face(i, p=feeling("happy" if first <= i < until else "neutral")) for i in range(n)]
+        timeline = build_timeline(observe(np.arange(n) / 10, faces), TimelineConfig())
+        ids = {"video_id": f"v{number}", "analysis_id": f"a{number}", "path": f"{number}.mp4"}
+        store.commit_analysis(ids, timeline)
+    with connect(store.root) as connection:
+        happy = next(row for row in queries.dwell(connection).to_pylist() if row["emotion"] == "happy")
+    assert (happy["n_offset_unobserved"], happy["km_median_s"]) == (1, pytest.approx(2))
+
+
 def test_curves_around_events_are_a_view_of_sql(results, tmp_path):
     """Neutral before 2 s, happy from 2 s on: a change of 1 in the bins from the onset, which lies at 2 s."""
     events = tmp_path / "events.csv"
@@ -419,6 +435,12 @@ def test_windows_in_another_event_are_reported(results, tmp_path):
     assert notes[0] is None
     assert "The 1 s before the onset of 1 of 3 events overlap another event" in notes[1]
     assert "The 1.5 s before the onset of 2 of 3 events" in notes[2]
+    (tmp_path / "events.csv").write_text(
+        "start_s,end_s,label\n1.1,2,a\n1.1000000000000001,3,b\n1.1000000000000003,3,c\n"
+    )
+    with connect(results) as connection:
+        assert queries.baseline_overlap_note(connection, tmp_path / "events.csv") is None
+    (tmp_path / "events.csv").write_text("start_s,end_s,label,video\n1,2,a,\n2,3,b,\n4,5,c,1.mp4\n")
     for question in ("averages", "events"):
         run = fervid("summary", results, question, "--events", tmp_path / "events.csv", "--before", 1)
         assert "overlap another event: their changes are relative" in " ".join(run.output.split())

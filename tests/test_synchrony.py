@@ -133,6 +133,21 @@ def test_against_each_pair_alone_and_in_any_order(moments, random):
                 assert rows[a, b]["valence_r"] is None
 
 
+@pytest.mark.parametrize("fps", [10, 25, 30])
+def test_people_who_are_together_for_exactly_the_shortest_time(fps):
+    """Sums of rounded times may fall short of 2 s; the window from 0 to 4 s is half full then, too."""
+    moods = ["happy", "sad"] * fps
+    pts_s = np.arange(200) / fps
+    for first in range(2 * fps):
+        alone = [""] * first
+        faces = faces_of(alone + moods, alone + moods, duration_s=np.diff(pts_s)[: first + 2 * fps].tolist())
+        faces = faces.set_column(1, "pts_s", pa.array(pts_s[faces["frame_index"].to_numpy()]))
+        (row,) = pair_synchrony(faces, SynchronyConfig(window_s=4)).to_pylist()
+        assert (row["together_s"], row["n_windows"]) == (pytest.approx(2), 1)
+        shorter = faces.filter(np.array(faces["frame_index"]) > first)
+        assert len(pair_synchrony(shorter)) == 0
+
+
 def test_a_real_timeline():
     """Two people take turns to smile; a third smiles with the first."""
     moods = [feeling("happy" if i // 10 % 2 else "neutral") for i in range(60)]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from analytics.exports.annotations import people_of
 from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
+from analytics.timeline.time_tolerance import is_longer
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def lines_of(points: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     Args:
         points: start_s, end_s and a column per emotion, a row per frame or time bin.
 
-    >>> stretches = {"start_s": [0.0, 1.0, 9.0], "end_s": [1.0, 2.0, 10.0]}
+    >>> stretches = {"start_s": [0.0, 1.1, 9.0], "end_s": [0.6, 2.0, 10.0]}
     >>> lines_of(pa.table(stretches | dict.fromkeys(EMOTIONS, [0.1, 0.2, 0.3])))[0].tolist()
-    [0.0, 1.0, 2.0, nan, 9.0, 10.0]
+    [0.0, 1.1, 2.0, nan, 9.0, 10.0]
     """
     start_s, end_s = to_float_array(points, "start_s", "end_s").T
     probabilities = to_float_array(points, *EMOTIONS)
-    first = np.flatnonzero(start_s[1:] - end_s[:-1] > BRIDGED_S) + 1  # the rows that begin a new line
+    first = np.flatnonzero(is_longer(start_s[1:] - end_s[:-1], BRIDGED_S)) + 1  # the rows that begin a new line
     last = np.append(first - 1, len(points) - 1)
     t_s = np.insert(start_s, last + 1, end_s[last])
     values = np.insert(probabilities, last + 1, probabilities[last], axis=0)

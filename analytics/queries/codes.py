@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 
 from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
+from analytics.timeline.time_tolerance import is_longer, is_shorter
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
@@ -55,9 +56,9 @@ def read_codes(path: Path) -> list[Code]:
     """
     codes = _read_elan(path) if path.suffix.lower() == ".eaf" else _read_table(path)
     for code in codes:
-        if code.end_s < code.start_s:
+        if is_shorter(code.end_s - code.start_s, 0):
             raise CodesError(f"{path}: {code.code} ends at {code.end_s:g} s, before it starts at {code.start_s:g} s")
-    return [code for code in codes if code.end_s > code.start_s]
+    return [code for code in codes if is_longer(code.end_s - code.start_s, 0)]
 
 
 def _read_table(path: Path) -> list[Code]:

@@ -13,6 +13,7 @@ from analytics.queries.codes import Code, CodesError
 from analytics.queries.intervals import label_intervals
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.statistics.agreement import Coding
+from analytics.timeline.time_tolerance import is_longer
 from fer_models.labels import EMOTIONS
 
 Who = tuple[str, str]  # video_id, and the person's name in the codes or track
@@ -58,7 +59,7 @@ def _join_equal(rows: list[tuple[float, float, int]]) -> list[tuple[float, float
     """Sort intervals by time, and merge those of the same class that touch or overlap, such as those of synonyms."""
     joined: list[tuple[float, float, int]] = []
     for start_s, end_s, code in sorted(rows):
-        if joined and joined[-1][2] == code and start_s <= joined[-1][1]:
+        if joined and joined[-1][2] == code and not is_longer(start_s - joined[-1][1], 0):
             joined[-1] = joined[-1][0], max(joined[-1][1], end_s), code
         else:
             joined.append((start_s, end_s, code))
@@ -69,11 +70,11 @@ def _fill(rows: list[tuple[float, float, int]], code: int, duration_s: float) ->
     """The intervals, with `code` in the gaps between 0 and `duration_s`."""
     filled, now_s = [], 0.0
     for start_s, end_s, own in rows:
-        if start_s > now_s:
+        if is_longer(start_s - now_s, 0):
             filled.append((now_s, start_s, code))
         filled.append((start_s, end_s, own))
         now_s = max(now_s, end_s)
-    return [*filled, (now_s, duration_s, code)] if duration_s > now_s else filled
+    return [*filled, (now_s, duration_s, code)] if is_longer(duration_s - now_s, 0) else filled
 
 
 def _coding(rows: Sequence[tuple[float, float, int]]) -> Coding:

@@ -71,11 +71,12 @@ FROM tracks JOIN videos USING (video_id) LEFT JOIN smiles USING (video_id, track
 ORDER BY video, track_id
 
 -- What do people show during given intervals, such as an advertisement?
+-- A frame that is shown for less than 1 µs of an interval is left out: that is a rounding error of its times.
 WITH spans(label, start_s, end_s) AS (VALUES ('intro', 0.0, 2.0), ('ad', 2.0, 4.0))
 SELECT label, smooth_emotion AS emotion,
     sum(least(pts_s + faces.duration_s, end_s) - greatest(pts_s, start_s)) AS labelled_s,
     count(DISTINCT (video_id, track_id)) AS n_tracks
-FROM faces JOIN spans ON pts_s < end_s AND pts_s + faces.duration_s > start_s
+FROM faces JOIN spans ON pts_s < end_s - 1e-6 AND pts_s + faces.duration_s > start_s + 1e-6
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL
 ORDER BY label DESC, labelled_s DESC

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from analytics.queries.csv_files import parse_csv, read_csv_file
+from analytics.timeline.time_tolerance import is_longer
 from fer_models.errors import FervidError
 
 NEEDED = ("start_s", "end_s", "label")
@@ -75,7 +76,7 @@ def _our_names(header: Sequence[str]) -> dict[str, str]:
 
 def _event(line: Mapping[str, str], where: str) -> dict[str, str | float | None]:
     start_s, end_s = (_seconds(line[name], f"{where}: {name}") for name in ("start_s", "end_s"))
-    if not start_s < end_s:
+    if not is_longer(end_s - start_s, 0):
         raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
     if not (label := line["label"]):
         raise EventsError(f"{where}: label is empty")

@@ -19,7 +19,7 @@ from analytics.results.videos import choose_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_longer
 from fer_models.labels import EMOTIONS
 
 _PERSONS = "SELECT video_id, track_id, person FROM people"
@@ -73,7 +73,7 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
     for event in match_events(connection, events).to_pylist():
         if event["video_id"] in end_s:
             key = event["label"], event["start_s"], event["end_s"]
-            is_late[key] = is_late.get(key, True) and event["start_s"] >= end_s[event["video_id"]]
+            is_late[key] = is_late.get(key, True) and not is_longer(end_s[event["video_id"]] - event["start_s"], 0)
     if not any(is_late.values()):
         return None
     return (
@@ -127,7 +127,7 @@ def baseline_overlap_note(
     matched = match_events(connection, events).to_pylist()
     for _, of_video in groupby(matched, key=lambda event: event["video_id"]):
         latest_end_s = -np.inf  # of the events that begin earlier
-        for start_s, simultaneous in groupby(of_video, key=lambda event: event["start_s"]):
+        for start_s, simultaneous in groupby(of_video, key=lambda event: round(event["start_s"], 6)):
             ends_s = {(event["label"], event["end_s"]) for event in simultaneous}
             for label, end_s in ends_s:
                 key = label, start_s, end_s
@@ -267,7 +267,8 @@ class _IntervalTotals:
 def _interval_totals(tracked: _TrackedFaces, start_s: float, end_s: float) -> _IntervalTotals:
     """Compute the times and mean probabilities of each track from `start_s` to `end_s`."""
     n_tracks = int(tracked.track.max(initial=-1)) + 1
-    time_s = np.maximum(np.minimum(tracked.end_s, end_s) - np.maximum(tracked.start_s, start_s), 0)
+    time_s = np.minimum(tracked.end_s, end_s) - np.maximum(tracked.start_s, start_s)
+    time_s = np.where(is_longer(time_s, 0), time_s, 0)
     counted_s = np.where(tracked.counts, time_s, 0)
     p = np.where(tracked.counts[:, None], tracked.probabilities, 0)
     labels = tracked.label[:, None] == np.arange(len(EMOTIONS))

@@ -6,6 +6,7 @@ import duckdb
 
 from analytics.queries.sql_files import run_sql_for_videos
 from analytics.tables.schema import SPEECH_REASONS
+from analytics.timeline.time_tolerance import is_shorter
 
 _ABOUT = "($video_ids::VARCHAR[] IS NULL OR list_contains($video_ids::VARCHAR[], video_id))"
 _REASONS = f"""
@@ -68,7 +69,7 @@ def untracked_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[
 
 
 def _untracked(good_s: float, untracked_s: float) -> str | None:
-    if untracked_s < max(0.01 * good_s, 0.05):
+    if is_shorter(untracked_s, max(0.01 * good_s, 0.05)):
         return None
     return f"{untracked_s:.1f} s with good faces belong to no person: too few of them are at most 1 s apart."
 

@@ -110,7 +110,7 @@ def dwell_medians(
     tracks = zip(rows["video_id"].to_pylist(), rows["track_id"].to_pylist(), strict=True)
     units = [participants.find(*track) for track in tracks]
     onset, offset = (np.array(rows[name].to_pylist(), bool) for name in ("onset_observed", "offset_observed"))
-    duration_s = rows["duration_s"].to_numpy()
+    duration_s = rows["duration_s"].to_numpy().round(6)  # equal durations must not differ by rounding errors
     found = []
     for name in emotions:
         known = np.flatnonzero((emotion == name) & onset)

@@ -30,7 +30,7 @@ from analytics.tables.affect import valence_proxy
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_shorter
 from analytics.tracking.ranges import expand_ranges
 from fer_models.labels import EMOTIONS
 
@@ -152,7 +152,7 @@ def _agreement_of_pairs(known: pa.Table, config: SynchronyConfig) -> pa.Table:
             },
             "n_windows": pa.array(n_windows, pa.int64()),
         }
-    ).filter(pa.array(together_s >= config.min_together_s))
+    ).filter(pa.array(~is_shorter(together_s, config.min_together_s)))
 
 
 _LAGGED = pa.schema(
@@ -295,7 +295,7 @@ def _windowed(
     """Mean correlation over the windows of each pair, NaN without any, and how many there are."""
     starts = _group_starts(pair, window)
     r = _correlations(x, y, weight_s, starts)
-    r = np.where(_sums(weight_s, starts) >= window_s / 2, r, np.nan)
+    r = np.where(is_shorter(_sums(weight_s, starts), window_s / 2), np.nan, r)
     z = np.arctanh(np.clip(r, -0.999999, 0.999999))
     of_pair = np.searchsorted(first, starts, side="right") - 1
     n_windows = np.bincount(of_pair[~np.isnan(z)], minlength=len(first))

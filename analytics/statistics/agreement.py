@@ -70,10 +70,9 @@ def common_events(reference: Coding, coded: Coding, max_gap_s: float) -> tuple[E
     observed and is no event.
     """
     a, b = _common_cells(reference, coded)
-    first = np.flatnonzero(a.end_s - a.start_s > TOLERANCE_S)[:1]
     return (
-        _events(reference, coded, Events(a.start_s[first], a.code[first]), max_gap_s),
-        _events(coded, reference, Events(b.start_s[first], b.code[first]), max_gap_s),
+        _events(reference, coded, Events(a.start_s[:1], a.code[:1]), max_gap_s),
+        _events(coded, reference, Events(b.start_s[:1], b.code[:1]), max_gap_s),
     )
 
 
@@ -110,7 +109,7 @@ def _common_cells(reference: Coding, coded: Coding) -> tuple[Coding, Coding]:
     edges = np.unique(np.concatenate([reference.start_s, reference.end_s, coded.start_s, coded.end_s]))
     middle = (edges[1:] + edges[:-1]) / 2
     a, b = (_class_at(coding, middle) for coding in (reference, coded))
-    both = (a >= 0) & (b >= 0)
+    both = (a >= 0) & (b >= 0) & (np.diff(edges) > TOLERANCE_S)
     start_s, end_s = edges[:-1][both], edges[1:][both]
     return Coding(start_s, end_s, a[both]), Coding(start_s, end_s, b[both])
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from analytics.tables.quantization import PROBABILITY_STEP
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_longer, is_shorter
 from fer_models.labels import EMOTIONS
 
 BaselineMethod = Literal["none", "own_mean", "neutral_stretch"]
@@ -85,13 +85,13 @@ def find_baselines(
     found = Baselines(np.full(n_tracks, np.nan), np.full(n_tracks, np.nan), np.full((n_tracks, len(EMOTIONS)), np.nan))
     for number, (first, stop) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
         row = first + np.flatnonzero(counts[first:stop])
-        p = probabilities[row]
-        row_s = end_s[row] - start_s[row]
-        taken = _rows_at_rest(start_s[row], end_s[row], row_s, p[:, NEUTRAL], config)
-        if taken is not None:
-            inside = row[taken]
-            found.start_s[number], found.end_s[number] = start_s[inside[0]], end_s[inside[-1]]
-            found.probabilities[number] = _from_odds(np.average(_odds(p[taken]), axis=0, weights=row_s[taken]))
+        from_s, to_s = _time_at_rest(start_s[row], end_s[row], probabilities[row, NEUTRAL], config)
+        from_s, to_s = np.maximum(start_s[row], from_s), np.minimum(end_s[row], to_s)
+        taken = np.flatnonzero(is_longer(to_s - from_s, 0))
+        if len(taken):
+            found.start_s[number], found.end_s[number] = from_s[taken[0]], to_s[taken[-1]]
+            odds, weights = _odds(probabilities[row[taken]]), (to_s - from_s)[taken]
+            found.probabilities[number] = _from_odds(np.average(odds, axis=0, weights=weights))
     return found
 
 
@@ -112,24 +112,26 @@ def correct(track: np.ndarray, probabilities: np.ndarray, baselines: Baselines) 
     return corrected
 
 
-def _rows_at_rest(
-    start_s: np.ndarray, end_s: np.ndarray, row_s: np.ndarray, p_neutral: np.ndarray, config: BaselineConfig
-) -> slice | None:
-    """The rows of a track, among those that count, that are its baseline; None without one."""
-    if not row_s.sum() > 0 or config.method == "none":
-        return None
+def _time_at_rest(
+    start_s: np.ndarray, end_s: np.ndarray, p_neutral: np.ndarray, config: BaselineConfig
+) -> tuple[float, float]:
+    """Start and end of the time in which the rows of a track that count are its baseline; equal without one."""
+    if not len(start_s) or config.method == "none":
+        return 0.0, 0.0
     if config.method == "own_mean":
-        return slice(0, len(start_s))
+        return -np.inf, np.inf
     if config.span_s is not None:
-        inside = slice(*np.searchsorted(start_s, config.span_s).tolist())
-        return inside if row_s[inside].sum() > 0 else None
-    # A stretch of `stretch_s` begins at each row, holds the rows that begin in it, and counts if they fill half of it.
-    stop = np.searchsorted(start_s, start_s + config.stretch_s - TIME_TOLERANCE_S)
-    filled_s = _sums(row_s, stop)
-    is_full = filled_s >= config.stretch_s / 2
-    neutral = np.where(is_full, _sums(p_neutral * row_s, stop) / np.where(is_full, filled_s, 1), -1)
+        return config.span_s
+    # A stretch of `stretch_s` begins at each row, and counts if rows fill half of it. Its last row may end after it.
+    stretch_end_s = start_s + config.stretch_s
+    stop = np.searchsorted(start_s, stretch_end_s - TIME_TOLERANCE_S)
+    beyond_s = np.maximum(end_s[stop - 1] - stretch_end_s, 0)
+    filled_s = _sums(end_s - start_s, stop) - beyond_s
+    is_full = ~is_shorter(filled_s, config.stretch_s / 2)
+    neutral_s = _sums(p_neutral * (end_s - start_s), stop) - p_neutral[stop - 1] * beyond_s
+    neutral = np.where(is_full, neutral_s / np.where(is_full, filled_s, 1), -1)
     first = int(neutral.round(9).argmax())  # rounded, so that the first of equally neutral stretches is chosen
-    return slice(first, int(stop[first])) if neutral[first] >= config.min_neutral else None
+    return (start_s[first], stretch_end_s[first]) if neutral[first] >= config.min_neutral else (0.0, 0.0)
 
 
 def _sums(values: np.ndarray, stop: np.ndarray) -> np.ndarray:
