@@ -537,6 +537,21 @@ def test_events_after_the_end_of_their_videos_are_reported(tmp_path):
     assert "After the end" not in fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
 
 
+def test_events_of_all_videos_are_reported_if_a_column_was_not_read(results, tmp_path):
+    file, note = (
+        tmp_path / "events.csv",
+        "2 events name no video and apply to all 4 videos; columns not read: recording.",
+    )
+    file.write_text("recording,label,start_s,end_s\na.mp4,ad,1,2\nc.mp4,talk,1,2\n")
+    sql = "SELECT count(*) FROM events"
+    commands = [("summary", results, name, "--format", "csv") for name in ("events", "averages", "compare")]
+    commands += [("query", results, sql), ("export", results, "--format", "trials", "--out", tmp_path / "out")]
+    assert [command for command in commands if note not in fervid(*command, "--events", file).stderr] == []
+    assert note not in fervid("query", results, sql, "--video", "a.mp4", "--events", file).stderr
+    file.write_text("label,start_s,end_s\nad,1,2\n")
+    assert "columns not read" not in fervid(*commands[0], "--events", file).stderr
+
+
 def test_events_may_be_of_videos_that_are_not_asked_about(results, tmp_path):
     file = tmp_path / "events.csv"
     file.write_text("start_s,end_s,label,video\n1,2,ad,a.mp4\n1,2,talk,c.mp4\n")

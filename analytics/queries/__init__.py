@@ -10,7 +10,13 @@ good ones that `--speech` leaves out.
 
 from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
-from analytics.queries.events import baseline_overlap_note, during_events, late_events_note, unseen_events_note
+from analytics.queries.events import (
+    baseline_overlap_note,
+    during_events,
+    late_events_note,
+    unassigned_events_note,
+    unseen_events_note,
+)
 from analytics.queries.group_timelines import group_timeline
 from analytics.queries.groups import GroupError, several_people_note
 from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes, untracked_note
@@ -58,6 +64,7 @@ __all__ = [
     "top_moments",
     "totals",
     "transitions",
+    "unassigned_events_note",
     "unseen_events_note",
     "untracked_note",
     "validity",

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.queries.event_files import read_events
+from analytics.queries.event_files import read_events, unread_columns
 from analytics.queries.groups import check_spelling
 from analytics.queries.sql_files import map_videos
 from analytics.results.video_record import NamedVideo, video_names
@@ -24,6 +24,7 @@ from fer_models.labels import EMOTIONS
 
 _PERSONS = "SELECT video_id, track_id, person FROM people"
 _ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
+_N_VIDEOS = "SELECT count(DISTINCT video_id) FROM videos"
 _PATHS = "SELECT video_id, path FROM videos WHERE status = 'done'"
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
@@ -56,6 +57,24 @@ def match_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table)
     events = read_events(events) if isinstance(events, Path) else events
     check_spelling(events["label"].to_pylist(), "the events")
     return events_of_videos(events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
+
+
+def unassigned_events_note(connection: duckdb.DuckDBPyConnection, events: pa.Table) -> str | None:
+    """A sentence on events without a video in a file whose unread columns may name it; None without any.
+
+    Args:
+        connection: the results; with a single video, all events belong to it.
+        events: the result of `read_events`.
+    """
+    n_unassigned, columns = events["video"].null_count, unread_columns(events)
+    ((n_videos,),) = connection.sql(_N_VIDEOS).fetchall()
+    if not n_unassigned or not columns or n_videos < 2:
+        return None
+    name, apply = ("event names", "applies") if n_unassigned == 1 else ("events name", "apply")
+    return (
+        f"{n_unassigned} {name} no video and {apply} to all {n_videos} videos; columns not read: {', '.join(columns)}. "
+        "If one of them names the videos, call it video."
+    )
 
 
 def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:

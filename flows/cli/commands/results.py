@@ -135,6 +135,8 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
     if several := queries.several_people_note(connection, request.participants or request.groups):
         notes.append(several)
+    if request.events is not None and (unassigned := queries.unassigned_events_note(connection, request.events)):
+        notes.append(unassigned)
     if request.events is not None and (late := queries.late_events_note(connection, request.events)):
         notes.append(late)
     if request.question == Question.events and request.events is not None:
