@@ -533,6 +533,9 @@ def test_events_after_the_end_of_their_videos_are_reported(tmp_path):
     file.write_text("start_s,end_s,label,video\n5,6,early,\n5,6,late,0.mp4\n9,10,later,\n5,6,unknown,2.mp4\n")
     run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
     assert "After the end of the video: 2 of 3 events, about which nothing is known. Times must be in sec" in run.stderr
+    file.write_text("start_s,end_s,label,video\n20,21,ad,0.mp4\n20,21,ad,1.mp4\n1,2,ad,1.mp4\n")
+    run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
+    assert "After the end of the video: 2 of 3 events" in run.stderr  # the same times in two videos are two events
     file.write_text("start_s,end_s,label,video\n1,2,ad,\n")
     assert "After the end" not in fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
 

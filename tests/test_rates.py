@@ -419,6 +419,13 @@ def test_windows_in_another_event_are_reported(results, tmp_path):
     assert notes[0] is None
     assert "The 1 s before the onset of 1 of 3 events overlap another event" in notes[1]
     assert "The 1.5 s before the onset of 2 of 3 events" in notes[2]
+    films = [
+        f"{start_s},{start_s + 1},{label},{video}.mp4\n" for video in (1, 2) for start_s, label in ((1, "a"), (2, "b"))
+    ]
+    (tmp_path / "films.csv").write_text("start_s,end_s,label,video\n" + "".join(films) + "4,5,a,3.mp4\n")
+    with connect(results) as connection:
+        note = queries.baseline_overlap_note(connection, tmp_path / "films.csv", before_s=1)
+    assert "The 1 s before the onset of 2 of 5 events" in note  # the same times in two videos are two events
     for question in ("averages", "events"):
         run = fervid("summary", results, question, "--events", tmp_path / "events.csv", "--before", 1)
         assert "overlap another event: their changes are relative" in " ".join(run.output.split())

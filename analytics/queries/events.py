@@ -88,15 +88,12 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
         As `during_events`.
     """
     end_s = dict(connection.sql(_ENDS).fetchall())
-    is_late: dict[tuple[str, float, float], bool] = {}
-    for event in match_events(connection, events).to_pylist():
-        if event["video_id"] in end_s:
-            key = event["label"], event["start_s"], event["end_s"]
-            is_late[key] = is_late.get(key, True) and event["start_s"] >= end_s[event["video_id"]]
-    if not any(is_late.values()):
+    in_videos = [[event for event in rows if event["video_id"] in end_s] for rows in _by_event(connection, events)]
+    is_late = [all(event["start_s"] >= end_s[event["video_id"]] for event in rows) for rows in in_videos if rows]
+    if not any(is_late):
         return None
     return (
-        f"After the end of the video: {sum(is_late.values())} of {len(is_late)} events, about which nothing is known. "
+        f"After the end of the video: {sum(is_late)} of {len(is_late)} events, about which nothing is known. "
         "Times must be in seconds from the start of the video."
     )
 
@@ -142,22 +139,31 @@ def baseline_overlap_note(
     Raises:
         As `during_events`.
     """
-    overlaps: dict[tuple[str, float, float], bool] = {}
+    overlapped: set[tuple[str, float]] = set()  # videos and onsets
     matched = match_events(connection, events).to_pylist()
-    for _, of_video in groupby(matched, key=lambda event: event["video_id"]):
+    for video_id, of_video in groupby(matched, key=lambda event: event["video_id"]):
         latest_end_s = -np.inf  # of the events that begin earlier
         for start_s, simultaneous in groupby(of_video, key=lambda event: event["start_s"]):
-            ends_s = {(event["label"], event["end_s"]) for event in simultaneous}
-            for label, end_s in ends_s:
-                key = label, start_s, end_s
-                overlaps[key] = overlaps.get(key, False) or latest_end_s > start_s - before_s + TIME_TOLERANCE_S
-            latest_end_s = max(latest_end_s, *(end_s for _, end_s in ends_s))
-    if before_s <= 0 or not any(overlaps.values()):
+            if latest_end_s > start_s - before_s + TIME_TOLERANCE_S:
+                overlapped.add((video_id, start_s))
+            latest_end_s = max(latest_end_s, *(event["end_s"] for event in simultaneous))
+    overlaps = [
+        any((event["video_id"], event["start_s"]) in overlapped for event in rows)
+        for rows in _by_event(connection, events)
+    ]
+    if before_s <= 0 or not any(overlaps):
         return None
     return (
-        f"The {before_s:g} s before the onset of {sum(overlaps.values())} of {len(overlaps)} events overlap another "
+        f"The {before_s:g} s before the onset of {sum(overlaps)} of {len(overlaps)} events overlap another "
         "event: their changes are relative to what that event evoked."
     )
+
+
+def _by_event(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> list[list[dict[str, Any]]]:
+    """The rows of `match_events` of each event: one per video that it applies to."""
+    events = read_events(events) if isinstance(events, Path) else events
+    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
+    return [events_of_videos(events.slice(i, 1), known).to_pylist() for i in range(len(events))]
 
 
 def during_matched_events(
