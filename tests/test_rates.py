@@ -99,12 +99,12 @@ def test_an_interval_of_a_median_needs_ends_of_several_participants():
 
 def test_unequal_time_lengthens_the_interval_of_a_rate():
     """The influence of participant i is (c_i / C - w_i) / (1 - w_i); 1 / sum of w² - 1 degrees of freedom."""
-    counts, observed_s = np.array([30.0, 2, 4, 3, 1]), np.array([300.0, 60, 60, 60, 60])
-    w = observed_s / 540
+    counts, observed_s = np.array([30.0, 2, 4, 3, 1]), np.array([150.0, 60, 60, 60, 60])
+    w = observed_s / 390
     influence = (counts / 40 - w) / (1 - w)
     reach = stats.t.ppf(0.975, 1 / (w**2).sum() - 1) * np.sqrt(4 / 5 * (influence**2).sum())
     found = rate_per_minute(counts, observed_s)
-    assert (found.low, found.high) == pytest.approx((40 / 9 * np.exp(-reach), 40 / 9 * np.exp(reach)))
+    assert (found.low, found.high) == pytest.approx((40 / 6.5 * np.exp(-reach), 40 / 6.5 * np.exp(reach)))
 
 
 def test_the_interval_of_a_rate_is_symmetric_on_the_logarithm():
@@ -120,7 +120,10 @@ def test_a_rate_that_rests_on_one_participant_has_no_interval():
     found = rate_per_minute(np.array([60, 1, 0, 1, 0, 1]), np.array([6000.0, 10, 10, 10, 10, 10]))
     assert found.estimate == pytest.approx(63 / (6050 / 60))
     assert (found.low, found.high) == (None, None)
-    assert found.note == "no interval: one participant has most of the observed time"
+    assert found.note == "no interval: one participant has 99 % of the observed time"
+    # Shares of 0.41 and four times 0.15 have 1 / (0.41² + 4 * 0.15²) - 1 = 2.9 degrees of freedom.
+    found = rate_per_minute(np.array([30.0, 2, 4, 3, 1]), np.array([170.0, 60, 60, 60, 60]))
+    assert (found.high, found.note) == (None, "no interval: one participant has 41 % of the observed time")
 
 
 def test_a_median_without_an_episode_says_so():
