@@ -19,7 +19,13 @@ from analytics.queries.events import (
 )
 from analytics.queries.group_timelines import group_timeline
 from analytics.queries.groups import GroupError, several_people_note
-from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes, untracked_note
+from analytics.queries.quality_notes import (
+    baseline_note,
+    dropped_frames_note,
+    gate_note,
+    speech_notes,
+    untracked_note,
+)
 from analytics.queries.rates import dwell, rates
 from analytics.queries.sql_files import sql_of
 from analytics.queries.summaries import (
@@ -40,6 +46,7 @@ from analytics.queries.synchrony import synchrony
 __all__ = [
     "GroupError",
     "averages",
+    "baseline_note",
     "baseline_overlap_note",
     "compare",
     "compare_events",
