@@ -72,8 +72,8 @@ def export(
     groups: Annotated[
         Path | None,
         typer.Option(
-            help="For trials: a CSV file with the column path, and optionally participant and group (the condition if "
-            "there are no events)."
+            help="For trials: a CSV file with the column path, and optionally participant and group (the condition or, "
+            "with --events, a column of its own)."
         ),
     ] = None,
     covariates: Annotated[
