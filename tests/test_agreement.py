@@ -174,6 +174,8 @@ def test_aggregated_events_of_boris(tmp_path):
         "o1\tC:\\clips\\a.mp4\tP0\tsmile\tSTATE\t1.000\t2.500\no1\tC:\\clips\\a.mp4\tP0\tblink\tPOINT\t1.2\t1.2\n"
     )
     assert read_codes(file) == [Code(1.0, 2.5, "smile", "P0", "a.mp4")]
+    file.write_text(file.read_text().replace("Media file name", "Media file path"))
+    assert read_codes(file) == [Code(1.0, 2.5, "smile", "P0", "a.mp4")]
 
 
 def test_tabular_events_of_boris_with_lines_above_the_header(tmp_path):

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics.queries.event_files import EVENTS, EventsError, read_events
+from analytics.queries.event_files import EVENTS, EventsError, read_events, unread_columns
 from analytics.queries.events import events_of_videos, events_table
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
@@ -146,3 +146,19 @@ def test_events_side_by_side_share_the_time_of_a_track():
 )
 def test_files_of_spreadsheets_and_other_programs_are_read(csv_file, text):
     assert read_events(csv_file(text)).to_pylist() == [{"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": None}]
+
+
+@pytest.mark.parametrize(
+    ("text", "video", "unread"),
+    [
+        ("Media file\tBehavior\tStart (s)\tStop (s)\tSubject\nC:\\clips\\a.mp4\tad\t1\t2\tAnn\n", "a.mp4", []),
+        ("Media file path,Behavior,Start (s),Stop (s)\n/clips/a%20b.mp4,ad,1,2\n", "a b.mp4", []),
+        ("PATH,label,start_s,end_s,comment\nclips/a.mp4,ad,1,2,x\n", "clips/a.mp4", []),
+        ("recording,label,start_s,end_s,n\na.mp4,ad,1,2,x\n", None, ["recording", "n"]),
+        ("label,start_s,end_s\nad,1,2\n", None, []),
+    ],
+)
+def test_columns_that_name_the_video(csv_file, text, video, unread):
+    events = read_events(csv_file(text))
+    assert events.to_pylist() == [{"label": "ad", "start_s": 1, "end_s": 2, "video": video}]
+    assert unread_columns(events) == unread

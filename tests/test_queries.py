@@ -533,8 +533,26 @@ def test_events_after_the_end_of_their_videos_are_reported(tmp_path):
     file.write_text("start_s,end_s,label,video\n5,6,early,\n5,6,late,0.mp4\n9,10,later,\n5,6,unknown,2.mp4\n")
     run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
     assert "After the end of the video: 2 of 3 events, about which nothing is known. Times must be in sec" in run.stderr
+    file.write_text("start_s,end_s,label,video\n20,21,ad,0.mp4\n20,21,ad,1.mp4\n1,2,ad,1.mp4\n")
+    run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
+    assert "After the end of the video: 2 of 3 events" in run.stderr  # the same times in two videos are two events
     file.write_text("start_s,end_s,label,video\n1,2,ad,\n")
     assert "After the end" not in fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
+
+
+def test_events_of_all_videos_are_reported_if_a_column_was_not_read(results, tmp_path):
+    file, note = (
+        tmp_path / "events.csv",
+        "2 events name no video and apply to all 4 videos; columns not read: recording.",
+    )
+    file.write_text("recording,label,start_s,end_s\na.mp4,ad,1,2\nc.mp4,talk,1,2\n")
+    sql = "SELECT count(*) FROM events"
+    commands = [("summary", results, name, "--format", "csv") for name in ("events", "averages", "compare")]
+    commands += [("query", results, sql), ("export", results, "--format", "trials", "--out", tmp_path / "out")]
+    assert [command for command in commands if note not in fervid(*command, "--events", file).stderr] == []
+    assert note not in fervid("query", results, sql, "--video", "a.mp4", "--events", file).stderr
+    file.write_text("label,start_s,end_s\nad,1,2\n")
+    assert "columns not read" not in fervid(*commands[0], "--events", file).stderr
 
 
 def test_events_may_be_of_videos_that_are_not_asked_about(results, tmp_path):

@@ -99,12 +99,12 @@ def test_an_interval_of_a_median_needs_ends_of_several_participants():
 
 def test_unequal_time_lengthens_the_interval_of_a_rate():
     """The influence of participant i is (c_i / C - w_i) / (1 - w_i); 1 / sum of w² - 1 degrees of freedom."""
-    counts, observed_s = np.array([30.0, 2, 4, 3, 1]), np.array([300.0, 60, 60, 60, 60])
-    w = observed_s / 540
+    counts, observed_s = np.array([30.0, 2, 4, 3, 1]), np.array([150.0, 60, 60, 60, 60])
+    w = observed_s / 390
     influence = (counts / 40 - w) / (1 - w)
     reach = stats.t.ppf(0.975, 1 / (w**2).sum() - 1) * np.sqrt(4 / 5 * (influence**2).sum())
     found = rate_per_minute(counts, observed_s)
-    assert (found.low, found.high) == pytest.approx((40 / 9 * np.exp(-reach), 40 / 9 * np.exp(reach)))
+    assert (found.low, found.high) == pytest.approx((40 / 6.5 * np.exp(-reach), 40 / 6.5 * np.exp(reach)))
 
 
 def test_the_interval_of_a_rate_is_symmetric_on_the_logarithm():
@@ -120,7 +120,10 @@ def test_a_rate_that_rests_on_one_participant_has_no_interval():
     found = rate_per_minute(np.array([60, 1, 0, 1, 0, 1]), np.array([6000.0, 10, 10, 10, 10, 10]))
     assert found.estimate == pytest.approx(63 / (6050 / 60))
     assert (found.low, found.high) == (None, None)
-    assert found.note == "no interval: one participant has most of the observed time"
+    assert found.note == "no interval: one participant has 99 % of the observed time"
+    # Shares of 0.41 and four times 0.15 have 1 / (0.41² + 4 * 0.15²) - 1 = 2.9 degrees of freedom.
+    found = rate_per_minute(np.array([30.0, 2, 4, 3, 1]), np.array([170.0, 60, 60, 60, 60]))
+    assert (found.high, found.note) == (None, "no interval: one participant has 41 % of the observed time")
 
 
 def test_a_median_without_an_episode_says_so():
@@ -441,6 +444,13 @@ def test_windows_in_another_event_are_reported(results, tmp_path):
     with connect(results) as connection:
         assert queries.baseline_overlap_note(connection, tmp_path / "events.csv") is None
     (tmp_path / "events.csv").write_text("start_s,end_s,label,video\n1,2,a,\n2,3,b,\n4,5,c,1.mp4\n")
+    films = [
+        f"{start_s},{start_s + 1},{label},{video}.mp4\n" for video in (1, 2) for start_s, label in ((1, "a"), (2, "b"))
+    ]
+    (tmp_path / "films.csv").write_text("start_s,end_s,label,video\n" + "".join(films) + "4,5,a,3.mp4\n")
+    with connect(results) as connection:
+        note = queries.baseline_overlap_note(connection, tmp_path / "films.csv", before_s=1)
+    assert "The 1 s before the onset of 2 of 5 events" in note  # the same times in two videos are two events
     for question in ("averages", "events"):
         run = fervid("summary", results, question, "--events", tmp_path / "events.csv", "--before", 1)
         assert "overlap another event: their changes are relative" in " ".join(run.output.split())

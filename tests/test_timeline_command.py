@@ -184,6 +184,29 @@ def test_the_command_line_and_the_environment_set_it(results, monkeypatch):
     assert made["quality"]["speech"] == "exclude"
 
 
+def test_people_without_a_neutral_stretch_are_reported(results, tmp_path):
+    """The two people of the fixture are happy throughout; a third one is neutral for 2 s, and then sad."""
+    ids = {"video_id": "v0000000000000003", "observation_id": "o0000000000000003"}
+    faces = [Face(i, p=feeling("neutral" if i < 20 else "sad"), appearance=40) for i in range(40)]
+    observed = observe(np.arange(40) / 10, faces)
+    ((settings,),) = rows(results, "SELECT settings FROM videos WHERE path = '/gone/a.mp4'")
+    config, store = TimelineSettings().config(score_threshold=0.5), Store(results)
+    store.write_segment(*ids.values(), 0, observed)
+    row = ids | {"analysis_id": analysis_id(ids["observation_id"], config.settings()), "path": "/gone/c.mp4"}
+    store.commit_analysis(row | {"settings": settings, "frames_per_s": 10.0}, build_timeline(observed, config))
+
+    note = "--baseline neutral_stretch: 2 of 3 people have no neutral stretch and were not corrected"
+    assert note in timeline_command(results, "--baseline", "neutral_stretch").output
+    groups = tmp_path / "groups.csv"
+    groups.write_text("path,group\na.mp4,x\nc.mp4,y\n")
+    compared = fervid("summary", results, "compare", "--groups", groups)
+    assert "1 of 2 people has no neutral stretch and was not corrected" in " ".join(compared.output.split())
+    fervid("report", results, "--out", tmp_path / "report.html")
+    assert note in (tmp_path / "report.html").read_text(encoding="utf-8")
+    for options in (("neutral_stretch", "--baseline-span", 0, 1), ("own_mean",), ("none",)):
+        assert "not corrected" not in timeline_command(results, "--baseline", *options).output
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -127,6 +127,39 @@ def test_covariates_have_the_separators_and_headers_of_groups_files(results, tmp
     assert ages.dropna().to_dict() == {"0.mp4": 20, "1.mp4": 30}
 
 
+def test_events_and_groups_give_two_factors(results, tmp_path):
+    events, groups, covariates = tmp_path / "events.csv", tmp_path / "groups.csv", tmp_path / "covariates.csv"
+    events.write_text("start_s,end_s,label\n0,2,rest\n2,4,film\n")
+    groups.write_text("path,participant,group\n0.mp4,p0,old\n1.mp4,p1,young\n")
+    options = ("--events", events, "--groups", groups)
+    rows = export(results, tmp_path, *options)
+    assert rows.columns[-1] == "group"
+    factors = rows.groupby(["participant", "condition"]).group.first().dropna()
+    assert factors.to_dict() == {
+        ("p0", "rest"): "old",
+        ("p0", "film"): "old",
+        ("p1", "rest"): "young",
+        ("p1", "film"): "young",
+    }
+    covariates.write_text("path,group\n0.mp4,x\n")
+    run = fervid("export", results, "--format", "trials", "--out", tmp_path / "x", *options, "--covariates", covariates)
+    assert "the covariates have a column group, and so do the groups: rename one" in " ".join(run.output.split())
+
+
+def test_covariates_that_differ_between_the_videos_of_a_participant_are_those_of_videos(results, tmp_path):
+    groups, covariates = tmp_path / "groups.csv", tmp_path / "covariates.csv"
+    groups.write_text("path,participant\n0.mp4,p0\n1.mp4,p0\n2.mp4,p2\n")
+    covariates.write_text("path,participant,age,ad\n0.mp4,p0,20,a\n1.mp4,p0,20,b\n2.mp4,p2,30,a\n")
+    rows = export(results, tmp_path, "--groups", groups, "--covariates", covariates)
+    assert rows.columns[-2:].tolist() == ["age", "ad"]
+    of_video = rows.dropna(subset="ad").groupby(["video", "participant"])[["age", "ad"]].first()
+    assert of_video.to_records().tolist() == [
+        ("0.mp4", "p0", 20, "a"),
+        ("1.mp4", "p0", 20, "b"),
+        ("2.mp4", "p2", 30, "a"),
+    ]
+
+
 def test_covariates_must_be_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # reading it would wait forever
     with pytest.raises(GroupError, match="is a pipe: give a CSV file"):
@@ -151,7 +184,8 @@ def test_conditions_that_differ_only_in_case_are_refused(results, tmp_path, opti
         ("age\n3\n", "needs a column participant or path"),
         ("path,trial\n0.mp4,3\n", "rename it"),
         ("path,age\nz.mp4,3\n", "z.mp4: no such video"),
-        ("participant,age\n0.mp4,3\n0.mp4,4\n", "0.mp4 comes twice, with different values"),
+        ("participant,age\n0.mp4,3\n0.mp4,4\n", "0.mp4 comes twice, with different values: add a column path"),
+        ("path,age\n0.mp4,3\n0.mp4,4\n", "0.mp4 comes twice, with different values"),
         ("participant,age\n0.MP4,3\n", "'0.MP4' and '0.mp4' differ only in case or blanks"),
         ("participant,age\np1,3\n", "have none of the participants: the results have 0.mp4, 1.mp4, 2.mp4 …"),
     ],

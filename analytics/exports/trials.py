@@ -89,7 +89,8 @@ class TrialDesign:
     """The trials of a study, their conditions and covariates: CSV files, and the length of time bins."""
 
     events: Path | None = None  # the trials; None: each video is a trial
-    groups: Path | None = None  # columns path, optionally participant and group (the condition without events)
+    # columns path, optionally participant and group, which is the condition or, with events, a column of its own
+    groups: Path | None = None
     covariates: Path | None = None  # a column participant or path, and the columns to join
     bin_ms: int = 1000  # length of a time bin
 
@@ -114,13 +115,13 @@ def trials_table(
     bin_ms: int = 1000,
     video_ids: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Build the rows of all trials, without hidden people: `COLUMNS`, then the covariates.
+    """Build the rows of all trials, without hidden people: `COLUMNS`, then `group` (see `conditions`), the covariates.
 
     Args:
         connection: the results.
         events: as `event_files.read_events` gives them; each in each video is a trial whose condition is its label.
             None: each video is a trial.
-        conditions: condition of each video_id where there are no events; other videos have none.
+        conditions: condition of each video_id; other videos have none. With events, it is the column `group`.
         participants: the participant of each track; None: each video is one.
         covariates: as `read_covariates` gives them.
         bin_ms: length of a time bin.
@@ -141,6 +142,9 @@ def trials_table(
     if key == "participant" and values:
         _check_participants(set(participant_of_bin), values)
     covariate_names = list(next(iter(values.values()), {}))
+    groups = conditions if events is not None and conditions else None
+    if groups and "group" in covariate_names:
+        raise GroupError("the covariates have a column group, and so do the groups: rename one of them")
     persons = {(video, track): person for video, track, person in connection.sql(_PERSONS).fetchall()}
     rows = []
     for row, participant in zip(bins, participant_of_bin, strict=True):
@@ -150,6 +154,7 @@ def trials_table(
             **{name: row[name] for name in _OF_BIN},
             "participant": participant,
             "condition": trial.label,
+            **({"group": groups.get(trial.video_id)} if groups else {}),
             "video": names[trial.video_id],
             "person": persons[trial.video_id, row["track_id"]],
             "bin_start_s": row["bin"] * bin_ms / 1000,
@@ -159,7 +164,8 @@ def trials_table(
             {**common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
             for name in EMOTIONS
         ]
-    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in covariate_names)]))
+    further = ["group"] * bool(groups) + covariate_names
+    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in further)]))
 
 
 def _names(path_of: Mapping[str, str]) -> dict[str, str]:
@@ -201,7 +207,8 @@ def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict
     """Values per participant or video from a CSV file: the key column's name, and the other columns of each key.
 
     Args:
-        path: the file, as for `groups.parse_column`; its column `path` has paths, file names or ids.
+        path: the file, as for `groups.parse_column`; its column `path` has paths, file names or ids. With a column
+            participant, the values are those of participants, unless they differ between the videos of one.
         videos: those in the results.
 
     Raises:
@@ -209,23 +216,34 @@ def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict
             results, or a column of the table's own name.
     """
     table = parse_csv(read_csv_file(path, GroupError), str(path), GroupError)
-    keys = ((name, find_header(table.header, name)) for name in ("participant", "path"))
-    key, own_key = next(((name, column) for name, column in keys if column is not None), ("", ""))
-    if not key:
+    participant, video = (find_header(table.header, name) for name in ("participant", "path"))
+    others = [name for name in table.header if name != participant and name.lower() != "path"]
+    key, own_key = ("participant", participant) if participant is not None else ("path", video)
+    if own_key is None:
         raise GroupError(f"{path}: needs a column participant or path in its first line")
-    others = [name for name in table.header if name != own_key and name.lower() != "path"]
+    if participant is not None and video is not None and _repeated(table.rows, participant, others):
+        key, own_key = "path", video  # the values differ between the videos of a participant
+    others = [name for name in others if name != own_key]
     if taken := {name for name, _ in COLUMNS} & set(others):
         raise GroupError(f"{path}: {', '.join(sorted(taken))}: the table has a column of this name; rename it")
-    values: dict[str, Mapping[str, str]] = {}
-    for row in table.rows:
-        own = {name: row[name] for name in others}
-        if values.setdefault(row[own_key], own) != own:
-            raise GroupError(f"{path}: {row[own_key]} comes twice, with different values")
+    if repeated := _repeated(table.rows, own_key, others):
+        remedy = ": add a column path to give values for each video" if key == "participant" else ""
+        raise GroupError(f"{path}: {repeated} comes twice, with different values{remedy}")
+    values: dict[str, Mapping[str, str]] = {row[own_key]: {name: row[name] for name in others} for row in table.rows}
     if key == "path":
         values = {
             found: values[name] for found, name in by_video({n: n for n in values}, videos, str(path), key).items()
         }
     return key, values
+
+
+def _repeated(rows: Sequence[Mapping[str, str]], key: str, others: Sequence[str]) -> str | None:
+    """The first value of the column `key` with different values in the columns `others`."""
+    first: dict[str, Mapping[str, str]] = {}
+    for row in rows:
+        if any(first.setdefault(row[key], row)[name] != row[name] for name in others):
+            return row[key]
+    return None
 
 
 def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:

@@ -10,10 +10,22 @@ good ones that `--speech` leaves out.
 
 from analytics.queries.averages import averages
 from analytics.queries.comparison import compare, compare_events
-from analytics.queries.events import baseline_overlap_note, during_events, late_events_note, unseen_events_note
+from analytics.queries.events import (
+    baseline_overlap_note,
+    during_events,
+    late_events_note,
+    unassigned_events_note,
+    unseen_events_note,
+)
 from analytics.queries.group_timelines import group_timeline
 from analytics.queries.groups import GroupError, several_people_note
-from analytics.queries.quality_notes import dropped_frames_note, gate_note, speech_notes, untracked_note
+from analytics.queries.quality_notes import (
+    baseline_note,
+    dropped_frames_note,
+    gate_note,
+    speech_notes,
+    untracked_note,
+)
 from analytics.queries.rates import dwell, rates
 from analytics.queries.sql_files import sql_of
 from analytics.queries.summaries import (
@@ -34,6 +46,7 @@ from analytics.queries.synchrony import synchrony
 __all__ = [
     "GroupError",
     "averages",
+    "baseline_note",
     "baseline_overlap_note",
     "compare",
     "compare_events",
@@ -58,6 +71,7 @@ __all__ = [
     "top_moments",
     "totals",
     "transitions",
+    "unassigned_events_note",
     "unseen_events_note",
     "untracked_note",
     "validity",

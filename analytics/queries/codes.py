@@ -27,7 +27,9 @@ SYNONYMS = {
 }
 CODE_COLUMNS = ("code", "label", "emotion", "behavior")
 PERSON_COLUMNS = ("person", "subject", "track", "track_id")
-VIDEO_COLUMNS = ("video", "path")
+# Headers of the columns that name a video, in lower case; those of BORIS hold paths on the coder's computer.
+BORIS_VIDEO_HEADERS = ("media file name", "media file path", "media file")
+VIDEO_HEADERS = ("video", "path", "file", "filename", *BORIS_VIDEO_HEADERS)
 
 
 class CodesError(FervidError):
@@ -161,7 +163,7 @@ def _read_aggregated(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code
             _seconds(row["Stop (s)"], path),
             row["Behavior"],
             _person(row["Subject"]),
-            file_name(row.get("Media file name") or row.get("Media file") or "") or None,
+            named_video(row),
         )
         for row in rows
         if row["Behavior"] and row.get("Behavior type", "STATE").upper() != "POINT"
@@ -171,10 +173,10 @@ def _read_aggregated(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code
 def _read_tabular(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
     """Read BORIS's tabular events, in which a state starts in one row and stops in another."""
     codes: list[Code] = []
-    started: dict[tuple[str, str, str], float] = {}
+    started: dict[tuple[str, str, str | None], float] = {}
     for row in rows:
         kind = (row.get("Behavior type") or row.get("Status") or "").upper()
-        video = file_name(row.get("Media file name") or row.get("Media file path") or row.get("Media file") or "")
+        video = named_video(row)
         key = row["Subject"], row["Behavior"], video
         if kind == "START":
             if key in started:
@@ -193,7 +195,7 @@ def _read_tabular(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
                     _seconds(row["Time"], path),
                     row["Behavior"],
                     _person(row["Subject"]),
-                    video or None,
+                    video,
                 )
             )
     if started:
@@ -205,10 +207,10 @@ def _read_tabular(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
 def _read_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
     codes = []
     for row in rows:
-        code, person, video = (_first(row, names) for names in (CODE_COLUMNS, PERSON_COLUMNS, VIDEO_COLUMNS))
+        code, person = (_first(row, names) for names in (CODE_COLUMNS, PERSON_COLUMNS))
         if code is None:
             raise CodesError(f"{path}: a line has no code: one of the columns {', '.join(CODE_COLUMNS)} is needed")
-        codes.append(Code(_seconds(row["start_s"], path), _seconds(row["end_s"], path), code, person, video))
+        codes.append(Code(_seconds(row["start_s"], path), _seconds(row["end_s"], path), code, person, named_video(row)))
     return codes
 
 
@@ -217,6 +219,19 @@ _TABLES = (
     ({"Time", "Subject", "Behavior"}, _read_tabular),
     ({"start_s", "end_s"}, _read_csv),
 )
+
+
+def named_video(row: Mapping[str, str]) -> str | None:
+    r"""The video that a line names, in the first of the columns `VIDEO_HEADERS` that is not empty.
+
+    >>> named_video({"Observation id": "1", "Media file": "C:\\clips\\a.mp4"})
+    'a.mp4'
+    """
+    cells = {header.lower(): cell.strip() for header, cell in row.items() if header and cell}
+    header = next((header for header in VIDEO_HEADERS if cells.get(header)), None)
+    if header is None:
+        return None
+    return file_name(cells[header]) if header in BORIS_VIDEO_HEADERS else cells[header]
 
 
 def _first(row: Mapping[str, str], names: Sequence[str]) -> str | None:

@@ -1,11 +1,13 @@
 """Read events, such as stimuli or markers, from a CSV file."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from analytics.queries.codes import VIDEO_HEADERS, named_video
 from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.timeline.time_tolerance import is_longer
 from fer_models.errors import FervidError
@@ -16,11 +18,11 @@ ALIASES = {
     "start_s": ("start_s", "start", "start (s)", "onset", "begin", "from", "time"),
     "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
     "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
-    # An event without a video belongs to every video.
-    "video": ("video", "path", "file", "filename", "media file name"),
 }
 MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow milliseconds in SQL
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
+
+_UNREAD = b"unread_columns"  # metadata of the table of events
 
 
 class EventsError(FervidError):
@@ -31,8 +33,8 @@ def read_events(path: Path) -> pa.Table:
     """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
 
     The file has a header with start_s, end_s, label and optionally video, which names the video by path, file name or
-    id; an empty cell means every video. The headers in `ALIASES` mean the same, other columns are ignored. Commas,
-    semicolons and tabs separate columns, with decimal points or commas.
+    id; an empty cell means every video. The headers in `ALIASES` and `codes.VIDEO_HEADERS` mean the same, other columns
+    are ignored. Commas, semicolons and tabs separate columns, with decimal points or commas.
 
     Raises:
         EventsError: if it cannot be read, lacks a column, or a line is wrong.
@@ -54,10 +56,19 @@ def parse_events(content: bytes, name: str) -> pa.Table:
             f"{name}: no column {', '.join(missing)}: the first line must be {','.join(NEEDED)}; found {found}"
         )
     events = [
-        _event({our_name[column]: cell for column, cell in row.items()}, f"{name}, line {number}")
+        _event({our_name[column]: cell for column, cell in row.items()}, named_video(row), f"{name}, line {number}")
         for number, row in zip(table.line_numbers, table.rows, strict=True)
     ]
-    return pa.Table.from_pylist(events, schema=EVENTS)
+    names_videos = any(column.lower() in VIDEO_HEADERS for column in table.header)
+    unread = [column for column in table.header if column and our_name[column] not in NEEDED]
+    metadata = {_UNREAD: json.dumps([] if names_videos else unread)}
+    return pa.Table.from_pylist(events, schema=EVENTS.with_metadata(metadata))
+
+
+def unread_columns(events: pa.Table) -> list[str]:
+    """The columns of a file of events that were not read, one of which may name the videos; empty if another does."""
+    columns: list[str] = json.loads((events.schema.metadata or {}).get(_UNREAD, "[]"))
+    return columns
 
 
 def _our_names(header: Sequence[str]) -> dict[str, str]:
@@ -74,14 +85,13 @@ def _our_names(header: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _event(line: Mapping[str, str], where: str) -> dict[str, str | float | None]:
+def _event(line: Mapping[str, str], video: str | None, where: str) -> dict[str, str | float | None]:
     start_s, end_s = (_seconds(line[name], f"{where}: {name}") for name in ("start_s", "end_s"))
     if not is_longer(end_s - start_s, 0):
         raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
     if not (label := line["label"]):
         raise EventsError(f"{where}: label is empty")
-    video = line.get("video")
-    return {"label": label, "start_s": start_s, "end_s": end_s, "video": video or None}
+    return {"label": label, "start_s": start_s, "end_s": end_s, "video": video}
 
 
 def _seconds(text: str, where: str) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.queries.event_files import read_events
+from analytics.queries.event_files import read_events, unread_columns
 from analytics.queries.groups import check_spelling
 from analytics.queries.sql_files import map_videos
 from analytics.results.video_record import NamedVideo, video_names
@@ -24,6 +24,7 @@ from fer_models.labels import EMOTIONS
 
 _PERSONS = "SELECT video_id, track_id, person FROM people"
 _ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
+_N_VIDEOS = "SELECT count(DISTINCT video_id) FROM videos"
 _PATHS = "SELECT video_id, path FROM videos WHERE status = 'done'"
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
@@ -58,6 +59,24 @@ def match_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table)
     return events_of_videos(events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
 
 
+def unassigned_events_note(connection: duckdb.DuckDBPyConnection, events: pa.Table) -> str | None:
+    """A sentence on events without a video in a file whose unread columns may name it; None without any.
+
+    Args:
+        connection: the results; with a single video, all events belong to it.
+        events: the result of `read_events`.
+    """
+    n_unassigned, columns = events["video"].null_count, unread_columns(events)
+    ((n_videos,),) = connection.sql(_N_VIDEOS).fetchall()
+    if not n_unassigned or not columns or n_videos < 2:
+        return None
+    name, apply = ("event names", "applies") if n_unassigned == 1 else ("events name", "apply")
+    return (
+        f"{n_unassigned} {name} no video and {apply} to all {n_videos} videos; columns not read: {', '.join(columns)}. "
+        "If one of them names the videos, call it video."
+    )
+
+
 def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
     """A sentence on events that begin after the end of all videos that they apply to; None without any.
 
@@ -69,15 +88,16 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
         As `during_events`.
     """
     end_s = dict(connection.sql(_ENDS).fetchall())
-    is_late: dict[tuple[str, float, float], bool] = {}
-    for event in match_events(connection, events).to_pylist():
-        if event["video_id"] in end_s:
-            key = event["label"], event["start_s"], event["end_s"]
-            is_late[key] = is_late.get(key, True) and not is_longer(end_s[event["video_id"]] - event["start_s"], 0)
-    if not any(is_late.values()):
+    in_videos = [[event for event in rows if event["video_id"] in end_s] for rows in _by_event(connection, events)]
+    is_late = [
+        all(not is_longer(end_s[event["video_id"]] - event["start_s"], 0) for event in rows)
+        for rows in in_videos
+        if rows
+    ]
+    if not any(is_late):
         return None
     return (
-        f"After the end of the video: {sum(is_late.values())} of {len(is_late)} events, about which nothing is known. "
+        f"After the end of the video: {sum(is_late)} of {len(is_late)} events, about which nothing is known. "
         "Times must be in seconds from the start of the video."
     )
 
@@ -123,22 +143,31 @@ def baseline_overlap_note(
     Raises:
         As `during_events`.
     """
-    overlaps: dict[tuple[str, float, float], bool] = {}
+    overlapped: set[tuple[str, float]] = set()  # videos and onsets
     matched = match_events(connection, events).to_pylist()
-    for _, of_video in groupby(matched, key=lambda event: event["video_id"]):
+    for video_id, of_video in groupby(matched, key=lambda event: event["video_id"]):
         latest_end_s = -np.inf  # of the events that begin earlier
         for start_s, simultaneous in groupby(of_video, key=lambda event: round(event["start_s"], 6)):
-            ends_s = {(event["label"], event["end_s"]) for event in simultaneous}
-            for label, end_s in ends_s:
-                key = label, start_s, end_s
-                overlaps[key] = overlaps.get(key, False) or latest_end_s > start_s - before_s + TIME_TOLERANCE_S
-            latest_end_s = max(latest_end_s, *(end_s for _, end_s in ends_s))
-    if before_s <= 0 or not any(overlaps.values()):
+            if latest_end_s > start_s - before_s + TIME_TOLERANCE_S:
+                overlapped.add((video_id, start_s))
+            latest_end_s = max(latest_end_s, *(event["end_s"] for event in simultaneous))
+    overlaps = [
+        any((event["video_id"], round(event["start_s"], 6)) in overlapped for event in rows)
+        for rows in _by_event(connection, events)
+    ]
+    if before_s <= 0 or not any(overlaps):
         return None
     return (
-        f"The {before_s:g} s before the onset of {sum(overlaps.values())} of {len(overlaps)} events overlap another "
+        f"The {before_s:g} s before the onset of {sum(overlaps)} of {len(overlaps)} events overlap another "
         "event: their changes are relative to what that event evoked."
     )
+
+
+def _by_event(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> list[list[dict[str, Any]]]:
+    """The rows of `match_events` of each event: one per video that it applies to."""
+    events = read_events(events) if isinstance(events, Path) else events
+    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
+    return [events_of_videos(events.slice(i, 1), known).to_pylist() for i in range(len(events))]
 
 
 def during_matched_events(

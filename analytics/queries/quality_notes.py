@@ -23,6 +23,11 @@ _CHOSEN_BY_SPEECH = """
 SELECT video_id FROM videos
 WHERE status = 'done' AND settings ->> '$.timeline.quality.speech' IN ('exclude', 'only') ORDER BY video_id
 """
+_WITHOUT_STRETCH = f"""
+SELECT count(*) FILTER (baseline_start_s IS NULL), count(*)
+FROM visible('tracks') JOIN videos USING (video_id, analysis_id)
+WHERE settings ->> '$.timeline.baseline.method' = 'neutral_stretch' AND labelled_s > 0 AND {_ABOUT}
+"""
 _LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT NULL ORDER BY video_id"
 
 
@@ -91,6 +96,25 @@ def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[st
         _speech_note(row["speech"], row["good_s"], row["not_measured_s"])
         for row in (run_sql_for_videos(connection, "speech_measured", chosen).to_pylist() if chosen else [])
     ]
+
+
+def baseline_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> str | None:
+    """A sentence on people with a label for whom `--baseline neutral_stretch` found no face at rest; None without any.
+
+    Args:
+        connection: the results.
+        video_ids: the videos; None: all.
+    """
+    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
+    ((n_without, n_people),) = connection.sql(_WITHOUT_STRETCH, params=about).fetchall()
+    if not n_without:
+        return None
+    has, was = ("has", "was") if n_without == 1 else ("have", "were")
+    return (
+        f"--baseline neutral_stretch: {n_without} of {n_people} people {has} no neutral stretch and {was} not "
+        "corrected: do not compare them with the others. Give a neutral period with --baseline-span, or use --baseline "
+        "own_mean or none."
+    )
 
 
 def dropped_frames_note(connection: duckdb.DuckDBPyConnection) -> str | None:

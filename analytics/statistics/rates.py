@@ -5,6 +5,10 @@ from numpy.typing import NDArray
 
 from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
 
+# With fewer, as if fewer than four participants had been observed equally long, the quantile of Student's t exceeds 3.2
+# and grows steeply: on the logarithm, the limits of the interval would differ by orders of magnitude.
+MIN_DEGREES_OF_FREEDOM = 3
+
 Array = NDArray[np.float64]
 
 
@@ -36,7 +40,7 @@ def rate_per_minute(counts: Array, observed_s: Array) -> Estimate:
     if error < 1e-12:
         return Estimate(rate, note="no interval: the values do not vary")
     degrees_of_freedom = 1 / float((weights**2).sum()) - 1
-    if degrees_of_freedom < 1:
-        return Estimate(rate, note="no interval: one participant has most of the observed time")
+    if degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
+        return Estimate(rate, note=f"no interval: one participant has {100 * weights.max():.0f} % of the observed time")
     reach = t_quantile(degrees_of_freedom) * error
     return Estimate(rate, float(rate * np.exp(-reach)), float(rate * np.exp(reach)))

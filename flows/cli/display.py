@@ -225,6 +225,8 @@ def _print_outcomes(console: Console, summary: "RunSummary") -> None:
             say(untracked)
         for line in queries.speech_notes(connection, video_ids):
             say(line)
+        if uncorrected := queries.baseline_note(connection, video_ids):
+            say(uncorrected)
 
 
 def people_columns(connection: "duckdb.DuckDBPyConnection") -> dict[str, tuple[str | None, int]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.answers import OverwriteOption
-from flows.cli.commands.query import Events
+from flows.cli.commands.query import Events, note_unassigned_events
 from flows.cli.console import Results, counted, fatal_errors, note, say
 
 
@@ -72,8 +72,8 @@ def export(
     groups: Annotated[
         Path | None,
         typer.Option(
-            help="For trials: a CSV file with the column path, and optionally participant and group (the condition if "
-            "there are no events)."
+            help="For trials: a CSV file with the column path, and optionally participant and group (the condition or, "
+            "with --events, a column of its own)."
         ),
     ] = None,
     covariates: Annotated[
@@ -101,6 +101,8 @@ def export(
                 escape_formulas=escape_formulas,
             )
             say(str(path))
+            if events is not None:
+                note_unassigned_events(results, events)
             return
         if form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table

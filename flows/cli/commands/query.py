@@ -68,5 +68,17 @@ def query(
         write_answer(rows, form, output)
         if all_analyses and sql is not None and "analysis_id" not in sql.lower():
             note("a video may have several analyses: join USING (video_id, analysis_id), and group by analysis_id")
+        if events is not None:
+            note_unassigned_events(results, events, video)
         if not len(rows):
             note("no rows")
+
+
+def note_unassigned_events(results: Path, events: Path, video: str | None = None) -> None:
+    """Print a note on events that apply to all videos, perhaps because the column that names the video was not read."""
+    from analytics import connect, queries
+    from analytics.queries.event_files import read_events
+
+    with connect(results, video=video, observations=False) as connection:
+        if text := queries.unassigned_events_note(connection, read_events(events)):
+            note(text)

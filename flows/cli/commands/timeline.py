@@ -82,7 +82,10 @@ def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: Timeli
 
         with contextlib.closing(connect(results, observations=False)) as connection:
             people = people_columns(connection)
-            speech_notes = queries.speech_notes(connection, [timeline.video_id for timeline in built])
+            video_ids = [timeline.video_id for timeline in built]
+            notes = queries.speech_notes(connection, video_ids)
+            if note_on_baseline := queries.baseline_note(connection, video_ids):
+                notes.append(note_on_baseline)
         rows = [
             [
                 timeline.path,
@@ -96,7 +99,7 @@ def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: Timeli
         ]
         console.print(table_of(["video", "status", "faces", "people", *PEOPLE_COLUMNS, "rebuild time (s)"], rows))
         say(describe(settings))
-        for line in speech_notes:
+        for line in notes:
             say(line)
     n_new = sum(timeline.status == "done" for timeline in rebuilt)
     say(f"{n_new} rebuilt, {len(rebuilt) - len(failed) - n_new} unchanged, {len(failed)} failed; results in {results}")
