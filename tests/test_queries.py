@@ -194,6 +194,25 @@ def test_answers_have_the_columns_that_are_described(connection, question):
     assert [(field.name, field.type) for field in answer] == [(field.name, field.type) for field in described]
 
 
+def test_good_faces_without_probabilities_are_not_of_low_quality(tmp_path):
+    """Of 20 faces, one is blurred and two have no probabilities; the first event has one of each."""
+    store = Store(tmp_path / "r")
+    faces = [
+        Face(i, p=(np.nan,) * 7 if i in (3, 12) else feeling("sad"), blur=1.0 if i == 14 else 100.0) for i in range(20)
+    ]
+    commit(store, 1, "/a.mp4", faces, np.arange(20) / 10)
+    events = pa.table({"label": ["a", "b"], "start_s": [1.0, 1.5], "end_s": [1.5, 2.0], "video": [None, None]})
+    with connect(store.root) as connection:
+        for all_faces in (False, True):
+            assert queries.shares(connection, all_faces=all_faces)["n_low_quality"].to_pylist() == [1]
+        assert queries.quality(connection)["n_faces"].to_pylist() == [19, 1]
+        assert "1 of 20 faces (5.0%) are low-quality faces" in queries.gate_note(connection)
+        during = queries.during_events(connection, events).to_pylist()[0]
+        compared = queries.compare_events(connection, events).to_pylist()[0]
+    assert (during["seen_s"], during["ok_s"], during["mean_sad"]) == pytest.approx((0.5, 0.4, 1))
+    assert compared["low_quality_share"] == pytest.approx(0.1)
+
+
 def test_quality_counts_low_quality_faces_by_reason(connection):
     assert {row["reason"]: row["n_faces"] for row in queries.quality(connection).to_pylist()} == {
         "good": 140,

@@ -243,14 +243,14 @@ def events_table(
     faces = faces.filter(faces["track_id"].is_valid())
     tracks, number = np.unique(faces["track_id"].to_numpy(), return_inverse=True)
     is_classified = faces["p_angry"].is_valid().to_numpy()
-    is_ok = faces["quality_ok"].to_numpy() & is_classified
+    is_ok = faces["quality_ok"].to_numpy()
     tracked = _TrackedFaces(
         number,
         to_float_array(faces, "pts_s"),
         to_float_array(faces, "pts_s") + np.nan_to_num(to_float_array(faces, "duration_s")),
         is_ok,
         pc.is_in(faces["quality_reason"], pa.array(SPEECH_REASONS)).to_numpy(),
-        is_classified if all_faces_count else is_ok,
+        is_classified if all_faces_count else is_classified & is_ok,
         to_float_array(faces, *(f"p_{name}" for name in EMOTIONS)),
         encode_categories(faces["smooth_emotion"], EMOTIONS),
     )
@@ -271,7 +271,7 @@ class _TrackedFaces:
     track: np.ndarray  # (m,) number of the track of each face, from 0
     start_s: np.ndarray  # (m,) time at which the frame of the face is first shown
     end_s: np.ndarray  # (m,) time at which the next frame replaces that frame
-    is_ok: np.ndarray  # (m,) bool, True for faces of good quality with probabilities
+    is_ok: np.ndarray  # (m,) bool, True for faces of good quality that --speech does not leave out
     is_left_out: np.ndarray  # (m,) bool, True for good faces that --speech leaves out
     counts: np.ndarray  # (m,) bool, True if the probabilities of the face count in means
     probabilities: np.ndarray  # (m, 7)

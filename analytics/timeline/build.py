@@ -214,8 +214,8 @@ def _follow(
     probabilities = to_float_array(faces, *PROBABILITIES)[row]
     is_classified = ~np.isnan(probabilities).any(1)
     is_left_out = speech_reasons(movements.is_speaking, movements.is_measured, config.quality.speech) >= 0
-    is_ok = is_good & is_classified & ~is_left_out
-    counts = is_ok if config.quality.gate else is_classified
+    is_ok = is_good & ~is_left_out
+    counts = is_classified & is_ok if config.quality.gate else is_classified
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     weights = np.where(counts, end_s - start_s, 0)
     corrected = correct(track, probabilities, baselines)

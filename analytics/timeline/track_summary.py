@@ -30,9 +30,9 @@ class TrackedFaces:
     det_score: np.ndarray  # (m,)
     face_px: np.ndarray  # (m,)
     is_switch: np.ndarray  # (m,) bool, True where the track may continue with another person; at most once per track
-    is_ok: np.ndarray  # (m,) bool, True for faces of good quality with probabilities
+    is_ok: np.ndarray  # (m,) bool, True for faces of good quality that are not left out because of speech
     is_left_out: np.ndarray  # (m,) bool, True for faces of good quality that are left out because of speech
-    # (m,) bool, the same as `is_ok`; without the quality filter, True for all faces with probabilities
+    # (m,) bool, True for those of `is_ok` with probabilities; without the quality filter, for all with probabilities
     counts: np.ndarray
     probabilities: np.ndarray  # (m, 7), NaN where not known
     smoothed: np.ndarray  # (m, 7), NaN where not known
