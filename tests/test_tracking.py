@@ -51,6 +51,11 @@ def test_a_face_out_of_sight(gap_s, second):
     assert track(range(6), pts_s, boxes(*[100] * 6), max_gap_s=1.0) == [0, 0, 0, second, second, second]
 
 
+def test_a_gap_of_exactly_the_longest_time_does_not_end_a_track():
+    for first in range(100):  # rounding errors of the times differ
+        assert track(range(6), (first + np.array([0, 1, 2, 12, 13, 14])) / 10, boxes(*[100] * 6)) == [0] * 6
+
+
 def test_sparse_sampling_does_not_end_tracks():
     assert track(range(4), np.arange(4) * 5.0, boxes(*[100] * 4), step_s=5.0) == [0, 0, 0, 0]
 

@@ -39,9 +39,13 @@ def find_shot_boundaries(pts_s: np.ndarray, thumbnail_rgb: np.ndarray, config: S
 
     >>> find_shot_boundaries(np.array([0.0, 0.1, 0.2]), np.array([[10.0], [11.0], [90.0]]), ShotDetectionConfig())
     array([False, False,  True])
+    >>> find_shot_boundaries(np.array([0.6, 1.1]), np.array([[10.0], [90.0]]), ShotDetectionConfig())
+    array([False,  True])
     """
     is_shot_boundary = np.zeros(len(pts_s), bool)
     decoded = np.flatnonzero(~np.isnan(thumbnail_rgb).any(axis=1))
     change = np.abs(np.diff(thumbnail_rgb[decoded], axis=0)).mean(axis=1)
-    is_shot_boundary[decoded[1:]] = (change >= config.min_change) & (np.diff(pts_s[decoded]) <= config.max_step_s)
+    # The tolerance ensures that rounding does not decide whether frames 0.5 s apart are compared.
+    is_near = np.diff(pts_s[decoded]) <= config.max_step_s + 1e-6
+    is_shot_boundary[decoded[1:]] = (change >= config.min_change) & is_near
     return is_shot_boundary

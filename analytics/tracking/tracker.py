@@ -78,7 +78,8 @@ def link_faces(
     Returns:
         (m,) int64 track of each face; -1 for faces in no track.
     """
-    tracker = _Tracker(config, max_gap_s=max(config.max_gap_s, 1.5 * step_s))
+    # The tolerance ensures that rounding does not decide whether a gap of 1 s ends a track.
+    tracker = _Tracker(config, max_gap_s=max(config.max_gap_s, 1.5 * step_s) + 1e-6)
     detections = [_Detection(*face) for face in zip(*boxes_xyxy.T.tolist(), det_score.tolist(), strict=True)]
     times_s = pts_s.tolist()
     bounds = np.append(np.flatnonzero(np.diff(frame, prepend=-1)), len(frame)).tolist()
