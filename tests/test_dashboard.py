@@ -167,6 +167,13 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     assert (alice["people"], len(alice["episodes"])) == ("2", 2)
 
 
+def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:
+    store.commit_failure(row(NOBODY, "in/nobody.mp4", analysis_id="a9"), "the file is truncated")
+    shown = page("library", results)
+    assert [metric.value for metric in shown.metric] == ["2", "0.4", "3", "1"]
+    assert "**nobody.mp4**: a later run failed: the file is truncated" in words(shown)
+
+
 def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None:
     shown = page("library", results)
     assert "2 videos. Click one" in words(shown)
