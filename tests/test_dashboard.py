@@ -849,6 +849,25 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     assert "there is no query: enter one SELECT" in words(shown)
 
 
+def test_the_query_of_page_sql_leaves_out_hidden_people_and_says_so(results: Path, page: Page) -> None:
+    for track_id in connect(results).sql(f"SELECT track_id FROM tracks WHERE video_id = '{ALICE}'").fetchall()[:2]:
+        hide(results, ALICE, *track_id, True)
+    shown = page("sql", results)
+    shown.button[0].click().run()
+    seconds = dict(zip(*(shown.dataframe[0].value[name] for name in ("smooth_emotion", "seconds")), strict=True))
+    expected = (
+        connect(results)
+        .sql(
+            "SELECT smooth_emotion, round(sum(duration_s), 1) FROM faces JOIN people USING "
+            "(video_id, track_id) WHERE NOT is_hidden AND smooth_emotion IS NOT NULL GROUP BY ALL"
+        )
+        .fetchall()
+    )
+    assert len(seconds) < 3
+    assert seconds == dict(expected)
+    assert "2 people are hidden: the tables still have their rows" in words(shown)
+
+
 def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> None:
     shown = page("sql", results)
     for sql in ("SELECT * FROM videos", "SELECT smooth_emotion, count(*) AS n FROM faces GROUP BY ALL"):
