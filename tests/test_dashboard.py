@@ -781,12 +781,19 @@ def test_a_question_of_the_cookbook_is_run(results: Path, page: Page) -> None:
 
 
 def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) -> None:
-    times = {"n_observed": 100, "decode_wait_s": 0.5, "detect_s": 2.0, "crop_s": 0.5, "classify_s": 1.0}
+    times = {
+        "n_frames": 300,
+        "n_observed": 100,
+        "decode_wait_s": 0.5,
+        "detect_s": 2.0,
+        "crop_s": 0.5,
+        "classify_s": 1.0,
+    }
     for number, path in ((5, "in/new.mp4"), (6, "in/1/clip.mp4"), (7, "in/2/clip.mp4")):
         store.commit_analysis(row(f"v{number:016}", path, **times), timeline(np.arange(10) / 10, []))
     shown = page("runs", results)
     newest = shown.dataframe[-1].value.set_index("video")
-    assert newest.loc["new.mp4", ["detect_per_s", "classify_per_s"]].tolist() == [50, 100]
+    assert newest.loc["new.mp4", ["n_observed", "detect_per_s", "classify_per_s"]].tolist() == [100, 50, 100]
     assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Time per stage"]
     chart = chart_rows(shown)
     assert {row["video"] for row in chart} == {"new.mp4", "1/clip.mp4", "2/clip.mp4"}  # a bar each
@@ -840,6 +847,7 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     shown = page("sql", results)
     shown.button[0].click().run()
     assert set(shown.dataframe[0].value["smooth_emotion"]) == {"happy", "sad", "neutral"}
+    assert "hidden" not in words(shown)
     shown.text_area[0].set_value("DELETE FROM faces")
     shown.button[0].click().run()
     assert not shown.exception
