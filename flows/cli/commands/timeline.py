@@ -81,20 +81,11 @@ def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: Timeli
         from analytics import connect, queries
 
         with contextlib.closing(connect(results, observations=False)) as connection:
-            people = people_columns(connection)
-            speech_notes = queries.speech_notes(connection, [timeline.video_id for timeline in built])
-        rows = [
-            [
-                timeline.path,
-                timeline.status,
-                timeline.n_faces,
-                timeline.n_tracks,
-                *people.get(timeline.video_id, (None, 0)),
-                timeline.seconds or None,
-            ]
-            for timeline in built
-        ]
-        console.print(table_of(["video", "status", "faces", "people", *PEOPLE_COLUMNS, "rebuild time (s)"], rows))
+            video_ids = [timeline.video_id for timeline in built]
+            people = people_columns(connection, video_ids)
+            speech_notes = queries.speech_notes(connection, video_ids)
+        rows = [[one.path, one.status, one.n_faces, *people[one.video_id], one.seconds or None] for one in built]
+        console.print(table_of(["video", "status", "faces", *PEOPLE_COLUMNS, "rebuild time (s)"], rows))
         say(describe(settings))
         for line in speech_notes:
             say(line)
