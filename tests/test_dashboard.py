@@ -55,7 +55,7 @@ from dashboard.views.timeline import parse_time_s, summary_line
 from dashboard.widgets.charts import GRAY, TEXT_COLOR
 from dashboard.widgets.differences import notes_of
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
-from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows
+from dashboard.widgets.over_time import interval_notes, onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_of
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
@@ -632,11 +632,37 @@ def test_bars_are_the_means_of_the_shown_pair(store: Store, page: Page) -> None:
     assert bars_of(shown.run()) == pytest.approx({"a": 1, "b": 0})  # the pair that was shown is gone
 
 
-def test_notes_name_the_pairs_that_they_apply_to() -> None:
-    pairs = [("a", "b", "few"), ("a", "b", None), ("a", "c", "few"), ("a", "c", "none left"), ("b", "c", "few")]
-    comparison = pd.DataFrame(pairs, columns=["group_a", "group_b", "note"])
-    assert notes_of(comparison) == ["few", "a − c: none left"]
-    assert notes_of(comparison[comparison["group_b"] == "b"]) == ["few"]
+def test_notes_name_the_pairs_and_emotions_that_they_apply_to() -> None:
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    comparison = pd.DataFrame([(*pair, emotion) for pair in pairs for emotion in EMOTIONS],
+                              columns=["group_a", "group_b", "emotion"])  # fmt: skip
+    of_pair, of_emotions = comparison["group_b"] == "b", comparison["emotion"].isin(["fear", "angry"])
+    few = comparison.assign(note="few")
+    assert notes_of(few) == ["few"]
+    assert notes_of(few.assign(note=few["note"].where(~of_pair))) == ["a − c, b − c: few"]
+    assert notes_of(few.assign(note=few["note"].where(of_emotions))) == ["angry, fear: few"]
+    assert notes_of(few.assign(note=few["note"].where(of_pair & of_emotions))) == ["a − b (angry, fear): few"]
+    left_out = few.assign(note=np.where(of_emotions, "few; left out: 1 video", "left out: 1 video"))
+    assert notes_of(left_out) == ["angry, fear: few", "left out: 1 video"]
+    assert notes_of(few.assign(note=None)) == []
+
+
+def test_notes_on_changes_say_from_when_on_there_is_no_interval() -> None:
+    def group(name: str, lows: list[float | None]) -> pd.DataFrame:
+        n = len(lows)
+        rows = pd.DataFrame({"label": name, "start_s": np.arange(n) / 2 - 0.5, "emotion": "happy", "estimate": 0.1})
+        return rows.assign(low=np.array(lows, float), note=[None if low is not None else f"no interval {i}"
+                                                            for i, low in enumerate(lows)])  # fmt: skip
+
+    until_1_s = group("ad", [None, 0.0, 0.0, None, None])  # bins at -0.5, 0, 0.5, 1 and 1.5 s
+    assert interval_notes(until_1_s, "happy") == ["From 1 s on, no interval 3"]
+    assert interval_notes(until_1_s, "sad") == []
+    never, always = group("b", [None, None]), group("c", [0.0, 0.0])
+    assert interval_notes(never, "happy") == ["No interval 0"]
+    assert interval_notes(pd.concat([until_1_s, never, always]), "happy") == [
+        "ad: from 1 s on, no interval 3",
+        "b: no interval 0",
+    ]
 
 
 def test_lines_over_time_break_where_there_is_no_data() -> None:
