@@ -42,6 +42,7 @@ FROM faces WHERE video_id = $video_id ORDER BY frame_index, track_id NULLS LAST,
 _ANALYZED = """
 SELECT frame_index, is_cut FROM frames WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
 """
+_HIDDEN_PEOPLE = "SELECT track_id FROM people WHERE video_id = $video_id AND is_hidden"
 
 Hiding = Literal["blur", "pixelate"]
 
@@ -58,7 +59,8 @@ class _Analysis:
     track: np.ndarray  # the track of each face; -1 without one
     shot: np.ndarray  # the number of the shot that each face is in
     analyzed: np.ndarray  # the frame_index of each analyzed frame
-    spans: Spans  # when each track is visible, and its labels
+    is_drawn: np.ndarray  # (n_faces,) bool, whether the outline and label of each face are drawn
+    spans: Spans  # when each track that is drawn is visible, and its labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,8 @@ def render_video(
 ) -> None:
     """Write the video as MP4 with boxes, labels and a running timeline; audio and timestamps are kept.
 
+    People who were hidden in the dashboard are not drawn; their faces are blurred or pixelated like all others.
+
     Args:
         video: the file or its address, found in the results by its content.
         results: the results folder.
@@ -94,7 +98,7 @@ def render_video(
         on_frame: called with the number of frames done and the total.
 
     Raises:
-        RenderError: if the video is not in the results, or has no such track.
+        RenderError: if the video is not in the results, has no such track, or the person of the track is hidden.
         VideoReadError: if the video cannot be read.
         StoreError: if `results` is not a results folder, or `out` cannot be written.
     """
@@ -111,7 +115,7 @@ def render_video(
             )
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
-        scene = _scene(info, _read_analysis(content_id, video, results, only), hiding, only)
+        scene = _scene(info, _read_analysis(content_id, video, results, only), hiding)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
 
 
@@ -140,7 +144,7 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
     """Read the results of a video.
 
     Raises:
-        RenderError: if the video is not in the results, or has no track `only`.
+        RenderError: if the video is not in the results, has no track `only`, or the person of that track is hidden.
     """
     of = {"video_id": content_id}
     with connect(results, observations=False) as connection:
@@ -152,42 +156,46 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         frames = connection.sql(_ANALYZED, params=of).to_arrow_table()
+        hidden_people = connection.execute(_HIDDEN_PEOPLE, of).fetchnumpy()["track_id"]
         # Gaps are not bridged, so that the strip shows at each time exactly what the box shows in that frame.
         spans = _spans(
             visibility_intervals(connection, content_id, max_gap_s=0.0),
             label_intervals(connection, content_id, max_gap_s=0.0),
         )
     track = faces["track_id"].fill_null(-1).to_numpy()
-    if only is not None and not (track == only).any():
-        available = ", ".join(map(str, np.unique(track[track >= 0]))) or "none"
-        raise RenderError(f"{video}: has no track {only}; available: {available}")
+    drawn = np.setdiff1d(track, hidden_people)  # -1, faces without a track, included
+    if only is not None:
+        if only not in drawn:
+            problem = f"track {only} is hidden in the dashboard" if only in hidden_people else f"has no track {only}"
+            available = ", ".join(map(str, drawn[drawn >= 0])) or "none"
+            raise RenderError(f"{video}: {problem}; available: {available}")
+        drawn = np.array([only])
     analyzed = frames["frame_index"].to_numpy()
     shot = np.cumsum(frames["is_cut"].to_numpy())[np.searchsorted(analyzed, faces["frame_index"].to_numpy())]
-    return _Analysis(faces, track, shot, analyzed, spans)
+    return _Analysis(faces, track, shot, analyzed, np.isin(track, drawn), spans.select(np.isin(spans.track, drawn)))
 
 
-def _scene(info: VideoInfo, analysis: _Analysis, hiding: Hiding | None, only: int | None) -> _Scene:
+def _scene(info: VideoInfo, analysis: _Analysis, hiding: Hiding | None) -> _Scene:
     """Prepare what is drawn on the frames."""
-    faces, track, spans, cover = analysis.faces, analysis.track, analysis.spans, RedactionConfig()
+    faces, cover = analysis.faces, RedactionConfig()
     frame, boxes_xyxy = faces["frame_index"].to_numpy(), to_float_array(faces, *_BOX)
-    detected = DetectedFaces(info.pts_s, analysis.analyzed, frame, track, analysis.shot, boxes_xyxy)
+    detected = DetectedFaces(info.pts_s, analysis.analyzed, frame, analysis.track, analysis.shot, boxes_xyxy)
     hidden, all_hidden = redaction_boxes(detected, cover)
     shown = boxes_shown(detected)
+    keep = analysis.is_drawn[shown.row]
+    shown = FrameBoxes(shown.frame[keep], shown.row[keep], shown.boxes_xyxy[keep])
     if hiding:
         # Outlines surround the hidden area instead of crossing it.
         shown = FrameBoxes(shown.frame, shown.row, pad_boxes(shown.boxes_xyxy, cover))
-    if only is not None:
-        keep = track[shown.row] == only
-        shown = FrameBoxes(shown.frame[keep], shown.row[keep], shown.boxes_xyxy[keep])
-        spans = spans.select(spans.track == only)
     rows = faces.to_pylist()
+    width_px = info.width_px + info.width_px % 2
     return _Scene(
         shown=shown,
         texts=[_text(row) for row in rows],
         colors=[_color(row) for row in rows],
         hidden=hidden,
         all_hidden=all_hidden if hiding else np.zeros(info.n_frames, bool),
-        strip=TimelineStrip(spans, info.width_px + info.width_px % 2, info.height_px, info.pts_s[0], info.end_s),
+        strip=TimelineStrip(analysis.spans, width_px, info.height_px, info.pts_s[0], info.end_s),
     )
 
 

@@ -55,7 +55,7 @@ from dashboard.views.timeline import parse_time_s, summary_line
 from dashboard.widgets.charts import GRAY, TEXT_COLOR
 from dashboard.widgets.differences import notes_of
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
-from dashboard.widgets.over_time import onset_chart, people_chart, timeline_rows
+from dashboard.widgets.over_time import interval_notes, onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_of
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
@@ -165,6 +165,13 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     found = library.read_library(opened)
     (alice,) = library.table_rows(opened, found.rows, found.videos[found.videos["video"] == "alice.mp4"])
     assert (alice["people"], len(alice["episodes"])) == ("2", 2)
+
+
+def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:
+    store.commit_failure(row(NOBODY, "in/nobody.mp4", analysis_id="a9"), "the file is truncated")
+    shown = page("library", results)
+    assert [metric.value for metric in shown.metric] == ["2", "0.4", "3", "1"]
+    assert "**nobody.mp4**: a later run failed: the file is truncated" in words(shown)
 
 
 def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None:
@@ -625,11 +632,37 @@ def test_bars_are_the_means_of_the_shown_pair(store: Store, page: Page) -> None:
     assert bars_of(shown.run()) == pytest.approx({"a": 1, "b": 0})  # the pair that was shown is gone
 
 
-def test_notes_name_the_pairs_that_they_apply_to() -> None:
-    pairs = [("a", "b", "few"), ("a", "b", None), ("a", "c", "few"), ("a", "c", "none left"), ("b", "c", "few")]
-    comparison = pd.DataFrame(pairs, columns=["group_a", "group_b", "note"])
-    assert notes_of(comparison) == ["few", "a − c: none left"]
-    assert notes_of(comparison[comparison["group_b"] == "b"]) == ["few"]
+def test_notes_name_the_pairs_and_emotions_that_they_apply_to() -> None:
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    comparison = pd.DataFrame([(*pair, emotion) for pair in pairs for emotion in EMOTIONS],
+                              columns=["group_a", "group_b", "emotion"])  # fmt: skip
+    of_pair, of_emotions = comparison["group_b"] == "b", comparison["emotion"].isin(["fear", "angry"])
+    few = comparison.assign(note="few")
+    assert notes_of(few) == ["few"]
+    assert notes_of(few.assign(note=few["note"].where(~of_pair))) == ["a − c, b − c: few"]
+    assert notes_of(few.assign(note=few["note"].where(of_emotions))) == ["angry, fear: few"]
+    assert notes_of(few.assign(note=few["note"].where(of_pair & of_emotions))) == ["a − b (angry, fear): few"]
+    left_out = few.assign(note=np.where(of_emotions, "few; left out: 1 video", "left out: 1 video"))
+    assert notes_of(left_out) == ["angry, fear: few", "left out: 1 video"]
+    assert notes_of(few.assign(note=None)) == []
+
+
+def test_notes_on_changes_say_from_when_on_there_is_no_interval() -> None:
+    def group(name: str, lows: list[float | None]) -> pd.DataFrame:
+        n = len(lows)
+        rows = pd.DataFrame({"label": name, "start_s": np.arange(n) / 2 - 0.5, "emotion": "happy", "estimate": 0.1})
+        return rows.assign(low=np.array(lows, float), note=[None if low is not None else f"no interval {i}"
+                                                            for i, low in enumerate(lows)])  # fmt: skip
+
+    until_1_s = group("ad", [None, 0.0, 0.0, None, None])  # bins at -0.5, 0, 0.5, 1 and 1.5 s
+    assert interval_notes(until_1_s, "happy") == ["From 1 s on, no interval 3"]
+    assert interval_notes(until_1_s, "sad") == []
+    never, always = group("b", [None, None]), group("c", [0.0, 0.0])
+    assert interval_notes(never, "happy") == ["No interval 0"]
+    assert interval_notes(pd.concat([until_1_s, never, always]), "happy") == [
+        "ad: from 1 s on, no interval 3",
+        "b: no interval 0",
+    ]
 
 
 def test_lines_over_time_break_where_there_is_no_data() -> None:
@@ -774,12 +807,19 @@ def test_a_question_of_the_cookbook_is_run(results: Path, page: Page) -> None:
 
 
 def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) -> None:
-    times = {"n_observed": 100, "decode_wait_s": 0.5, "detect_s": 2.0, "crop_s": 0.5, "classify_s": 1.0}
+    times = {
+        "n_frames": 300,
+        "n_observed": 100,
+        "decode_wait_s": 0.5,
+        "detect_s": 2.0,
+        "crop_s": 0.5,
+        "classify_s": 1.0,
+    }
     for number, path in ((5, "in/new.mp4"), (6, "in/1/clip.mp4"), (7, "in/2/clip.mp4")):
         store.commit_analysis(row(f"v{number:016}", path, **times), timeline(np.arange(10) / 10, []))
     shown = page("runs", results)
     newest = shown.dataframe[-1].value.set_index("video")
-    assert newest.loc["new.mp4", ["detect_per_s", "classify_per_s"]].tolist() == [50, 100]
+    assert newest.loc["new.mp4", ["n_observed", "detect_per_s", "classify_per_s"]].tolist() == [100, 50, 100]
     assert [heading.value for heading in shown.subheader] == ["Flow runs", "Analyses", "Time per stage"]
     chart = chart_rows(shown)
     assert {row["video"] for row in chart} == {"new.mp4", "1/clip.mp4", "2/clip.mp4"}  # a bar each
@@ -833,6 +873,7 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     shown = page("sql", results)
     shown.button[0].click().run()
     assert set(shown.dataframe[0].value["smooth_emotion"]) == {"happy", "sad", "neutral"}
+    assert "hidden" not in words(shown)
     shown.text_area[0].set_value("DELETE FROM faces")
     shown.button[0].click().run()
     assert not shown.exception
@@ -840,6 +881,25 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     shown.text_area[0].set_value("-- nothing")
     shown.button[0].click().run()
     assert "there is no query: enter one SELECT" in words(shown)
+
+
+def test_the_query_of_page_sql_leaves_out_hidden_people_and_says_so(results: Path, page: Page) -> None:
+    for track_id in connect(results).sql(f"SELECT track_id FROM tracks WHERE video_id = '{ALICE}'").fetchall()[:2]:
+        hide(results, ALICE, *track_id, True)
+    shown = page("sql", results)
+    shown.button[0].click().run()
+    seconds = dict(zip(*(shown.dataframe[0].value[name] for name in ("smooth_emotion", "seconds")), strict=True))
+    expected = (
+        connect(results)
+        .sql(
+            "SELECT smooth_emotion, round(sum(duration_s), 1) FROM faces JOIN people USING "
+            "(video_id, track_id) WHERE NOT is_hidden AND smooth_emotion IS NOT NULL GROUP BY ALL"
+        )
+        .fetchall()
+    )
+    assert len(seconds) < 3
+    assert seconds == dict(expected)
+    assert "2 people are hidden: the tables still have their rows" in words(shown)
 
 
 def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> None:

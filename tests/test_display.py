@@ -62,6 +62,7 @@ def test_emotions_of_people_are_the_two_shown_longest(tmp_path):
     store = Store(tmp_path / "results")
     store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "a.mp4"}, timeline)
     with connect(store.root) as connection:
-        (emotions, n_unlabeled) = people_columns(connection)["v1"]
+        (n_people, emotions, n_unlabeled) = people_columns(connection, ["v1"])["v1"]
+    assert n_people == 5
     assert emotions == "P0 happy 50 %, neutral 30 %; P1 neutral 100 %; P2 neutral 100 %; …"
     assert n_unlabeled == 1

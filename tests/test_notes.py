@@ -165,10 +165,12 @@ def test_names_with_markup_and_control_characters_are_exported(results: Path, tm
         assert f"\n{name} happy " in (tmp_path / f"a.{form}").read_text()
 
 
-def test_the_table_of_a_run_shows_no_hidden_people(edited: Path) -> None:
-    columns = people_columns(connect(edited))
-    assert columns[ALICE] == ("P0 happy 100 %", 0)
-    assert columns[BOB] == ("P0 happy 100 %; P1 happy 100 %", 0)
+def test_the_table_of_a_run_names_people_and_shows_no_hidden_ones(edited: Path) -> None:
+    assert people_columns(connect(edited), [ALICE, BOB, "v9"]) == {
+        ALICE: (1, "Anna happy 100 %", 0),
+        BOB: (2, "P0 happy 100 %; P1 happy 100 %", 0),
+        "v9": (0, None, 0),
+    }
 
 
 @pytest.mark.parametrize(("form", "column"), [("csv", "person"), ("fex", "Identity")])

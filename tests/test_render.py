@@ -14,6 +14,7 @@ from scenes import Face, feeling, observe
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
+from analytics.results.notes import hide
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.tracking.redaction import DetectedFaces, RedactionConfig, boxes_shown, redaction_boxes
@@ -178,6 +179,49 @@ def test_box_and_strip_have_the_same_color_at_every_time(tmp_path):
     labels = ["label"] * 17 + ["none"] * 16 + ["label"] * 12 + ["nobody"] + ["label"] * 4
     assert in_box == labels
     assert in_strip == labels
+
+
+def test_people_hidden_in_the_dashboard_are_blurred_but_not_drawn(tmp_path):
+    """P0 is happy at the left, P1 at the right: with P1 hidden, the video is as if P1 had only been blurred."""
+    texture = np.random.default_rng(0).integers(0, 255, (360, 640, 1), np.uint8).repeat(3, axis=2)
+    clip = write_clip(tmp_path / "clip.mp4", (texture for _ in range(10)))
+    faces = [Face(i, x=x, p=feeling("happy")) for i in range(10) for x in (150, 490)]
+    timeline = build_timeline(observe(np.arange(10) / 25, faces), TimelineConfig())
+    row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
+    Store(tmp_path / "results").commit_analysis(row, timeline)
+    boxes = {track: [face for face in timeline.faces.to_pylist() if face["track_id"] == track] for track in (0, 1)}
+
+    def rendered(name: str, **options) -> tuple[dict[int, bool], int, dict[int, float]]:
+        """Whether each person is outlined, the height of the strip, and the contrast in each face."""
+        render_video(clip, tmp_path / "results", tmp_path / name, **options)
+        pixels = frames_of(tmp_path / name)[0][5].astype(int)
+        yellow = pixels[:360, :, 0] - pixels[:360, :, 2] > 80
+        halves = {0: slice(0, 320), 1: slice(320, 640)}
+        strip_px = len(pixels) - 360
+        inside = {
+            track: pixels[int(of[5]["y1_px"]) : int(of[5]["y2_px"]), int(of[5]["x1_px"]) : int(of[5]["x2_px"])]
+            for track, of in boxes.items()
+        }
+        contrast = {track: float(np.abs(np.diff(face, axis=1)).mean()) for track, face in inside.items()}
+        outlined = {track: bool(yellow[:, half].sum() > 200) for track, half in halves.items()}
+        return outlined, strip_px, contrast
+
+    outlined, two_lanes_px, _ = rendered("all.mp4", hiding="blur")
+    assert outlined == {0: True, 1: True}
+    hide(tmp_path / "results", row["video_id"], 1, hidden=True)
+    outlined, one_lane_px, contrast = rendered("hidden.mp4", hiding="blur")
+    assert outlined == {0: True, 1: False}
+    assert one_lane_px < two_lanes_px
+    assert max(contrast.values()) < 10
+    outlined, _, contrast = rendered("plain.mp4")
+    assert outlined == {0: True, 1: False}
+    assert contrast[1] > 30
+    with pytest.raises(RenderError, match=r"track 1 is hidden in the dashboard; available: 0$"):
+        render_video(clip, tmp_path / "results", tmp_path / "only.mp4", only=1)
+    hide(tmp_path / "results", row["video_id"], 0, hidden=True)
+    outlined, _, contrast = rendered("nobody.mp4", hiding="blur")
+    assert outlined == {0: False, 1: False}
+    assert max(contrast.values()) < 10
 
 
 def kind_of(pixels: np.ndarray) -> str:

@@ -123,7 +123,33 @@ def test_a_touched_file_is_done_once_it_was_found_unchanged(store, folder):
 def test_a_later_run_outside_of_the_range_suggests_another_range(store, folder):
     store.commit_failure(row(folder / "done.mp4", 2), "no frame in the range --start 60: its frames are from 0 to 5 s")
     (found,) = (one for one in status(store.root) if one.path == str(folder / "done.mp4"))
-    assert (found.state, found.suggested_action) == ("failed", "choose another --start or --end")
+    assert (found.state, found.can_retry) == ("done", False)
+    assert found.suggested_action == "the earlier analysis is shown: choose another --start or --end"
+
+
+def test_a_failed_run_after_an_analysis_of_a_part_is_the_same_everywhere(store, folder):
+    """A truncated file is analyzed with --end, and then fails again in a run over its folder."""
+    settings = json.dumps({"observe": {"start_s": None, "end_s": 10.8}})
+    path = folder / "done.mp4"
+    store.commit_analysis(row(path, 2, settings=settings), timeline())
+    store.commit_failure(row(path, 3), "the file ends after 10.9 of 19.7 s")
+    (found,) = (one for one in status(store.root) if one.path == str(path))
+    assert (found.state, found.reason) == ("done", "a later run failed: the file ends after 10.9 of 19.7 s")
+    assert found.suggested_action == (
+        "the analysis with --end 10.8 is shown: move the file to another folder to keep it, or replace the file and "
+        "run `fervid analyze`"
+    )
+    said = " ".join(fervid("status", store.root).output.split())
+    assert "1 done (a later run of 1 of them failed), 1 running, 1 failed, 0 damaged, 1 pending" in said
+    said = " ".join(fervid("summary", store.root).output.split())
+    assert "2 videos, 1 of them failed, a later run of 1 of the others failed;" in said
+    assert f"What to do about each failure: fervid status {store.root}" in said
+    (folder / "broken.mp4").unlink()  # so that nothing can be retried
+    said = " ".join(fervid("retry", store.root).output.split())
+    assert found.suggested_action in said
+    assert "no failed video can be retried" in said
+    store.mark_as_current(found.video_id, "a2", str(path))  # the same part is analyzed again
+    assert states(store.root)["done.mp4"] == ("done", "")
 
 
 def test_a_finished_video_of_copied_results_is_not_running(store, tmp_path):
@@ -271,11 +297,11 @@ def test_a_later_failed_run_is_repeated_with_its_settings(face_clip, server, tmp
     environment = {"PREFECT_API_URL": server}
     run = fervid("retry", results, env=environment)
     assert (run.exit_code, str(model) in run.output, "--model NAME" in run.output) == (3, True, True), run.output
-    assert status(results)[0].state == "failed"
+    assert (status(results)[0].state, status(results)[0].can_retry) == ("done", True)
     (tmp_path / "elsewhere").rename(model)
     done = subprocess.run([FERVID, "retry", results], env=os.environ | environment, capture_output=True, text=True)
     assert "1 analyzed, 0 unchanged, 0 failed" in done.stdout, done.stderr
-    assert [one.state for one in status(results)] == ["done"]
+    assert [(one.state, one.reason) for one in status(results)] == [("done", "")]
     with connect(results) as connection:
         assert connection.sql("SELECT count(*) FROM frames").fetchall() == [(10,)]
         assert connection.sql("SELECT count(signature) > 0 FROM observations").fetchall() == [(True,)]
@@ -290,7 +316,7 @@ def test_a_failed_overwrite_is_repeated_with_overwrite(face_clip, tmp_path):
     rebuild_timelines(results, TimelineSettings(gate=False))
     remove_garbage(results, find_garbage(results, superseded=True, older_than_s=0.0))
     (one,) = status(results)
-    assert (one.state, settings_of(results, [one.video_id]).by_settings) == ("failed", {again: [clip]})
+    assert (one.can_retry, settings_of(results, [one.video_id]).by_settings) == (True, {again: [clip]})
 
 
 def test_the_folder_of_a_model_is_part_of_no_id(face_clip, tmp_path):

@@ -144,9 +144,9 @@ def _degrees(median: float | None, p90: float | None) -> str:
 
 
 def failures_table(library: Library) -> Table:
-    """The videos that failed or were analyzed in part, and why."""
+    """The videos that failed, or of which a later run failed, and why."""
     rows = [(isolated(library.name[video.video_id]), video.status, video.error or "") for video in library.troubled]
-    return Table("Videos that failed, or were analyzed in part", ["video", "status", "error"], rows)
+    return Table("Videos that failed, or of which a later run failed", ["video", "status", "error"], rows)
 
 
 def settings_groups(library: Library) -> list[SettingsGroup]:

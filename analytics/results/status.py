@@ -40,11 +40,12 @@ class VideoStatus:
     """The state of one video."""
 
     path: str  # path of the file; empty if the video is being analyzed and its file is unknown
-    state: str  # one of `STATES`
+    state: str  # one of `STATES`; "done" also if a later run failed, because the results of the earlier one are shown
     video_id: str | None = None
-    reason: str = ""  # why the video is not done
+    reason: str = ""  # why the video is not done, or why a later run failed
     suggested_action: str = ""
     finished_at: datetime | None = None
+    can_retry: bool = False  # whether `fervid retry` repeats the run that failed
 
 
 def running(root: StoragePath) -> list[Running]:
@@ -153,6 +154,11 @@ def may_exist(path: str) -> bool:
     return "://" in path or Path(path).exists()
 
 
+def n_later_runs_failed(statuses: Iterable[VideoStatus]) -> int:
+    """The number of videos that are done, but of which a later run failed."""
+    return sum(video.state == "done" and bool(video.reason) for video in statuses)
+
+
 def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     """The number of videos in each of `STATES`."""
     counted = Counter(video.state for video in statuses)
@@ -171,7 +177,9 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
         return replace(known, state="pending", reason=reason, suggested_action="run `fervid timeline` to add it")
     if row.error is None:
         return known
-    if row.error.removeprefix(LATER_RUN_FAILED).startswith(OUTSIDE_RANGE):
+    if row.status == "done":
+        return _of_failed_later_run(known, row, row.error)
+    if row.error.startswith(OUTSIDE_RANGE):
         suggested_action = "choose another --start or --end"
     elif may_exist(row.path):
         suggested_action = "repair or replace the file, then run `fervid retry`"
@@ -179,7 +187,27 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
         suggested_action = "the link leads to no file: correct it, or remove the video with `fervid purge`"
     else:
         suggested_action = "the file is missing: restore it, or remove the video with `fervid purge`"
-    return replace(known, state="failed", reason=row.error, suggested_action=suggested_action)
+    return replace(known, state="failed", reason=row.error, suggested_action=suggested_action, can_retry=True)
+
+
+def _of_failed_later_run(known: VideoStatus, row: VideoRecord, error: str) -> VideoStatus:
+    """The state of a video whose results are those of an earlier run.
+
+    After an analysis of a part of a video, the run that failed is not repeated: it would fail on the same file again,
+    which is usually truncated. Once the file is replaced, it is another video, which `fervid analyze` finds.
+    """
+    failed = replace(known, reason=error)
+    observe = row.stored_settings.get("observe", {})
+    chosen = [f"--{name} {observe[f'{name}_s']:g}" for name in ("start", "end") if observe.get(f"{name}_s") is not None]
+    shown = f"the analysis with {' '.join(chosen)} is shown" if chosen else "the earlier analysis is shown"
+    if error.removeprefix(LATER_RUN_FAILED).startswith(OUTSIDE_RANGE):
+        return replace(failed, suggested_action=f"{shown}: choose another --start or --end")
+    if not may_exist(row.path):
+        return replace(failed, suggested_action=f"{shown}; the file is missing")
+    if chosen:
+        action = f"{shown}: move the file to another folder to keep it, or replace the file and run `fervid analyze`"
+        return replace(failed, suggested_action=action)
+    return replace(failed, suggested_action=f"{shown}: run `fervid retry` to repeat the later run", can_retry=True)
 
 
 def _of_unfinished(video: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:

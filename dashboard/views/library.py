@@ -159,9 +159,8 @@ def one_page(videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def show_totals(videos: pd.DataFrame) -> None:
-    """The content of the folder in four figures; failures link to their reasons below."""
+    """The content of the folder in four figures; failures, also of later runs, link to their reasons below."""
     done = videos[videos["status"] == "done"]
-    n_failed = len(videos) - len(done)
     hours = done["analyzed_s"].sum() / 3600
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         st.metric("videos", f"{len(done):,}", width="content")
@@ -170,17 +169,17 @@ def show_totals(videos: pd.DataFrame) -> None:
         else:
             st.metric("minutes", f"{60 * hours:,.1f}", width="content")
         st.metric("people (tracks)", f"{int(done['people'].sum()):,}", width="content")
-        st.metric("failed", f"{n_failed:,}", width="content")
-        if n_failed:
+        st.metric("failed", f"{len(videos) - len(done):,}", width="content")
+        if videos["error"].notna().any():
             st.markdown("[Show reasons](#failed)", width="content")
 
 
 def show_failures(failed: pd.DataFrame) -> None:
-    """The videos that could not be analyzed, and why."""
+    """The videos that could not be analyzed, or of which a later run failed, and why."""
     if failed.empty:
         return
     st.subheader("Failed", anchor="failed")
-    st.caption("Repair or replace the file, then run `fervid analyze` again; finished videos are skipped.")
+    st.caption("`fervid status` says what to do. If a later run failed, the results of the earlier one are shown.")
     rows = [f"- **{plain(video)}**: {plain(error)}" for video, error in failed[["video", "error"]].to_numpy()]
     st.markdown("\n".join(rows[:PAGE_ROWS]))
     if len(rows) > PAGE_ROWS:
@@ -221,7 +220,7 @@ def main() -> None:
     opened = show_rows(COLUMNS, rows, label="Videos", key="library_table", thumbnails=thumbnails)
     if opened is not None:
         st.switch_page("views/timeline.py", query_params={"video": shown.iloc[opened.index]["video_id"]})
-    show_failures(videos[videos["status"] == "failed"])
+    show_failures(videos[videos["error"].notna()])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dashboard.text import plain
 from dashboard.widgets.charts import show_chart
 
 ANALYSES_SQL = """
-    SELECT video_id, path, status, started_at, finished_at, n_frames, frames_per_s, decoder, error,
+    SELECT video_id, path, status, started_at, finished_at, frames_per_s, decoder, error,
         n_observed, decode_wait_s, CASE WHEN detect_s > 0.01 THEN n_observed / detect_s END AS detect_per_s,
         CASE WHEN classify_s > 0.01 THEN n_observed / classify_s END AS classify_per_s,
         1000 * decode_wait_s / n_observed AS decode, 1000 * detect_s / n_observed AS detect,
@@ -67,7 +67,9 @@ def show_analyses() -> None:
         "video": "video",
         "status": "status",
         "finished_at": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm:ss"),
-        "n_frames": "frames",
+        "n_observed": st.column_config.NumberColumn(
+            "frames analyzed", help="Sampled frames that the last run analyzed; the others were stored before."
+        ),
         "frames_per_s": st.column_config.NumberColumn("frames/s", format="%.0f"),
         "decode_wait_s": st.column_config.NumberColumn("waited for frames, in s", format="%.1f"),
         "detect_per_s": st.column_config.NumberColumn("detect, frames/s", format="%.0f"),

@@ -25,10 +25,11 @@ from dashboard.widgets.mount import mount_js
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 DEFAULT_SQL = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
-FROM faces
+FROM visible('faces')
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
 EDITOR_LABEL = "Query"
+HIDDEN_SQL = "SELECT count(*) AS n FROM people WHERE is_hidden"
 MAX_SHOWN_ROWS = 5000
 MAX_BARS = 500
 MAX_LINES = 7
@@ -60,6 +61,16 @@ def show_schema() -> None:
         widths = {"meaning": st.column_config.TextColumn("meaning", width="large")}
         columns = describe(name).drop_columns("table").to_pandas()
         st.dataframe(columns, hide_index=True, column_config=widths, height=300)
+
+
+def show_hidden_note() -> None:
+    """Say that the tables have rows of hidden people, as long as anybody is hidden."""
+    if n_hidden := current_results().ask(HIDDEN_SQL)["n"][0].as_py():
+        people = "1 person is hidden" if n_hidden == 1 else f"{n_hidden:,} people are hidden"
+        st.caption(
+            f"{people}: the tables still have their rows. `FROM visible('faces')` leaves them out, as the other pages "
+            "do; likewise for `tracks`, `episodes` and `transitions`."
+        )
 
 
 def choose_question() -> None:
@@ -182,6 +193,7 @@ def main() -> None:
                 "(`fervid query --timeout … --memory …` allows more).",
                 width="content",
             )
+    show_hidden_note()
     if is_submitted:
         st.session_state["last_question"] = sql
         run_query(sql)

@@ -68,11 +68,19 @@ def pair_names(comparison: pd.DataFrame) -> "pd.Series[str]":
 
 
 def notes_of(comparison: pd.DataFrame) -> list[str]:
-    """The notes of the comparison; one that does not apply to all pairs of groups names those that it applies to."""
-    pairs = pair_names(comparison)
-    own = {note: pairs[comparison["note"] == note].unique() for note in comparison["note"].dropna().unique()}
-    n_pairs = pairs.nunique()
-    return [note if len(own[note]) == n_pairs else f"{', '.join(own[note])}: {note}" for note in own]
+    """The notes of the comparison; one that does not apply to all pairs of groups and emotions names them."""
+    notes = comparison.assign(pair=pair_names(comparison), note=comparison["note"].str.split("; ")).explode("note")
+    pairs: dict[tuple[str, str], list[str]] = {}  # by note and emotions
+    for (note, pair), rows in notes.groupby(["note", "pair"], sort=False):
+        emotions = "" if len(rows) == len(EMOTIONS) else ", ".join(rows["emotion"])
+        pairs.setdefault((note, emotions), []).append(pair)
+    n_pairs = notes["pair"].nunique()
+    found = []
+    for (note, emotions), of_pairs in pairs.items():
+        names = "" if len(of_pairs) == n_pairs else ", ".join(of_pairs)
+        of = f"{names} ({emotions})" if names and emotions else names or emotions
+        found.append(f"{of}: {note}" if of else note)
+    return found
 
 
 def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:

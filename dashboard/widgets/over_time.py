@@ -68,15 +68,32 @@ def show_onsets(averages: pd.DataFrame, emotion: str, groups: list[str]) -> None
     if left_out := sorted({*groups} - {*compared["label"]}):
         names = plain(", ".join(left_out))
         st.info(f"Left out, because no person has a good face in the {BASELINE_S:g} s before their markers: {names}.")
-    notes = compared["note"].dropna()
-    if not notes.empty:
-        # The note of most points is shown; the number of participants may differ between points.
-        st.caption(plain(notes.mode().iloc[0]))
+    for note in interval_notes(averages, emotion):
+        st.caption(plain(note))
     st.caption(
         f"Probability minus the person's mean in the {BASELINE_S:g} s before the onset: averaged over the markers of "
         "each participant, then over participants. The band is the 95 % interval. Markers without a good face before "
         "them are left out."
     )
+
+
+def interval_notes(averages: pd.DataFrame, emotion: str) -> list[str]:
+    """Why groups have no interval, and from when on; a note that applies to all groups names none of them."""
+    shown = averages[averages["emotion"] == emotion].dropna(subset="estimate").sort_values("start_s")
+    groups: dict[str, list[str]] = {}  # by note
+    for group, rows in shown.groupby("label"):
+        has_interval = rows["low"].notna()
+        without = rows[~has_interval[::-1].cummax()[::-1]]  # the rows after the last interval
+        if without.empty:
+            continue
+        first = without.iloc[0]
+        since = f"from {first['start_s']:g} s on, " if has_interval.any() else ""
+        groups.setdefault(since + first["note"], []).append(group)
+    n_groups = shown["label"].nunique()
+    return [
+        note[0].upper() + note[1:] if len(names) == n_groups else f"{', '.join(names)}: {note}"
+        for note, names in groups.items()
+    ]
 
 
 def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from flows.analysis.outcomes import RunSummary
     from flows.analysis.work_plan import VideoPlan
 
-# For each video: the two emotions that the three people with the most good faces show longest, leaving out shares that
-# round to 0 %, and how many people have no label.
+# For each video, without hidden people: the number of people, the two emotions that the three people with the most good
+# faces show longest, leaving out shares that round to 0 %, and how many people have no label.
 _SHARES = ", ".join(f"{{share: share_{name}, is_first: emotion = '{name}', name: '{name}'}}" for name in EMOTIONS)
 PEOPLE_SQL = f"""
-SELECT video_id,
-    string_agg('P' || track_id || ' ' || array_to_string(shown, ', '), '; ' ORDER BY track_id)
+SELECT video_id, count(*),
+    string_agg(person || ' ' || array_to_string(shown, ', '), '; ' ORDER BY track_id)
         FILTER (emotion IS NOT NULL AND rank <= 3)
     || CASE WHEN count(emotion) > 3 THEN '; …' ELSE '' END,
     count(*) FILTER (emotion IS NULL)
@@ -41,11 +41,11 @@ FROM (
         row_number() OVER (PARTITION BY video_id ORDER BY emotion IS NULL, n_faces_ok DESC, track_id) AS rank,
         [one.name || ' ' || round(100 * one.share)::INT || ' %'
             FOR one IN list_reverse_sort([{_SHARES}])[:2] IF round(100 * one.share) > 0] AS shown
-    FROM visible('tracks')
+    FROM visible('tracks') JOIN people USING (video_id, analysis_id, track_id)
 )
 GROUP BY video_id
 """
-PEOPLE_COLUMNS = ("main emotions (share of labeled time)", "people without label")
+PEOPLE_COLUMNS = ("people", "main emotions (share of labeled time)", "people without label")
 # Reasons why people have no label: the most frequent problem of the faces of each person.
 UNLABELED_SQL = """
 SELECT coalesce(reason, 'not visible for long enough'), count(*)
@@ -208,15 +208,13 @@ def _print_outcomes(console: Console, summary: "RunSummary") -> None:
     from analytics import connect, queries
 
     with contextlib.closing(connect(summary.out, observations=False)) as connection:
-        people = people_columns(connection)
+        people = people_columns(connection, [o.video_id for o in summary.outcomes])
         rows = []
         for o in summary.outcomes:
             rate = None if o.frames_per_s is None else round(o.frames_per_s)
-            counts = o.n_frames, o.n_faces, o.n_tracks
-            rows.append([o.path.name, o.status, *counts, *people.get(o.video_id, (None, 0)), rate])
-        names = ["video", "status", "frames", "faces", "people", *PEOPLE_COLUMNS, "frames/s"]
-        console.print(table_of(names, rows))
-        videos = [o.video_id for o in summary.outcomes if people.get(o.video_id, ("", 0))[1]]
+            rows.append([o.path.name, o.status, o.n_frames, o.n_faces, *people[o.video_id], rate])
+        console.print(table_of(["video", "status", "frames", "faces", *PEOPLE_COLUMNS, "frames/s"], rows))
+        videos = [video_id for video_id, (*_, n_unlabeled) in people.items() if n_unlabeled]
         if line := unlabeled_line(connection, videos):
             say(line)
         video_ids = [o.video_id for o in summary.outcomes]
@@ -229,9 +227,12 @@ def _print_outcomes(console: Console, summary: "RunSummary") -> None:
             say(uncorrected)
 
 
-def people_columns(connection: "duckdb.DuckDBPyConnection") -> dict[str, tuple[str | None, int]]:
-    """By video: the emotions of its people, and the number of people without a label."""
-    return {video: (emotions, n_unlabeled) for video, emotions, n_unlabeled in connection.sql(PEOPLE_SQL).fetchall()}
+def people_columns(
+    connection: "duckdb.DuckDBPyConnection", video_ids: Sequence[str]
+) -> dict[str, tuple[int, str | None, int]]:
+    """By video: the values of `PEOPLE_COLUMNS`, without hidden people."""
+    found = {video: tuple(values) for video, *values in connection.sql(PEOPLE_SQL).fetchall()}
+    return {video: found.get(video, (0, None, 0)) for video in video_ids}
 
 
 def unlabeled_line(connection: "duckdb.DuckDBPyConnection", videos: Sequence[str]) -> str:

@@ -95,7 +95,7 @@ def summary(
                 return
             rows = answer(connection, request)
             notes = _notes(connection, results, request, rows)
-        _write_rows(request, rows, notes, form, output)
+        _write_rows(results, request, rows, notes, form, output)
 
 
 def _check_options(
@@ -152,7 +152,9 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
     return notes + _data_notes(connection, results)
 
 
-def _write_rows(request: Request, rows: "pa.Table", notes: list[str], form: Format, output: Path | None) -> None:
+def _write_rows(
+    results: Path, request: Request, rows: "pa.Table", notes: list[str], form: Format, output: Path | None
+) -> None:
     """Print the rows of an answer or write them to a file, and print the notes."""
     if len(rows) or form != Format.table or output is not None:
         is_compact = form == Format.table and output is None and omits_columns(request.question, rows)
@@ -162,7 +164,7 @@ def _write_rows(request: Request, rows: "pa.Table", notes: list[str], form: Form
     for line in notes:
         (say if form in (Format.table, Format.long) else note)(line)
     if request.question == Question.failures:
-        _print_resume_hint(rows)
+        _print_resume_hint(results, rows)
 
 
 def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, notes: list[str]) -> None:
@@ -172,8 +174,9 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
     (n,) = queries.totals(connection).to_pylist()
     left_out_s = (n["duration_s"] or 0) - (n["analyzed_s"] or 0)
     part = f", {n['analyzed_s']:.0f} s of it analyzed (--start, --end)" if left_out_s >= 0.5 else ""
+    later = f", a later run of {n['n_later_runs_failed']} of the others failed" if n["n_later_runs_failed"] else ""
     say(
-        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed; "
+        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed{later}; "
         f"{n['duration_s'] or 0:.0f} s of video{part}, {counted(n['n_frames'], 'frame')}, "
         f"{counted(n['n_tracks'], 'person (track)', 'people (tracks)')}, {counted(n['n_episodes'], 'episode')}"
     )
@@ -185,7 +188,7 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
     if len(failures):
         say("Failures:")
         write_answer(failures, Format.table, None)
-        _print_resume_hint(failures)
+        _print_resume_hint(results, failures)
     names = ", ".join(question for question in Question if question != Question.overview)
     say(f"For more: fervid summary {results} QUESTION, which is one of {names}")
 
@@ -200,6 +203,6 @@ def _data_notes(connection: "duckdb.DuckDBPyConnection", results: Path) -> list[
     return [text for text in notes if text is not None]
 
 
-def _print_resume_hint(failures: "pa.Table") -> None:
+def _print_resume_hint(results: Path, failures: "pa.Table") -> None:
     if any(failures["error"].is_valid().to_pylist()):  # a video with frames that cannot be decoded has not failed
-        note("Repair or remove these files, then run `fervid analyze` again; finished videos are skipped.")
+        note(f"What to do about each failure: fervid status {results}")

@@ -81,23 +81,13 @@ def _print_rebuilt(results: Path, rebuilt: "Sequence[Rebuilt]", settings: Timeli
         from analytics import connect, queries
 
         with contextlib.closing(connect(results, observations=False)) as connection:
-            people = people_columns(connection)
             video_ids = [timeline.video_id for timeline in built]
+            people = people_columns(connection, video_ids)
             notes = queries.speech_notes(connection, video_ids)
             if note_on_baseline := queries.baseline_note(connection, video_ids):
                 notes.append(note_on_baseline)
-        rows = [
-            [
-                timeline.path,
-                timeline.status,
-                timeline.n_faces,
-                timeline.n_tracks,
-                *people.get(timeline.video_id, (None, 0)),
-                timeline.seconds or None,
-            ]
-            for timeline in built
-        ]
-        console.print(table_of(["video", "status", "faces", "people", *PEOPLE_COLUMNS, "rebuild time (s)"], rows))
+        rows = [[one.path, one.status, one.n_faces, *people[one.video_id], one.seconds or None] for one in built]
+        console.print(table_of(["video", "status", "faces", *PEOPLE_COLUMNS, "rebuild time (s)"], rows))
         say(describe(settings))
         for line in notes:
             say(line)

@@ -52,7 +52,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which videos are done, running, failed or pending, with reasons and suggested actions."""
-    from analytics.results.status import count
+    from analytics.results.status import count, n_later_runs_failed
     from analytics.results.status import status as status_of
     from flows.analysis.inputs import FoundFiles, find_files
 
@@ -64,18 +64,24 @@ def status(
         content = {"count": count(found), "videos": videos, "skipped": files.skipped_json()}
         print(json.dumps(content, indent=2, default=str))
         return
-    if open_ones := [video for video in found if video.state != "done"]:
+    if explained := [video for video in found if video.state != "done" or video.reason]:
         rows = [
-            [video.path or video.video_id, video.state, video.reason, video.suggested_action] for video in open_ones
+            [video.path or video.video_id, video.state, video.reason, video.suggested_action] for video in explained
         ]
-        console.print(table_of(["video", "", "reason", "suggested action"], rows))
+        console.print(table_of(["video", "state", "reason", "suggested action"], rows))
     for line in files.skipped_lines():
         say(line)
-    say(", ".join(f"{n} {state}" for state, n in count(found).items()))
+    counts = {state: f"{n} {state}" for state, n in count(found).items()}
+    if n_later := n_later_runs_failed(found):
+        counts["done"] += f" (a later run of {n_later} of them failed)"
+    say(", ".join(counts.values()))
 
 
 def retry(results: Results) -> None:
-    """Analyze failed videos again, with the settings of their last failed run."""
+    """Analyze failed videos again, with the settings of their last failed run.
+
+    Later runs that failed are repeated, too, unless the results are those of a part of the video (--start, --end).
+    """
     from analytics.results.status import may_exist
     from analytics.results.status import status as status_of
     from flows.analysis.stored_settings import missing_model, settings_of
@@ -84,7 +90,8 @@ def retry(results: Results) -> None:
 
     engine = load_settings(EngineSettings)
     with fatal_errors(RESUME_HINT):
-        failed = [video for video in status_of(results) if video.state == "failed"]
+        videos = status_of(results)
+        failed = [video for video in videos if video.can_retry]
         missing = [video for video in failed if not may_exist(video.path)]
         again, refused = settings_of(results, [video.video_id or "" for video in failed if video not in missing])
         without_model = {settings: found for settings in again if (found := missing_model(settings))}
@@ -97,6 +104,9 @@ def retry(results: Results) -> None:
             for path in again.pop(settings):
                 command = shlex.join(["fervid", "analyze", str(path), "--out", str(results), option, "NAME"])
                 say(f"{path}: its model {name} does not exist: restore it, or use another with {command}")
+        for video in videos:
+            if video.state == "done" and video.reason and not video.can_retry:
+                say(f"{video.path}: {video.suggested_action}")
         if not again:
             say("no failed video can be retried")
         all_done = not (missing or refused or without_model)
