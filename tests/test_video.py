@@ -284,6 +284,20 @@ def test_a_half_decoded_frame_is_left_out(tmp_path, decoder):
     assert index == [i for i in range(30) if i != 12]
 
 
+def test_a_damaged_mjpeg_frame_is_left_out_wherever_reading_begins(tmp_path):
+    path = write_video(tmp_path / "a.mov", noise(20), codec="mjpeg", pixel_format="yuvj420p")
+    intact = checksums(probe(path), np.arange(20))
+    with av.open(str(path)) as file:
+        packet = [p for p in file.demux(video=0) if p.size][12]
+    data = bytearray(path.read_bytes())
+    middle = packet.pos + packet.size // 2
+    data[middle : middle + 40] = bytes([255] * 40)  # an invalid marker within the Huffman codes
+    path.write_bytes(data)
+    del intact[12]
+    for first in (0, 8, 12):
+        assert checksums(probe(path), np.arange(first, 20)) == {i: intact[i] for i in intact if i >= first}
+
+
 def zero_packet(path: Path, number: int) -> Path:
     """Overwrite a packet of the video, in the order of the file."""
     with av.open(str(path)) as file:
