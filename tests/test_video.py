@@ -1005,6 +1005,16 @@ def test_an_image_that_is_too_large_is_refused(tmp_path):
         probe(tmp_path / "a.png")
 
 
+def test_twelve_bit_gray_tiff(tmp_path):
+    height, width, value = 8, 8, 2048
+    pixels = bytes([value >> 4, (value & 15) << 4 | value >> 8, value & 255]) * (height * width // 2)
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(pixels)}
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in tags)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory + bytes(4))
+    (batch,) = read_frames(tmp_path / "a.tif")
+    assert (batch.pixels == 128).all()
+
+
 def test_sixteen_bit_gray(tmp_path):
     Image.fromarray(np.full((8, 8), 128 << 8, np.uint16)).save(tmp_path / "a.png")
     (batch,) = read_frames(tmp_path / "a.png")
