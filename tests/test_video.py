@@ -1015,6 +1015,14 @@ def test_twelve_bit_gray_tiff(tmp_path):
     assert (batch.pixels == 128).all()
 
 
+@pytest.mark.parametrize(("maximum", "value"), [(65535, 0x8000), (4095, 2048)])
+def test_sixteen_bit_pgm(tmp_path, maximum, value):
+    pixels = np.array([[0, value, maximum]], ">u2")
+    (tmp_path / "a.pgm").write_bytes(f"P5 3 1 {maximum}\n".encode() + pixels.tobytes())
+    (batch,) = read_frames(tmp_path / "a.pgm")
+    assert batch.pixels[0, 0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+
+
 def test_sixteen_bit_gray(tmp_path):
     Image.fromarray(np.full((8, 8), 128 << 8, np.uint16)).save(tmp_path / "a.png")
     (batch,) = read_frames(tmp_path / "a.png")

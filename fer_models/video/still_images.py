@@ -174,6 +174,8 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 def _gray_bits(image: Image.Image) -> int:
     """The number of bits of each value of a gray image that has more than 8, else 0."""
+    if image.format == "PPM" and image.mode == "I":
+        return 16  # Pillow scales the values, whatever their maximum
     if not image.mode.startswith("I;16"):
         return 0
     return int(image.tag_v2[ExifTags.Base.BitsPerSample][0]) if isinstance(image, TiffImageFile) else 16
