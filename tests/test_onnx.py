@@ -269,6 +269,24 @@ def test_files_that_are_not_models_are_refused(tmp_path, home):
     assert not home.exists() or not list(home.iterdir())
 
 
+@pytest.mark.parametrize("is_working_directory", [False, True])
+def test_a_file_with_its_weights_in_another_file_is_refused(tmp_path, home, monkeypatch, is_working_directory):
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    constant_model(path, {"out": [0.0] * 10})
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    assert (tmp_path / "model.onnx.data").stat().st_size >= 4 * (3 * 10 + 10)  # float32 weights and biases
+    (tmp_path / "card.json").write_text(json.dumps(CARD))
+    if is_working_directory:
+        monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        WeightsError, match=r"model\.onnx: its weights are in another file\. Export it with its weights"
+    ):
+        add_model("outside", path, tmp_path / "card.json")
+    assert not (home / "outside").exists()
+
+
 def test_another_model_of_the_same_name_and_a_damaged_one_are_refused(tmp_path):
     folder = add(tmp_path, {"out": [0.0] * 10})
     assert add(tmp_path, {"out": [0.0] * 10}) == folder

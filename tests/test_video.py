@@ -284,6 +284,20 @@ def test_a_half_decoded_frame_is_left_out(tmp_path, decoder):
     assert index == [i for i in range(30) if i != 12]
 
 
+def test_a_damaged_mjpeg_frame_is_left_out_wherever_reading_begins(tmp_path):
+    path = write_video(tmp_path / "a.mov", noise(20), codec="mjpeg", pixel_format="yuvj420p")
+    intact = checksums(probe(path), np.arange(20))
+    with av.open(str(path)) as file:
+        packet = [p for p in file.demux(video=0) if p.size][12]
+    data = bytearray(path.read_bytes())
+    middle = packet.pos + packet.size // 2
+    data[middle : middle + 40] = bytes([255] * 40)  # an invalid marker within the Huffman codes
+    path.write_bytes(data)
+    del intact[12]
+    for first in (0, 8, 12):
+        assert checksums(probe(path), np.arange(first, 20)) == {i: intact[i] for i in intact if i >= first}
+
+
 def zero_packet(path: Path, number: int) -> Path:
     """Overwrite a packet of the video, in the order of the file."""
     with av.open(str(path)) as file:
@@ -989,6 +1003,24 @@ def test_an_image_that_is_too_large_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(VideoReadError, match=r"20000 x 20000 are 400 million pixels, and at most 67 million are read"):
         probe(tmp_path / "a.png")
+
+
+def test_twelve_bit_gray_tiff(tmp_path):
+    height, width, value = 8, 8, 2048
+    pixels = bytes([value >> 4, (value & 15) << 4 | value >> 8, value & 255]) * (height * width // 2)
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(pixels)}
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in tags)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory + bytes(4))
+    (batch,) = read_frames(tmp_path / "a.tif")
+    assert (batch.pixels == 128).all()
+
+
+@pytest.mark.parametrize(("maximum", "value"), [(65535, 0x8000), (4095, 2048)])
+def test_sixteen_bit_pgm(tmp_path, maximum, value):
+    pixels = np.array([[0, value, maximum]], ">u2")
+    (tmp_path / "a.pgm").write_bytes(f"P5 3 1 {maximum}\n".encode() + pixels.tobytes())
+    (batch,) = read_frames(tmp_path / "a.pgm")
+    assert batch.pixels[0, 0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
 
 
 def test_sixteen_bit_gray(tmp_path):

@@ -1,6 +1,7 @@
 """Emotion inference with an ONNX model of the user, run by ONNX Runtime."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from fer_models.crops import crop_faces, to_gray
 from fer_models.device import DeviceError
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import ModelCard, WeightsError, read_card, validated
-from fer_models.registry.model_registry import ONNX_ARCHITECTURE, verify_weights
+from fer_models.registry.model_registry import ONNX_ARCHITECTURE, read_weights, weights_path
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -30,21 +31,22 @@ class OnnxClassifier(EmotionClassifier):
     """Classify face crops with an ONNX model.
 
     Args:
-        path: the ONNX file.
+        content: the ONNX file.
+        path: where it was read, for messages.
         spec: the input and the outputs of the model.
         card: the card of the model folder.
         device: where to compute.
 
     Raises:
-        WeightsError: if the file is not a valid ONNX model, or does not fit the spec.
+        WeightsError: if the file is not a valid ONNX model, has its weights in another file, or does not fit the spec.
         DeviceError: if `device` is a GPU and ONNX Runtime was installed without CUDA.
     """
 
-    def __init__(self, path: Path, spec: OnnxSpec, card: ModelCard, device: torch.device) -> None:
+    def __init__(self, content: bytes, path: Path, spec: OnnxSpec, card: ModelCard, device: torch.device) -> None:
         self.card, self.spec, self.device = card, spec, device
         self.dtype, self.precision = torch.float32, "float32"
         self.input_px, self.channels = spec.input_size_px, spec.n_channels
-        self.session = open_session(path, device)
+        self.session = open_session(content, path, device)
         self.output_names = _output_names(path, self.session, spec)
         given = self.session.get_inputs()
         if len(given) != 1:
@@ -66,7 +68,7 @@ class OnnxClassifier(EmotionClassifier):
             DeviceError: if the device is not available to ONNX Runtime.
         """
         card = read_card(folder)
-        return cls(verify_weights(folder, card), read_spec(folder, card), card, device)
+        return cls(read_weights(folder, card), weights_path(folder, card), read_spec(folder, card), card, device)
 
     @property
     def framing(self) -> tuple[str, float]:
@@ -217,11 +219,16 @@ def frame_boxes(boxes_xyxy: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     return torch.complex(side, torch.zeros_like(side)), torch.complex((x1 + x2) / 2, (y1 + y2) / 2)
 
 
-def open_session(path: Path, device: torch.device) -> "onnxruntime.InferenceSession":
-    """Open an ONNX file.
+def open_session(content: bytes, path: Path, device: torch.device) -> "onnxruntime.InferenceSession":
+    """Open an ONNX file; its hash covers only this file, so it must contain all of its weights.
+
+    Args:
+        content: the file.
+        path: where it was read, for messages.
+        device: where to compute.
 
     Raises:
-        WeightsError: if it is not a valid model.
+        WeightsError: if it is not a valid model, or has its weights in another file.
         DeviceError: if ONNX Runtime cannot compute on `device`.
         ModuleNotFoundError: if ONNX Runtime is not installed.
     """
@@ -233,10 +240,17 @@ def open_session(path: Path, device: torch.device) -> "onnxruntime.InferenceSess
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # 4: fatal errors only, because ONNX Runtime also raises every error as an exception
     options.intra_op_num_threads = torch.get_num_threads()
+    # The folder of external weights, which would otherwise be the working directory: one in which no file can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        return onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:  # ONNX Runtime's errors share no other base class
-        raise WeightsError(f"{path}: not a model that ONNX Runtime can load: {reason_of(error)}") from error
+        reason = reason_of(error)
+        if "external data" in reason.lower():
+            raise WeightsError(
+                f"{path}: its weights are in another file. Export it with its weights inside (external_data=False)"
+            ) from error
+        raise WeightsError(f"{path}: not a model that ONNX Runtime can load: {reason}") from error
 
 
 def reason_of(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """Register models under a name: from a folder or a file made elsewhere, or as an ensemble of others."""
 
 import dataclasses
+import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,11 +28,11 @@ from fer_models.registry.model_registry import (
     list_model_dirs,
     load_model_folder,
     read_card,
+    read_weights,
     save_card,
     save_model_folder,
-    sha256_of,
     user_model_dir,
-    verify_weights,
+    weights_path,
 )
 
 
@@ -66,7 +66,8 @@ def _add_folder(name: str, path: Path) -> Path:
     folder = user_model_dir(name)
     card = read_card(path)
     if card.architecture == ONNX_ARCHITECTURE:
-        return add_onnx(name, verify_weights(path, card), read_spec(path, card), source=str(path))
+        read_weights(path, card)  # raises an error if its hash is not that of the card
+        return add_onnx(name, weights_path(path, card), read_spec(path, card), source=str(path))
     if card.architecture == ensemble.ARCHITECTURE:
         raise WeightsError(
             f"{path}: an ensemble cannot be added; create it here: fervid models ensemble {name} MODEL MODEL"
@@ -107,14 +108,15 @@ def add_onnx(name: str, path: Path, spec: OnnxSpec, *, source: str) -> Path:
     folder = user_model_dir(name)
     spec.check(source)
     try:
-        card = onnx_card(name, spec, dataclasses.asdict(spec), sha256_of(path))
+        content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    card = onnx_card(name, spec, dataclasses.asdict(spec), hashlib.sha256(content).hexdigest())
     refuse_other_model(folder, card.sha256)
-    OnnxClassifier(path, spec, card, torch.device("cpu"))
+    OnnxClassifier(content, path, spec, card, torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
     with replaced_atomically(folder / ONNX_NAME) as part:
-        shutil.copyfile(path, part)
+        part.write_bytes(content)
     save_card(folder, card)
     return folder
 

@@ -11,7 +11,7 @@ from fer_models.registry.model_registry import (
     list_model_dirs,
     load_model_folder,
     read_card,
-    verify_weights,
+    read_weights,
 )
 
 
@@ -38,6 +38,6 @@ def check_model(folder: Path) -> ModelCard:
             check_model(member)
         return card
     if card.architecture == ONNX_ARCHITECTURE:
-        verify_weights(folder, card)
+        read_weights(folder, card)
         return card
     return load_model_folder(folder)[1]

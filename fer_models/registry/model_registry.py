@@ -104,22 +104,27 @@ def portable_model_ref(name: str) -> str:
     return name if name in list_model_dirs() else str(Path(name).absolute())
 
 
-def verify_weights(folder: Path, card: ModelCard) -> Path:
-    """Check that the weights file of a model has the sha256 on its card; return its path.
+def weights_path(folder: Path, card: ModelCard) -> Path:
+    """Return the path of the weights file of a model."""
+    return folder / (ONNX_NAME if card.architecture == ONNX_ARCHITECTURE else WEIGHTS_NAME)
+
+
+def read_weights(folder: Path, card: ModelCard) -> bytes:
+    """Read the weights file of a model, and check that it has the sha256 on its card.
 
     Raises:
         WeightsError: if the file cannot be read or has another hash.
     """
-    path = folder / (ONNX_NAME if card.architecture == ONNX_ARCHITECTURE else WEIGHTS_NAME)
+    path = weights_path(folder, card)
     try:
-        found = sha256_of(path)
+        content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: weights cannot be read: {error.strerror or error}") from error
-    if found != card.sha256:
+    if (found := hashlib.sha256(content).hexdigest()) != card.sha256:
         raise WeightsError(
             f"{path}: its sha256 is {found}, but {CARD_NAME} has {card.sha256}. Restore both files from one source"
         )
-    return path
+    return content
 
 
 def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
@@ -129,13 +134,13 @@ def load_model_folder(folder: Path) -> tuple[dict[str, "Tensor"], ModelCard]:
         WeightsError: if a file is missing or damaged, a weight is not finite, or the weights and the card do not belong
             together.
     """
-    from safetensors.torch import load_file  # imported here because it loads torch, which is not needed to read cards
+    from safetensors.torch import load  # imported here because it loads torch, which is not needed to read cards
 
     card = read_card(folder)
-    path = verify_weights(folder, card)
+    path, content = weights_path(folder, card), read_weights(folder, card)
     try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
+        weights = load(content)
+    except SafetensorError as error:
         raise WeightsError(f"{path}: weights cannot be read: {error}") from error
     for name, tensor in weights.items():
         if not tensor.isfinite().all():

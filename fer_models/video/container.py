@@ -125,6 +125,9 @@ def decoding_stream(container: av.container.InputContainer, stream_index: int) -
     stream.thread_type = "AUTO"
     # Limits the frame size here too, because a stream may change its size.
     codec.options = {"max_pixels": str(MAX_FRAME_PX)}
+    if codec.name == "mjpeg":
+        # FFmpeg would conceal damage with pixels of the frames decoded before, and report no error.
+        codec.options |= {"err_detect": "explode"}
     n_frames = _MAX_DECODING_BYTES // max(1, codec.width * codec.height * 4)
     if n_frames < (os.cpu_count() or 1):
         codec.thread_count = max(1, n_frames)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from fer_models.extras import install_command
 from fer_models.prefetch import heartbeat
@@ -164,8 +165,17 @@ def _times_s(image: Image.Image, n_images: int) -> tuple[np.ndarray, float]:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):  # convert() would clip 16-bit values at 255
-        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if n_bits := _gray_bits(image):  # convert() would clip the values at 255
+        return np.repeat((np.asarray(image) >> (n_bits - 8)).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits, whose range is unknown")
     return np.asarray(image.convert("RGB"))
+
+
+def _gray_bits(image: Image.Image) -> int:
+    """The number of bits of each value of a gray image that has more than 8, else 0."""
+    if image.format == "PPM" and image.mode == "I":
+        return 16  # Pillow scales the values, whatever their maximum
+    if not image.mode.startswith("I;16"):
+        return 0
+    return int(image.tag_v2[ExifTags.Base.BitsPerSample][0]) if isinstance(image, TiffImageFile) else 16
