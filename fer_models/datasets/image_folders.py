@@ -21,6 +21,8 @@ SPLIT_NAMES = {
     "test": "PrivateTest",
     "privatetest": "PrivateTest",
 }
+# What Pillow raises for damaged or too large images, and for values that are not bytes.
+IMAGE_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 QUARTER_TURNS = range(5, 9)  # EXIF orientations that swap width and height
 OTHER_NAMES = {
     "anger": "angry",
@@ -148,12 +150,26 @@ def gray_square(file: Path, image: Image.Image, side_px: int) -> np.ndarray:
     Raises:
         DataError: if it is damaged, or has more than 8 bits per pixel, which Pillow would clip at 255.
     """
-    if image.mode[0] in "IF":
-        raise DataError(f"{file}: more than 8 bits per pixel ({image.mode}). Convert it to 8 bits")
     try:
-        gray = ImageOps.exif_transpose(image).convert("L")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not a readable image: {error}") from error
+        gray = upright_gray(image)
+    except IMAGE_ERRORS as error:
+        raise DataError(f"{file}: not a usable image: {error}") from error
     return np.asarray(
         gray if gray.size == (side_px, side_px) else gray.resize((side_px, side_px), Image.Resampling.BILINEAR)
     )
+
+
+def upright_gray(image: Image.Image) -> Image.Image:
+    """Convert an image to gray, rotated by its EXIF orientation.
+
+    Raises:
+        ValueError: if it has more than 8 bits per pixel, which Pillow would clip at 255; see IMAGE_ERRORS for others.
+    """
+    check_depth(image)
+    return ImageOps.exif_transpose(image).convert("L")
+
+
+def check_depth(image: Image.Image) -> None:
+    """Raise `ValueError` if an image has more than 8 bits per pixel, which Pillow would clip at 255."""
+    if image.mode[0] in "IF":
+        raise ValueError(f"more than 8 bits per pixel ({image.mode}). Convert it to 8 bits")
