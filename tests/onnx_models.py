@@ -33,10 +33,18 @@ def export_default(path: Path) -> dict:
     }
 
 
-def constant_model(path: Path, outputs: dict[str, list[float]], *, size_px: int = 8, batch: int | None = None) -> None:
+def constant_model(
+    path: Path,
+    outputs: dict[str, list[float]],
+    *,
+    size_px: int = 8,
+    batch: int | None = None,
+    then: str = "Identity",
+) -> None:
     """An RGB model whose outputs are the mean of each channel of its input plus constants.
 
-    An output of k values has, in its first columns, the means of the channels added.
+    An output of k values has, in its first columns, the means of the channels added. The operator `then` is applied to
+    each output, such as Transpose.
     """
     nodes = [helper.make_node("GlobalAveragePool", ["x"], ["means"]), helper.make_node("Flatten", ["means"], ["rgb"])]
     tensors, results = [], []
@@ -44,8 +52,11 @@ def constant_model(path: Path, outputs: dict[str, list[float]], *, size_px: int 
         weights = np.eye(3, len(values), dtype=np.float32)
         tensors.append(numpy_helper.from_array(weights, f"{name}_w"))
         tensors.append(numpy_helper.from_array(np.array(values, np.float32), f"{name}_b"))
-        nodes.append(helper.make_node("Gemm", ["rgb", f"{name}_w", f"{name}_b"], [name]))
-        results.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch or "n", len(values)]))
+        nodes.append(helper.make_node("Gemm", ["rgb", f"{name}_w", f"{name}_b"], [f"{name}_sum"]))
+        nodes.append(helper.make_node(then, [f"{name}_sum"], [name]))
+        info = helper.make_tensor_sequence_value_info if then == "SplitToSequence" else helper.make_tensor_value_info
+        shape = [len(values), batch or "n"] if then == "Transpose" else [batch or "n", len(values)]
+        results.append(info(name, TensorProto.FLOAT, shape))
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch or "n", 3, size_px, size_px])
     model = helper.make_model(
         helper.make_graph(nodes, "tiny", [given], results, tensors),

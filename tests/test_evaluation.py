@@ -22,9 +22,10 @@ from fer_models.evaluation.metrics import (
     measure,
     measure_split,
     mirrored,
+    temperature_of,
     ten_crops,
 )
-from fer_models.evaluation.plots import with_truth
+from fer_models.evaluation.plots import draw_reliability, with_truth
 from fer_models.registry.model_registry import WeightsError, find_model, read_card
 from flows.training.comparison import Report, as_html, cell, compare_models, conditions, cost_table, tables_of
 from flows.training.markdown import write_part
@@ -77,6 +78,29 @@ def test_the_uncalibrated_error_is_that_of_the_logits():
     calibrated = measure((logits / 2.5).softmax(dim=1), images, temperature=2.5)
     assert calibrated["ece_uncalibrated"] == measure(logits.softmax(dim=1), images, temperature=1.0)["ece"]
     assert calibrated["ece"] != calibrated["ece_uncalibrated"]
+
+
+def test_a_confidence_of_1_is_in_the_last_of_15_bins():
+    """One bin of 500 images at 1 (90 % right) and 500 at 0.95 (all right): |0.975 - 0.95| = 0.025."""
+    confidence = torch.cat([torch.ones(500), torch.full((500,), 0.95)])
+    scores = torch.cat([confidence[:, None], (1 - confidence)[:, None].expand(-1, 6) / 6], dim=1)
+    images = faces([1] * 50 + [0] * 950, [-1] * 1000)
+    assert measure(scores, images, temperature=1.0)["ece"] == 0.025
+
+
+def test_further_classes_lower_the_confidence_without_temperature_too():
+    scores = torch.tensor([[0.5, 0, 0, 0, 0, 0, 0]]).repeat(10, 1)  # 0.5 for another class
+    figures = measure(scores, faces([0] * 10, [-1] * 10), temperature=1.0)
+    assert figures["ece"] == figures["ece_uncalibrated"] == 0.5
+
+
+def test_an_ensemble_has_no_error_without_temperature(tmp_path):
+    card = dataclasses.replace(read_card(find_model("default")), architecture="ensemble")
+    images = faces([0, 1, 2], [-1] * 3)
+    figures = measure(certain_of(0, 1, 2), images, temperature_of(card))
+    assert "ece" in figures and "ece_uncalibrated" not in figures
+    draw_reliability(certain_of(0, 1, 2), images.label, temperature_of(card), tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").is_file()
 
 
 def test_the_fitted_temperature_recovers_a_known_one():

@@ -128,12 +128,18 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
         read_data(path)
     broken = table.set_column(0, "image", [[b"not an image"] * len(table)])
     pq.write_table(broken, path)
-    with pytest.raises(DataError, match="images are unreadable"):
+    with pytest.raises(DataError, match="row 1: not a usable image: cannot identify"):
         read_data(path)
 
     n, row = len(table), table.column_names.index
     for name, values, says in (
-        ("image", [{"bytes": b""}] * n, "images are unreadable"),
+        ("image", [{"bytes": b""}] * n, "row 1: not a usable image"),
+        (
+            "image",
+            [png_of(np.zeros((4, 4), np.uint8))] * 2 + [png_of(np.zeros((5, 4), np.uint8))] * (n - 2),
+            "row 3: the image has 4x5 px, that of row 1 4x4",
+        ),
+        ("image", [png_of(np.full((4, 4), 40_000, np.uint16))] * n, "row 1: .* more than 8 bits per pixel"),
         ("label", [[1]] * n, r"unknown class \[1\]"),
         ("votes_fear", [None] + [1] * (n - 1), "votes must be 0 or more"),
         ("votes_fear", [-1] * n, "votes must be 0 or more"),
@@ -184,8 +190,14 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
     with pytest.raises(DataError, match=r"broken\.jpg: not a readable image"):
         read_data(root)
     (root / "test" / "fear" / "broken.jpg").unlink()
+    sound = next((root / "test" / "fear").iterdir()).read_bytes()
+    for name, content in (("short.png", sound[:300]), ("header.pgm", b"P5\n48x 48\n255\n" + bytes(48 * 48))):
+        (root / "test" / "fear" / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}: not a readable image"):
+            read_data(root)
+        (root / "test" / "fear" / name).unlink()
     Image.fromarray(np.full((48, 48), 40_000, np.uint16)).save(root / "test" / "fear" / "deep.png")
-    with pytest.raises(DataError, match=r"deep\.png: more than 8 bits"):
+    with pytest.raises(DataError, match=r"deep\.png: .*more than 8 bits"):
         read_data(root)
 
 
@@ -206,6 +218,22 @@ def test_missing_splits_are_split_off_reproducibly(few, tmp_path):
     )
     assert once.splits["PublicTest"].label.bincount().tolist() == [5] * 7  # a tenth of the 48 images of each emotion
     assert torch.equal(once.splits["PublicTest"].pixels, again.splits["PublicTest"].pixels)
+
+
+def test_an_added_image_of_another_size_changes_no_other_split(tmp_path):
+    """All images are then resized, but a tenth of the 31 images of surprise is still 3."""
+    pixels = np.random.default_rng(0).integers(0, 256, (210, 40, 40), np.uint8)
+    root = write_folders(tmp_path, pixels, np.repeat(range(7), 30), ["Training"] * 210, splits={"Training": "."})
+
+    def split_of_rows():
+        return {row: name for name, images in read_data(root).splits.items() for row in images.row.tolist()}
+
+    before = split_of_rows()
+    larger = np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)
+    Image.fromarray(larger).save(root / "surprise" / "last.png")  # the last path in sorted order
+    after = split_of_rows()
+    assert after.pop(210)
+    assert sum(after[row] != before[row] for row in before) <= 2  # those that the new image displaces
 
 
 def test_a_test_split_alone_can_be_evaluated_on_but_not_trained_on(few, tmp_path):

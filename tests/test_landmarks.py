@@ -194,6 +194,12 @@ def test_labels_of_other_crops_are_refused(tmp_path):
         read_labeled_crops(crops, labels)
 
 
+def test_crops_of_16_bits_are_refused(tmp_path, few_labels):
+    crops = write_crops(tmp_path / "deep.parquet", [np.full((48, 48), 40_000, np.uint16)])
+    with pytest.raises(DataError, match="more than 8 bits per pixel"):
+        read_labeled_crops(crops, few_labels[1])
+
+
 def test_the_file_at_fault_is_named(tmp_path, few_labels):
     crops, labels = few_labels
     for others in ((labels, labels), (tmp_path / "missing.parquet", labels)):

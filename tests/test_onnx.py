@@ -38,8 +38,8 @@ def home(monkeypatch, tmp_path):
     return tmp_path / "home" / "fervid" / "models"
 
 
-def add(tmp_path, outputs, /, name="tiny", batch=None, **card):
-    constant_model(tmp_path / f"{name}.onnx", outputs, batch=batch)
+def add(tmp_path, outputs, /, name="tiny", batch=None, then="Identity", **card):
+    constant_model(tmp_path / f"{name}.onnx", outputs, batch=batch, then=then)
     (tmp_path / f"{name}.json").write_text(json.dumps(CARD | card))
     return add_model(name, tmp_path / f"{name}.onnx", tmp_path / f"{name}.json")
 
@@ -253,6 +253,31 @@ def test_probabilities_within_a_hundredth_are_accepted(tmp_path, outputs, furthe
     np.testing.assert_allclose(
         load_classifier("tiny", "cpu").predict_all(black)[0, :7], np.array(outputs[:7]) / known, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ("Transpose", r"output 'out' has the shape \(10, \d+\) for \d+ faces"),
+        ("SplitToSequence", "output 'out' is not an array of numbers"),
+    ],
+)
+def test_outputs_without_a_row_for_each_face_are_refused(tmp_path, home, then, reason):
+    with pytest.raises(WeightsError, match=reason):
+        add(tmp_path, {"out": [0.0] * 10}, then=then)
+    assert not (home / "tiny").exists()
+
+
+def test_nan_is_no_emotion(tmp_path):
+    with pytest.raises(WeightsError, match="NaN or infinite values for noise"):  # sqrt(-0.5); 0 for a black image
+        add(tmp_path, {"out": [0.0] * 10}, then="Sqrt", value_range=[0, -1])
+    add(tmp_path, {"out": [0.0] * 10}, then="Sqrt", value_range=[0.9, -0.1])
+    classifier = load_classifier("tiny", "cpu")
+    crops = np.zeros((3, 8, 8), np.uint8)
+    assert np.isfinite(classifier.predict(crops)).all()
+    crops[1] = 255  # sqrt(-0.1)
+    with pytest.raises(WeightsError, match="tiny: the model returns NaN or infinite values for a face"):
+        classifier.predict(crops)
 
 
 def test_files_that_are_not_models_are_refused(tmp_path, home):

@@ -76,13 +76,14 @@ class OnnxClassifier(EmotionClassifier):
         return self.spec.framing, self.spec.box_margin
 
     def check_output(self, folder: Path) -> None:
-        """Check that the model fits its card, by one prediction for a black image.
+        """Check that the model fits its card, by predictions for a black image and for noise.
 
         Raises:
             WeightsError: if the model rejects the input of its card, or returns NaN, another number of columns, or
                 values that are not probabilities although the card says so.
         """
-        inputs = self.prepare(torch.zeros((1, self.input_px, self.input_px, 3), dtype=torch.uint8))
+        shape = (1, self.input_px, self.input_px, 3)
+        inputs = self.prepare(torch.zeros(shape, dtype=torch.uint8))
         try:
             values = self._run(inputs, self.chunk_crops)
         except RuntimeError as error:
@@ -96,8 +97,11 @@ class OnnxClassifier(EmotionClassifier):
                 f"{folder}: the model returns {values.shape[1]} values for a face, its card names "
                 f"{len(self.spec.classes)} classes"
             )
-        if not np.isfinite(values).all():
-            raise WeightsError(f"{folder}: the model returns NaN or infinite values for a black image")
+        noise = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        of_noise = self._run(self.prepare(noise), self.chunk_crops)
+        for what, found in (("a black image", values), ("noise", of_noise)):
+            if not np.isfinite(found[0]).all():
+                raise WeightsError(f"{folder}: the model returns NaN or infinite values for {what}")
         if self.spec.scores == "probabilities" and (problem := self._probability_problem(values[0])):
             raise WeightsError(
                 f"{folder}: its card says that scores are probabilities, but for a black image {problem}. If the model "
@@ -133,8 +137,14 @@ class OnnxClassifier(EmotionClassifier):
         return crop_faces(pixels, frame, side, center, size_px=self.input_px)
 
     def score(self, crops: Tensor, chunk_crops: int) -> Tensor:
-        """Predict outputs (m, 10), see `EmotionClassifier.predict_all`, for at most `chunk_crops` crops."""
+        """Predict outputs (m, 10), see `EmotionClassifier.predict_all`, for at most `chunk_crops` crops.
+
+        Raises:
+            WeightsError: if a value is NaN or infinite.
+        """
         values = torch.from_numpy(self._run(self.prepare(crops), chunk_crops)[: len(crops)]).double()
+        if not values.isfinite().all():
+            raise WeightsError(f"{self.card.name}: the model returns NaN or infinite values for a face")
         is_class = self._class_columns
         scores = torch.zeros_like(values)
         scores[:, is_class] = self._probabilities(values[:, is_class])
@@ -168,7 +178,11 @@ class OnnxClassifier(EmotionClassifier):
         return inputs if self.spec.layout == "nchw" else inputs.permute(0, 2, 3, 1)
 
     def _run(self, inputs: Tensor, chunk_crops: int) -> np.ndarray:
-        """Run the model; return its joined outputs (chunk_crops, k). The batch is padded to a constant size."""
+        """Run the model; return its joined outputs (chunk_crops, k). The batch is padded to a constant size.
+
+        Raises:
+            WeightsError: if an output is no array of numbers with a row for each face.
+        """
         padded = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, chunk_crops - len(inputs))).contiguous().numpy()
         try:
             outputs = self.session.run(self.output_names, {self.input_name: padded})
@@ -176,7 +190,15 @@ class OnnxClassifier(EmotionClassifier):
             if "Failed to allocate memory" in str(error):
                 raise torch.OutOfMemoryError(str(error)) from error
             raise RuntimeError(reason_of(error)) from error
-        return np.concatenate([np.asarray(output, np.float32).reshape(chunk_crops, -1) for output in outputs], axis=1)
+        for name, output in zip(self.output_names, outputs, strict=True):
+            if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub":
+                raise WeightsError(f"{self.card.name}: output {name!r} is not an array of numbers")
+            if output.shape[:1] != (chunk_crops,):
+                raise WeightsError(
+                    f"{self.card.name}: output {name!r} has the shape {output.shape} for {chunk_crops} faces, but its "
+                    "first dimension must be the faces"
+                )
+        return np.concatenate([output.astype(np.float32).reshape(chunk_crops, -1) for output in outputs], axis=1)
 
 
 def read_spec(folder: Path, card: ModelCard) -> OnnxSpec:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
+from PIL import Image
 
-from fer_models.datasets.image_folders import SPLIT_NAMES, emotion_named
+from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, emotion_named, upright_gray
 from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS
 
@@ -33,17 +33,29 @@ def read_parquet(path: Path) -> Faces:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
     need_columns(path, table, ["image", "label", "usage"])
-    try:
-        pixels = np.stack([gray_image(png.as_py()) for png in table["image"]])
-    except (OSError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: images are unreadable or differ in size: {error}") from error
+    pixels = gray_images(path, table["image"])
     label, usage = known_labels(path, table["label"]), known_splits(path, table["usage"])
     return Faces(pixels, label, usage, CLASS_MAP, known_votes(path, table))
 
 
-def gray_image(content: bytes) -> np.ndarray:
-    """Decode an image file as upright gray pixels."""
-    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("L"))
+def gray_images(path: Path, column: pa.ChunkedArray) -> np.ndarray:
+    """Decode image files as upright gray pixels (n, h, w) uint8.
+
+    Raises:
+        DataError: if one cannot be read, has more than 8 bits per pixel, or has another size than the first.
+    """
+    images: list[np.ndarray] = []
+    for row, content in enumerate(column, 1):
+        try:
+            images.append(np.asarray(upright_gray(Image.open(io.BytesIO(content.as_py())))))
+        except IMAGE_ERRORS as error:
+            raise DataError(f"{path}: row {row}: not a usable image: {error}") from error
+        if images[-1].shape != images[0].shape:
+            (height, width), (first_height, first_width) = images[-1].shape, images[0].shape
+            raise DataError(
+                f"{path}: row {row}: the image has {width}x{height} px, that of row 1 {first_width}x{first_height} px"
+            )
+    return np.stack(images)
 
 
 def read_csv(path: Path) -> Faces:

@@ -1,5 +1,6 @@
 """Read labeled faces from image files in a folder per class, such as `train/angry/1.jpg`."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ SPLIT_NAMES = {
     "test": "PrivateTest",
     "privatetest": "PrivateTest",
 }
+# What Pillow raises for damaged or too large images, and for values that are not bytes.
+IMAGE_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 QUARTER_TURNS = range(5, 9)  # EXIF orientations that swap width and height
 OTHER_NAMES = {
     "anger": "angry",
@@ -60,10 +63,10 @@ def read_folders(path: Path, size_px: int) -> Faces:
             split += [SPLITS.index(name)] * len(images)
     if not files:
         raise DataError(f"{path}: no images found. Put them in a folder per class, such as train/angry")
-    pixels, notes = read_images(files, size_px)
+    pixels, hashes, notes = read_images(files, size_px)
     if n_hidden:
         notes = (*notes, f"{n_hidden} hidden files were skipped")
-    return Faces(pixels, np.array(label), np.array(split), class_map, notes=notes)
+    return Faces(pixels, np.array(label), np.array(split), class_map, notes=notes, hashes=hashes)
 
 
 def subfolders(path: Path) -> list[Path]:
@@ -101,8 +104,12 @@ def emotion_named(name: str) -> str | None:
     return emotion if emotion in EMOTIONS else None
 
 
-def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read gray images of one size (n, size, size) uint8, with notes on how they were converted.
+def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, list[bytes], tuple[str, ...]]:
+    """Read gray images, resized to one size.
+
+    Returns:
+        The images (n, size, size) uint8; the hashes of their pixels before they were resized, which do not depend on
+        other images; notes on how they were converted.
 
     Raises:
         DataError: if one cannot be read.
@@ -110,16 +117,20 @@ def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str,
     sizes, n_colored, n_turned = set(), 0, 0
     for file in files:
         with open_image(file) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            orientation = orientation_of(file, image)
             sizes.add(image.size[::-1] if orientation in QUARTER_TURNS else image.size)
             n_colored += image.mode not in ("L", "1")
             n_turned += orientation in range(2, 9)
     width, height = max(sizes)
     side_px = width if len(sizes) == 1 and width == height <= size_px else size_px
     pixels = np.empty((len(files), side_px, side_px), np.uint8)
+    hashes = []
     for i, file in enumerate(files):
         with open_image(file) as image:
-            pixels[i] = gray_square(file, image, side_px)
+            gray = read_gray(file, image)
+        hashes.append(hashlib.sha256(gray.tobytes()).digest())
+        size = (side_px, side_px)
+        pixels[i] = np.asarray(gray if gray.size == size else gray.resize(size, Image.Resampling.BILINEAR))
     notes = []
     if sizes != {(side_px, side_px)}:
         notes.append(f"images of {len(sizes)} sizes, the widest of {width}x{height} px, were resized to {side_px} px")
@@ -127,7 +138,7 @@ def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, tuple[str,
         notes.append(f"{n_colored} color images were converted to gray")
     if n_turned:
         notes.append(f"{n_turned} images were rotated by their EXIF orientation")
-    return pixels, tuple(notes)
+    return pixels, hashes, tuple(notes)
 
 
 def open_image(file: Path) -> Image.Image:
@@ -138,22 +149,45 @@ def open_image(file: Path) -> Image.Image:
     """
     try:
         return Image.open(file)
-    except (OSError, Image.DecompressionBombError) as error:
+    except IMAGE_ERRORS as error:
         raise DataError(f"{file}: not a readable image: {error}") from error
 
 
-def gray_square(file: Path, image: Image.Image, side_px: int) -> np.ndarray:
-    """Convert an image to upright gray pixels (side, side) uint8.
+def orientation_of(file: Path, image: Image.Image) -> int:
+    """Read the EXIF orientation of an image, 1 to 8; PNG files may have it at their end.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except IMAGE_ERRORS as error:
+        raise DataError(f"{file}: not a readable image: {error}") from error
+
+
+def read_gray(file: Path, image: Image.Image) -> Image.Image:
+    """Convert an image to gray, rotated by its EXIF orientation.
 
     Raises:
         DataError: if it is damaged, or has more than 8 bits per pixel, which Pillow would clip at 255.
     """
-    if image.mode[0] in "IF":
-        raise DataError(f"{file}: more than 8 bits per pixel ({image.mode}). Convert it to 8 bits")
     try:
-        gray = ImageOps.exif_transpose(image).convert("L")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not a readable image: {error}") from error
-    return np.asarray(
-        gray if gray.size == (side_px, side_px) else gray.resize((side_px, side_px), Image.Resampling.BILINEAR)
-    )
+        return upright_gray(image)
+    except IMAGE_ERRORS as error:
+        raise DataError(f"{file}: not a usable image: {error}") from error
+
+
+def upright_gray(image: Image.Image) -> Image.Image:
+    """Convert an image to gray, rotated by its EXIF orientation.
+
+    Raises:
+        ValueError: if it has more than 8 bits per pixel, which Pillow would clip at 255; see IMAGE_ERRORS for others.
+    """
+    check_depth(image)
+    return ImageOps.exif_transpose(image).convert("L")
+
+
+def check_depth(image: Image.Image) -> None:
+    """Raise `ValueError` if an image has more than 8 bits per pixel, which Pillow would clip at 255."""
+    if image.mode[0] in "IF":
+        raise ValueError(f"more than 8 bits per pixel ({image.mode}). Convert it to 8 bits")

@@ -61,6 +61,8 @@ class Faces:
     class_map: dict[str, str]  # maps each class name in the data to an emotion
     votes: np.ndarray | None = None  # (n, 10) number of votes for the seven emotions, then for three other answers
     notes: tuple[str, ...] = ()  # sentences about changes made to the images or the splits
+    # (n,) hashes by which missing splits are split off, which must not depend on other images; None: those of `pixels`
+    hashes: Sequence[bytes] | None = None
 
 
 def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
@@ -76,7 +78,7 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
     if need_training and not has_training:
         raise DataError(f"{path}: no images to train on")
     absent = [i for i in range(len(SPLITS)) if not (faces.split == i).any()] if has_training else []
-    split, notes = _complete_splits(faces, hashes, absent)
+    split, notes = _complete_splits(faces, faces.hashes or hashes, absent)
     votes, majority = None, np.full(len(split), -1)
     if faces.votes is not None:
         votes, majority = torch.from_numpy(_vote_shares(faces.votes, faces.label)), majority_of(faces.votes)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_models.datasets.fer2013_files import known_splits
+from fer_models.datasets.image_folders import IMAGE_ERRORS, check_depth
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.landmarks.network import INPUT_PX
 from fer_models.landmarks.points import N_POINTS
@@ -57,7 +58,7 @@ def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
         names = [name for name in ("image", "usage") if name in pq.read_schema(crops).names]
         images = pq.read_table(crops, columns=names)
         pixels = np.stack([read_gray(content) for content in images["image"].to_pylist()])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (*IMAGE_ERRORS, pa.ArrowException, KeyError) as error:
         raise DataError(f"{crops}: not face crops: {error}") from error
     try:
         found = pq.read_table(labels)
@@ -84,13 +85,16 @@ def _per_crop(column: pa.ChunkedArray, row: np.ndarray, n_crops: int) -> np.ndar
 
 def read_gray(content: bytes) -> np.ndarray:
     """Decode an image file as gray pixels (48, 48) uint8."""
-    return np.asarray(_sized(Image.open(io.BytesIO(content)).convert("L")))
+    return _decoded(content, "L")
 
 
 def read_rgb(content: bytes) -> np.ndarray:
     """Decode an image file as RGB pixels (48, 48, 3) uint8."""
-    return np.asarray(_sized(Image.open(io.BytesIO(content)).convert("RGB")))
+    return _decoded(content, "RGB")
 
 
-def _sized(image: Image.Image) -> Image.Image:
-    return image if image.size == (INPUT_PX, INPUT_PX) else image.resize((INPUT_PX, INPUT_PX))
+def _decoded(content: bytes, mode: str) -> np.ndarray:
+    image = Image.open(io.BytesIO(content))
+    check_depth(image)
+    image = image.convert(mode)
+    return np.asarray(image if image.size == (INPUT_PX, INPUT_PX) else image.resize((INPUT_PX, INPUT_PX)))

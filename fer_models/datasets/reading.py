@@ -18,8 +18,8 @@ def read_data(path: Path, size_px: int = 48, *, need_training: bool = True) -> F
         need_training: raise if there is no Training split; False for evaluation only.
 
     Images are converted to gray. A missing split is split off from Training, if there is one: a tenth of each class,
-    at least one image, selected by a hash of the pixels, so that the split is reproducible and copies of an image stay
-    together. `notes` lists such changes.
+    at least one image, selected by a hash of its pixels before it is resized, so that the split is reproducible and
+    does not depend on other images, and copies of an image stay together. `notes` lists such changes.
 
     Raises:
         DataError: if it is missing or unreadable, lacks a column, a split or an emotion, or has a class that is not

@@ -13,7 +13,7 @@ from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.datasets.labeled_faces import FaceImages
-from fer_models.evaluation.metrics import Figures, measure_split
+from fer_models.evaluation.metrics import Figures, measure_split, temperature_of
 from fer_models.registry.model_registry import ModelCard
 
 BATCHES = (1, 256)  # batch sizes whose speed is measured
@@ -65,7 +65,7 @@ def compare(
             figures[split], scores[split] = measure_split(
                 classifier.predict,
                 splits[split],
-                temperature=classifier.card.temperature,
+                temperature=temperature_of(classifier.card),
                 tta=True,
                 training=splits["Training"],
             )

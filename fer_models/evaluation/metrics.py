@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_f1_score
+from torchmetrics.functional.classification import multiclass_f1_score
 
+from fer_models.classification import ensemble
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
+from fer_models.registry.model_card import ModelCard
 
 BINS = 15  # number of bins of the expected calibration error, 15 as in most papers
 # Bootstrap samples of the confidence interval, and the bound of a fitted temperature (1 / 20 to 20).
@@ -83,14 +85,14 @@ def mean_scores(predict: Predict, views: Iterator[Tensor]) -> Tensor:
 
 
 def measure_split(
-    predict: Predict, images: FaceImages, *, temperature: float, tta: bool, training: FaceImages | None = None
+    predict: Predict, images: FaceImages, *, temperature: float | None, tta: bool, training: FaceImages | None = None
 ) -> tuple[Figures, Tensor]:
     """Compute all metrics of one split; also return its probabilities (n, 7).
 
     Args:
         predict: returns calibrated probabilities (m, 7) of crops (m, h, w) uint8.
         images: the split.
-        temperature: the temperature of `predict`, to measure the calibration without it.
+        temperature: the temperature of `predict`, to measure the calibration without it; None: do not measure that.
         tta: also measure the mean over mirrored images (`accuracy_flip_averaged`) and over `ten_crops`
             (`accuracy_crops_averaged`).
         training: also measure without images that are in this split (`accuracy_not_in_training`).
@@ -109,7 +111,7 @@ def measure_split(
     return figures, scores
 
 
-def measure(scores: Tensor, images: FaceImages, temperature: float) -> Figures:
+def measure(scores: Tensor, images: FaceImages, temperature: float | None) -> Figures:
     """Compute accuracy with its interval, macro-F1, calibration error with and without temperature, and F1 per emotion.
 
     Metrics named `votes_...` are against the annotators' majority, on the images that have one. Shares are rounded to
@@ -123,19 +125,53 @@ def measure(scores: Tensor, images: FaceImages, temperature: float) -> Figures:
     return {"images": len(images)} | figures
 
 
-def against(scores: Tensor, target: Tensor, temperature: float) -> Figures:
+def against(scores: Tensor, target: Tensor, temperature: float | None) -> Figures:
     """Compute the metrics of probabilities (n, 7) against one emotion per row."""
     predicted = scores.argmax(dim=1)
-    uncalibrated = (scores.log() * temperature).softmax(dim=1)
-    n = len(EMOTIONS)
-    f1 = multiclass_f1_score(predicted, target, n, average="none")
+    f1 = multiclass_f1_score(predicted, target, len(EMOTIONS), average="none")
+    without = (
+        {}
+        if temperature is None
+        else {"ece_uncalibrated": calibration_error(uncalibrated(scores, temperature), target)}
+    )
     return {
         **with_interval("accuracy", predicted == target),
         "macro_f1": macro_f1(predicted, target),
-        "ece": rounded(multiclass_calibration_error(scores, target, n, n_bins=BINS)),
-        "ece_uncalibrated": rounded(multiclass_calibration_error(uncalibrated, target, n, n_bins=BINS)),
+        "ece": calibration_error(scores, target),
+        **without,
         "f1": {emotion: rounded(value) for emotion, value in zip(EMOTIONS, f1, strict=True)},
     }
+
+
+def calibration_error(scores: Tensor, target: Tensor) -> float:
+    """Return the expected calibration error: |confidence - accuracy| of the bins, weighted by their images.
+
+    Guo et al. 2017, arXiv:1706.04599, equation 3.
+    """
+    confidence, predicted = scores.max(dim=1)
+    gap = confidence.double() - (predicted == target).double()
+    return rounded(torch.bincount(confidence_bins(confidence), weights=gap).abs().sum() / len(scores))
+
+
+def confidence_bins(confidence: Tensor) -> Tensor:
+    """The bin (n,) of each highest probability (n,), from 0 to `BINS` - 1; a probability of 1 is in the last one."""
+    return (confidence * BINS).long().clamp_max(BINS - 1)
+
+
+def uncalibrated(scores: Tensor, temperature: float) -> Tensor:
+    """Return the probabilities (n, 7) without the temperature; what they lack to 1 is that of a further class.
+
+    >>> uncalibrated(torch.tensor([[0.25, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]]), 2.0)[0, :2]
+    tensor([0.1667, 0.1667])
+    """
+    other = (1 - scores.sum(dim=1, keepdim=True)).clamp_min(0)
+    other[other < 1e-5] = 0  # rounding error
+    return (torch.cat([scores, other], dim=1).log() * temperature).softmax(dim=1)[:, :-1]
+
+
+def temperature_of(card: ModelCard) -> float | None:
+    """Return the temperature of a model; None for an ensemble, whose members have their own."""
+    return None if card.architecture == ensemble.ARCHITECTURE else card.temperature
 
 
 def macro_f1(predicted: Tensor, target: Tensor) -> float:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fer_models.datasets.labeled_faces import FaceImages
-from fer_models.evaluation.metrics import BINS
+from fer_models.evaluation.metrics import BINS, confidence_bins, temperature_of, uncalibrated
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 from fer_models.registry.model_registry import ModelCard, read_card
 
@@ -31,7 +31,7 @@ def draw_all(
     curves, confusion, reliability, f1, faces = paths
     draw_curves(epochs, curves)
     draw_confusion(answers, truth, confusion)
-    draw_reliability(answers, truth, card.temperature, reliability)
+    draw_reliability(answers, truth, temperature_of(card), reliability)
     draw_f1(
         {
             f"{split}, {against}": card.metrics[split][figure]
@@ -90,14 +90,15 @@ def draw_confusion(scores: Tensor, target: Tensor, path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def draw_reliability(scores: Tensor, target: Tensor, temperature: float, path: Path) -> None:
-    """Plot the reliability diagram before and after temperature scaling."""
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    before = (scores.log() * temperature).softmax(dim=1)
-    for axes, shown, title in zip(
-        figure.subplots(1, 2, sharey=True), (before, scores), ("without temperature", "with temperature"), strict=True
+def draw_reliability(scores: Tensor, target: Tensor, temperature: float | None, path: Path) -> None:
+    """Plot the reliability diagram before and after temperature scaling; only after it if `temperature` is None."""
+    shown = {} if temperature is None else {"without temperature": uncalibrated(scores, temperature)}
+    shown["with temperature"] = scores
+    figure = Figure(figsize=(3.5 * len(shown), 3.4), layout="constrained")
+    for axes, (title, of_title) in zip(
+        figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown.items(), strict=True
     ):
-        draw_reliability_of(axes, shown, target)
+        draw_reliability_of(axes, of_title, target)
         axes.set_title(title, fontsize=10)
     figure.savefig(path, dpi=DPI)
 
@@ -105,7 +106,7 @@ def draw_reliability(scores: Tensor, target: Tensor, temperature: float, path: P
 def draw_reliability_of(axes: Axes, scores: Tensor, target: Tensor) -> None:
     """Plot the accuracy in bins of the highest probability; calibrated models lie on the diagonal."""
     p_max, predicted = scores.max(dim=1)
-    bin_index = (p_max * BINS).long().clamp_max(BINS - 1)
+    bin_index = confidence_bins(p_max)
     n = torch.bincount(bin_index, minlength=BINS)
     right = torch.bincount(bin_index, weights=(predicted == target).float(), minlength=BINS) / n.clamp_min(1)
     middle = (np.arange(BINS) + 0.5) / BINS

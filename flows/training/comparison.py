@@ -16,7 +16,7 @@ from fer_models.datasets.labeled_faces import DataError, FaceData, FaceImages
 from fer_models.datasets.reading import read_data
 from fer_models.device import choose_device
 from fer_models.evaluation.comparison import BATCHES, Compared, compare
-from fer_models.evaluation.metrics import Figure, Figures, measure_split
+from fer_models.evaluation.metrics import Figure, Figures, measure_split, temperature_of
 from fer_models.evaluation.plots import draw_confusion, draw_reliability, with_truth
 from fer_models.registry.model_registry import CARD_NAME, WeightsError, find_model
 from flows.training.markdown import parts_of, table_lines, write_part
@@ -78,7 +78,7 @@ def evaluate_model(model: str, data: Path, splits: Sequence[str], *, tta: bool, 
         split: measure_split(
             classifier.predict,
             read[split],
-            temperature=classifier.card.temperature,
+            temperature=temperature_of(classifier.card),
             tta=tta,
             training=None if split == "Training" else read.get("Training"),
         )[0]
@@ -144,7 +144,7 @@ def draw_plots(out: Path, models: Sequence[str], first: Compared, private: FaceI
     name = first.card.name
     answers, truth, what = with_truth(first.card, private, first.scores["PrivateTest"])
     draw_confusion(answers, truth, folder / f"{name}-confusion.png")
-    draw_reliability(answers, truth, first.card.temperature, folder / f"{name}-reliability.png")
+    draw_reliability(answers, truth, temperature_of(first.card), folder / f"{name}-reliability.png")
     of = f"PrivateTest, against {what}"
     plots = [
         (f"{name}: confusion matrix, {of}", f"{name}-confusion.png"),
