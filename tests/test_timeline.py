@@ -55,7 +55,8 @@ def test_frames_have_their_duration():
 
 def test_the_last_frame_ends_where_the_video_does():
     observations = observe([0, 10, 20], [Face(0), Face(1), Face(2)])
-    for end_s, last_s in ((20.04, 0.04), (25, 5), (None, 10), (19, 10)):  # an end before the last frame is ignored
+    # An end before the last frame is ignored, and so is one that lies after it by a rounding error.
+    for end_s, last_s in ((20.04, 0.04), (25, 5), (None, 10), (19, 10), (np.nextafter(20, 21), 10)):
         timeline = build_timeline(observations, CONFIG, end_s=end_s)
         assert timeline.frames["duration_s"].to_pylist() == pytest.approx([10, 10, last_s])
         assert timeline.faces["duration_s"].to_pylist() == pytest.approx([10, 10, last_s])

@@ -31,6 +31,7 @@ from analytics.timeline.movement_tables import TrackOrder, find_movements_of_fac
 from analytics.timeline.movements import MovementConfig, Movements
 from analytics.timeline.quality import QualityConfig, QualityMeasures, gate_quality, speech_reasons
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
+from analytics.timeline.time_tolerance import is_longer
 from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
 from analytics.tracking.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
 from analytics.tracking.reid import ReidConfig
@@ -160,7 +161,7 @@ class _Shown:
         step_s = float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else 0.0
         if len(pts_s) == 0:
             return cls(pts_s, pts_s, step_s)
-        if end_s is None or end_s <= pts_s[-1]:
+        if end_s is None or not is_longer(end_s - pts_s[-1], 0):
             end_s = pts_s[-1] + step_s if step_s else np.nan
         ends_by_loss_s = np.maximum(lost_from_s, pts_s + step_s)
         return cls(pts_s, np.fmin(np.append(pts_s[1:], end_s), ends_by_loss_s), step_s)
