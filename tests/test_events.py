@@ -54,7 +54,7 @@ def test_an_invalid_event_is_reported_with_its_line(csv_file, text, says):
 def test_a_file_that_is_missing_or_no_text(csv_file, tmp_path):
     with pytest.raises(EventsError, match=": No such file or directory"):
         read_events(tmp_path / "missing.csv")
-    with pytest.raises(EventsError, match="not a CSV file in UTF-8"):
+    with pytest.raises(EventsError, match=r"ads\.csv: not a text file in UTF-8: save it .*Excel as CSV UTF-8"):
         read_events(csv_file("start_s,end_s,label\n1,2,Café\n", "latin-1"))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from analytics.queries.csv_files import parse_csv, read_csv_file
+from analytics.queries.csv_files import NOT_UTF8, parse_csv, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
@@ -66,7 +66,7 @@ def _read_table(path: Path) -> list[Code]:
     try:
         text = read_csv_file(path, CodesError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CodesError(f"{path}: not a text file in UTF-8") from error
+        raise CodesError(f"{path}: {NOT_UTF8}") from error
     lines = text.splitlines()
     for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation before the header
         delimiter = max("\t;,", key=line.count)
