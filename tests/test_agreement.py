@@ -39,6 +39,8 @@ def test_kappa_of_a_textbook_table():
     assert cohens_kappa(np.array([[20.0, 5.0], [10.0, 15.0]])) == pytest.approx(0.4)
     assert cohens_kappa(np.array([[5.0, 0.0], [0.0, 0.0]])) is None
     assert cohens_kappa(np.zeros((2, 2))) is None
+    for seconds in (0.1, 0.3, 10.2):  # the second coder uses one class only: no better than chance
+        assert cohens_kappa(np.array([[seconds, 0.0], [0.017, 0.0]])) == 0
 
 
 def test_only_time_that_both_cover_counts():
