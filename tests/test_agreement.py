@@ -212,6 +212,11 @@ def test_an_offset_that_is_no_number_is_reported(tmp_path):
     eaf.to_file(tmp_path / "codes.eaf")
     with pytest.raises(CodesError, match=r"codes\.eaf: not an ELAN file: .*soon"):
         read_codes(tmp_path / "codes.eaf")
+    (tmp_path / "codes.eaf").write_text("start_s,end_s,code\n")
+    with pytest.raises(CodesError, match=r"codes\.eaf: not an ELAN file: .*Open and save it in ELAN"):
+        read_codes(tmp_path / "codes.eaf")
+    with pytest.raises(CodesError, match=r"none\.eaf: cannot be read: No such file"):
+        read_codes(tmp_path / "none.eaf")
 
 
 def test_an_elan_export_of_fervid_can_be_read_with_its_movements(tmp_path):

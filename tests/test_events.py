@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from pympi import Elan
 from scenes import Face, feeling, observe
 
 from analytics.queries.event_files import EVENTS, EventsError, read_events, unread_columns
@@ -132,6 +133,20 @@ def test_events_side_by_side_share_the_time_of_a_track():
 )
 def test_files_of_spreadsheets_and_other_programs_are_read(csv_file, text):
     assert read_events(csv_file(text)).to_pylist() == [{"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": None}]
+
+
+def test_annotations_of_elan_are_events(tmp_path):
+    eaf = Elan.Eaf()
+    eaf.add_linked_file("file:///clips/a%20b.mp4", mimetype="video/mp4")
+    eaf.add_tier("stimuli")
+    eaf.add_annotation("stimuli", 1500, 2250, "ad ")
+    eaf.to_file(tmp_path / "stimuli.eaf")
+    assert read_events(tmp_path / "stimuli.eaf").to_pylist() == [
+        {"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": "a b.mp4"}
+    ]
+    (tmp_path / "stimuli.eaf").write_text("label,start_s,end_s\n")
+    with pytest.raises(EventsError, match=r"stimuli\.eaf: not an ELAN file"):
+        read_events(tmp_path / "stimuli.eaf")
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,10 @@ def _read_elan(path: Path) -> list[Code]:
             eaf = Elan.Eaf(str(path))
         media = (eaf.get_linked_files() or [{}])[0]
         offset_ms = int(media.get("TIME_ORIGIN") or 0)  # time of the video at which annotations have time 0
-    except (OSError, ValueError, KeyError, SyntaxError) as error:
-        raise CodesError(f"{path}: not an ELAN file: {error}") from error
+    except OSError as error:
+        raise CodesError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # pympi raises this class if a file is not XML
+        raise CodesError(f"{path}: not an ELAN file: {error}. Open and save it in ELAN") from error
     video = file_name(media.get("MEDIA_URL") or "") or None
     return [
         Code((start + offset_ms) / 1000, (end + offset_ms) / 1000, value, tier, video)
