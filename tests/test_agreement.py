@@ -40,6 +40,8 @@ def test_kappa_of_a_textbook_table():
     assert cohens_kappa(np.array([[20.0, 5.0], [10.0, 15.0]])) == pytest.approx(0.4)
     assert cohens_kappa(np.array([[5.0, 0.0], [0.0, 0.0]])) is None
     assert cohens_kappa(np.zeros((2, 2))) is None
+    for seconds in (0.1, 0.3, 10.2):  # the second coder uses one class only: no better than chance
+        assert cohens_kappa(np.array([[seconds, 0.0], [0.017, 0.0]])) == 0
 
 
 def test_only_time_that_both_cover_counts():
@@ -213,6 +215,11 @@ def test_an_offset_that_is_no_number_is_reported(tmp_path):
     eaf.to_file(tmp_path / "codes.eaf")
     with pytest.raises(CodesError, match=r"codes\.eaf: not an ELAN file: .*soon"):
         read_codes(tmp_path / "codes.eaf")
+    (tmp_path / "codes.eaf").write_text("start_s,end_s,code\n")
+    with pytest.raises(CodesError, match=r"codes\.eaf: not an ELAN file: .*Open and save it in ELAN"):
+        read_codes(tmp_path / "codes.eaf")
+    with pytest.raises(CodesError, match=r"none\.eaf: cannot be read: No such file"):
+        read_codes(tmp_path / "none.eaf")
 
 
 def test_an_elan_export_of_fervid_can_be_read_with_its_movements(tmp_path):

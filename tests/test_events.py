@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from pympi import Elan
 from scenes import Face, feeling, observe
 
 from analytics.queries.event_files import EVENTS, EventsError, read_events, unread_columns
@@ -55,7 +56,7 @@ def test_an_invalid_event_is_reported_with_its_line(csv_file, text, says):
 def test_a_file_that_is_missing_or_no_text(csv_file, tmp_path):
     with pytest.raises(EventsError, match=": No such file or directory"):
         read_events(tmp_path / "missing.csv")
-    with pytest.raises(EventsError, match="not a CSV file in UTF-8"):
+    with pytest.raises(EventsError, match=r"ads\.csv: not a text file in UTF-8: save it .*Excel as CSV UTF-8"):
         read_events(csv_file("start_s,end_s,label\n1,2,Café\n", "latin-1"))
 
 
@@ -146,6 +147,20 @@ def test_events_side_by_side_share_the_time_of_a_track():
 )
 def test_files_of_spreadsheets_and_other_programs_are_read(csv_file, text):
     assert read_events(csv_file(text)).to_pylist() == [{"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": None}]
+
+
+def test_annotations_of_elan_are_events(tmp_path):
+    eaf = Elan.Eaf()
+    eaf.add_linked_file("file:///clips/a%20b.mp4", mimetype="video/mp4")
+    eaf.add_tier("stimuli")
+    eaf.add_annotation("stimuli", 1500, 2250, "ad ")
+    eaf.to_file(tmp_path / "stimuli.eaf")
+    assert read_events(tmp_path / "stimuli.eaf").to_pylist() == [
+        {"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": "a b.mp4"}
+    ]
+    (tmp_path / "stimuli.eaf").write_text("label,start_s,end_s\n")
+    with pytest.raises(EventsError, match=r"stimuli\.eaf: not an ELAN file"):
+        read_events(tmp_path / "stimuli.eaf")
 
 
 @pytest.mark.parametrize(

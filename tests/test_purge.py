@@ -201,6 +201,7 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert "rows, over all analyses and failures: " in done.output
     assert "20 faces" in done.output
     assert "10 identities" in done.output
+    assert "delete or move them, or the next analysis of their folder adds them again" in done.output
     assert_nothing_of_alice(store.root)
     assert "no such video" in purge_command(store.root, "--video", ALICE_PATH, "--yes").output
     assert "no video matches: nothing was removed" in purge_command(store.root, "--older-than", "1d").output

@@ -481,3 +481,6 @@ def test_a_window_that_is_no_whole_number_of_bins_is_refused(results, tmp_path):
         events = tmp_path / "events.csv"
         events.write_text("start_s,end_s,label\n2,3,film\n")
         queries.averages(connection, events, bin_ms=300, before_s=1)
+    run = fervid("summary", results, "averages", "--events", events, "--before", 0.5)
+    says = "--before: must be a multiple of --bin-ms (1 s), got 0.5: use --before 1 or --bin-ms 500"
+    assert (run.exit_code, says in " ".join(run.output.replace("│", "").split())) == (2, True), run.output

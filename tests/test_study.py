@@ -112,7 +112,7 @@ def test_videos_without_a_label_are_counted_in_the_note(tmp_path):
         (np.mean(means[0]) - np.mean(means[1]), expected.pvalue), abs=1e-6
     )
     assert (row["n_a"], row["n_participants_a"]) == ("15", "5")
-    assert row["note"] == "left out: 3 videos without a label"
+    assert row["note"] == "left out: 2 videos without a label in x; left out: 1 video without a label in y"
 
 
 def test_three_against_three_get_no_interval(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from analytics.queries.csv_files import parse_csv, read_csv_file
+from analytics.queries.csv_files import NOT_UTF8, parse_csv, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
 from analytics.timeline.time_tolerance import is_longer, is_shorter
 from fer_models.errors import FervidError
@@ -67,7 +67,7 @@ def _read_table(path: Path) -> list[Code]:
     try:
         text = read_csv_file(path, CodesError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CodesError(f"{path}: not a text file in UTF-8") from error
+        raise CodesError(f"{path}: {NOT_UTF8}") from error
     lines = text.splitlines()
     for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation before the header
         delimiter = max("\t;,", key=line.count)
@@ -138,8 +138,10 @@ def _read_elan(path: Path) -> list[Code]:
             eaf = Elan.Eaf(str(path))
         media = (eaf.get_linked_files() or [{}])[0]
         offset_ms = int(media.get("TIME_ORIGIN") or 0)  # time of the video at which annotations have time 0
-    except (OSError, ValueError, KeyError, SyntaxError) as error:
-        raise CodesError(f"{path}: not an ELAN file: {error}") from error
+    except OSError as error:
+        raise CodesError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # pympi raises this class if a file is not XML
+        raise CodesError(f"{path}: not an ELAN file: {error}. Open and save it in ELAN") from error
     video = file_name(media.get("MEDIA_URL") or "") or None
     return [
         Code((start + offset_ms) / 1000, (end + offset_ms) / 1000, value, tier, video)

@@ -185,8 +185,8 @@ class _Side:
     units: list[_Unit]
     videos: frozenset[str]
 
-    def videos_without_label(self) -> frozenset[str]:
-        return self.videos - {unit.video_id for unit in self.units}
+    def n_videos_without_label(self) -> int:
+        return len(self.videos - {unit.video_id for unit in self.units})
 
 
 def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
@@ -195,8 +195,9 @@ def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
     notes = []
     if pairing.n_left_out:
         notes.append(f"left out: {_counted(pairing.n_left_out, 'participant')} on one side only")
-    if n_without := len(a.videos_without_label() | b.videos_without_label()):
-        notes.append(f"left out: {_counted(n_without, 'video')} without a label")
+    for side in (a, b):
+        if n_without := side.n_videos_without_label():
+            notes.append(f"left out: {_counted(n_without, 'video')} without a label in {side.name}")
     both = [*used_a, *used_b]
     common = {
         "group_a": a.name,

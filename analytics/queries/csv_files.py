@@ -9,6 +9,7 @@ from pathlib import Path
 from fer_models.errors import FervidError
 from fer_models.files import NotRegularFileError, check_regular_file
 
+NOT_UTF8 = "not a text file in UTF-8: save it in this encoding (in Excel as CSV UTF-8)"
 SEPARATORS = ",;\t"
 
 
@@ -67,6 +68,8 @@ def parse_csv(content: bytes, source: str, error_class: type[FervidError]) -> Cs
                 )
             table.rows.append({name: row[name].strip() for name in header})
             table.line_numbers.append(reader.line_num)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise error_class(f"{source}: cannot be read: not a CSV file in UTF-8: {error}") from error
+    except UnicodeDecodeError as error:
+        raise error_class(f"{source}: {NOT_UTF8}") from error
+    except csv.Error as error:
+        raise error_class(f"{source}: cannot be read: not a CSV file: {error}") from error
     return table

@@ -1,4 +1,4 @@
-"""Read events, such as stimuli or markers, from a CSV file."""
+"""Read events, such as stimuli or markers, from a CSV or ELAN file."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analytics.queries.codes import VIDEO_HEADERS, named_video
+from analytics.queries.codes import VIDEO_HEADERS, CodesError, named_video, read_codes
 from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.timeline.time_tolerance import is_longer
 from fer_models.errors import FervidError
@@ -30,16 +30,28 @@ class EventsError(FervidError):
 
 
 def read_events(path: Path) -> pa.Table:
-    """The events of a CSV file: columns label, start_s, end_s (half-open) and video, in the order of the file.
+    """The events of a CSV or ELAN file: columns label, start_s, end_s (half-open) and video, in the order of the file.
 
     The file has a header with start_s, end_s, label and optionally video, which names the video by path, file name or
     id; an empty cell means every video. The headers in `ALIASES` and `codes.VIDEO_HEADERS` mean the same, other columns
-    are ignored. Commas, semicolons and tabs separate columns, with decimal points or commas.
+    are ignored. Commas, semicolons and tabs separate columns, with decimal points or commas. In an ELAN file (`.eaf`),
+    each annotation of any tier is an event of the linked video, and its text the label.
 
     Raises:
         EventsError: if it cannot be read, lacks a column, or a line is wrong.
     """
-    return parse_events(read_csv_file(path, EventsError), str(path))
+    if path.suffix.lower() != ".eaf":
+        return parse_events(read_csv_file(path, EventsError), str(path))
+    try:
+        codes = read_codes(path)
+    except CodesError as error:
+        raise EventsError(str(error)) from error
+    events = [
+        {"label": label, "start_s": code.start_s, "end_s": code.end_s, "video": code.video}
+        for code in codes
+        if (label := code.code.strip())
+    ]
+    return pa.Table.from_pylist(events, schema=EVENTS)
 
 
 def parse_events(content: bytes, name: str) -> pa.Table:

@@ -134,7 +134,10 @@ def cohens_kappa(confusion: Array) -> float | None:
         return None
     agreement = np.trace(confusion) / total
     chance = float((confusion.sum(axis=0) * confusion.sum(axis=1)).sum() / total**2)
-    return None if chance > 1 - 1e-12 else float((agreement - chance) / (1 - chance))
+    if chance > 1 - 1e-12:
+        return None
+    # The difference may be a rounding error, such as where one coding contains a single class.
+    return 0.0 if abs(agreement - chance) < 1e-12 else float((agreement - chance) / (1 - chance))
 
 
 def pooled_kappa(confusions: Sequence[Array]) -> Estimate:

@@ -70,6 +70,10 @@ def purge(
         remove(results, plan.video_ids)
         _print_plan(plan, "removed")
         note("exported and rendered files, and the run history of Prefect, are not removed")
+        note(
+            "the video files are not removed, either: delete or move them, or the next analysis of their folder adds them "
+            "again. Remove their lines from groups, events and other files"
+        )
 
 
 def _print_plan(plan: "Purge", outcome: str) -> None:

@@ -13,7 +13,7 @@ Events = Annotated[
     Path | None,
     typer.Option(
         help="Stimuli or markers: a CSV file with the columns start_s, end_s, label and optionally video (path, file "
-        "name or video_id); an event without a video applies to every video."
+        "name or video_id), or an ELAN file; an event without a video applies to every video."
     ),
 ]
 Memory = Annotated[str, typer.Option(help="Memory limit of the query, such as 500MB or 4GB.")]

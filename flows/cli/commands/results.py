@@ -1,6 +1,7 @@
 """`fervid summary`: answers to common questions about the results."""
 
 import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +68,8 @@ def summary(
 ) -> None:
     """Answer a common question about the results; without one, print an overview."""
     _check_options(question, emotion, groups, events, all_faces=all_faces)
+    if question == Question.averages:
+        _check_window(before_s, bin_ms)
     if question == Question.overview and (form not in (None, Format.table) or output is not None):
         raise typer.BadParameter("the overview has no rows to write: name a question", param_hint="QUESTION")
     from analytics import queries
@@ -119,6 +122,18 @@ def _check_options(
         raise typer.BadParameter(
             f"{question} needs --events FILE, a CSV file with the columns start_s, end_s and label",
             param_hint="--events",
+        )
+
+
+def _check_window(before_s: float, bin_ms: int) -> None:
+    """Raise a usage error if the window before an event has no whole number of bins."""
+    before_ms = round(1000 * before_s)
+    if before_ms % bin_ms:
+        whole_s = math.ceil(before_ms / bin_ms) * bin_ms / 1000
+        raise typer.BadParameter(
+            f"must be a multiple of --bin-ms ({bin_ms / 1000:g} s), got {before_s:g}: use --before {whole_s:g} or "
+            f"--bin-ms {math.gcd(before_ms, bin_ms)}",
+            param_hint="--before",
         )
 
 
