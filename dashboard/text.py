@@ -37,6 +37,15 @@ def without_common_folder(paths: Sequence[str]) -> list[str]:
     return [path[start:] for path in paths]
 
 
+def percent(share: float, digits: int = 0) -> str:
+    r"""A share in percent, with a space that breaks no line.
+
+    >>> percent(0.634), percent(0.0123, 1)
+    ('63\xa0%', '1.2\xa0%')
+    """
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
 def clock(time_s: float) -> str:
     """A time as `04:12.4`, with hours from one hour on.
 

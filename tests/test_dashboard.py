@@ -157,7 +157,7 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     happy = next(part for strip in alice["episodes"] for part in strip if part[2] == EMOTIONS.index("happy"))
     assert happy[0] == 0
     shares = {EMOTIONS[number]: round(width) for _, width, number in alice["shares"][0]}
-    assert alice["shares_title"].startswith(f"happy {shares['happy']} %, ")  # the largest share is first
+    assert alice["shares_title"].startswith(f"happy {shares['happy']}\xa0%, ")  # the largest share is first
     assert happy[1] == pytest.approx(100 * 4 / 12, abs=1)  # 4 of 12 s
     assert (nobody["video"], nobody["emotion"], nobody["people"], nobody["episodes"]) == ("nobody.mp4", None, "0", [])
     hide(results, ALICE, 0, True)  # hide the person who is happy
@@ -474,7 +474,7 @@ def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
     ]  # fmt: skip
     # Labels: happy for 3 s, sad for 3 s. Codes: happy for 2 s, angry for 1 s, sad for 3 s. So 5 of 6 s agree; the
     # agreement by chance is (2 · 3 + 3 · 3) / 36, so kappa is (30 − 15) / (36 − 15).
-    assert anna.agreement == f"κ {15 / 21:.2f} · 83% of 6.0 s the same"
+    assert anna.agreement == f"κ {15 / 21:.2f} · 83\xa0% of 6.0 s the same"
     assert bo.agreement == ""
 
 
@@ -517,7 +517,7 @@ def test_agreement_is_shown_over_all_coded_videos(
     assert "Codes that name no emotion are not compared: smile." in words(shown)
     figures = {metric.label: metric.value for metric in shown.metric}
     # Anna is labeled happy all the time: 2 of 3 s agree, as many as by chance.
-    assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67%", "3.0 s")
+    assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67\xa0%", "3.0 s")
     people = shown.dataframe[-2].value
     assert people[["video", "person", "same emotion"]].iloc[0].tolist() == ["alice.mp4", "Anna", pytest.approx(200 / 3)]
 
@@ -723,10 +723,10 @@ def test_the_summary_of_a_video_leaves_out_hidden_people(store: Store) -> None:
     dark = [Face(i, x=450, brightness=1) for i in range(20)]
     store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, clear + dark))
     opened = Results(store.root)
-    assert summary_line(opened, ALICE) == "00:02.0 · 2 people · 50.0% low-quality faces"
+    assert summary_line(opened, ALICE) == "00:02.0 · 2 people · 50.0\xa0% low-quality faces"
     hide(store.root, ALICE, 1, True)
     opened.reload_notes()
-    assert summary_line(opened, ALICE) == "00:02.0 · 1 person · 0.0% low-quality faces"
+    assert summary_line(opened, ALICE) == "00:02.0 · 1 person · 0.0\xa0% low-quality faces"
 
 
 def test_the_summary_of_a_video_counts_frames_that_could_not_be_decoded(store: Store) -> None:
@@ -994,7 +994,9 @@ def test_faces_left_out_by_speech_are_counted_apart_from_low_quality(store: Stor
     opened = Results(store.root)
     (track,) = window(opened, ALICE, 0, 2000, 4, "smooth")["tracks"]
     assert (track["low_quality"], track["left_out"]) == ([1000, 0, 0, 0], [0, 1000, 1000, 1000])
-    assert "25.0% low-quality faces · 75.0% of the faces left out by --speech" in words(page("timeline", store.root))
+    assert "25.0\xa0% low-quality faces · 75.0\xa0% of the faces left out by --speech" in words(
+        page("timeline", store.root)
+    )
     (video,) = opened.ask(library.VIDEOS_SQL).to_pylist()
     assert video["low_quality"] == 0.25
     shown = boxes(opened, ALICE, 0, 2)

@@ -469,7 +469,9 @@ def test_codes_are_shown_below_the_lane_of_the_same_person(page: Page, address: 
     page.get_by_role("button", name="Codes").click()
     upload = page.locator("[data-testid=stFileUploader]").filter(has_text="A file of codes").locator("input")
     upload.set_input_files({"name": "codes.csv", "mimeType": "text/csv", "buffer": codes.encode()})
-    expect(page.get_by_role("heading", name=f"codes of P{track_id}")).to_contain_text("κ 1.00 · 100% of 5.0 s the same")
+    expect(page.get_by_role("heading", name=f"codes of P{track_id}")).to_contain_text(
+        "κ 1.00 · 100 % of 5.0 s the same"
+    )
     lane = page.get_by_role("img", name=f"codes of P{track_id}")
     color = """(lane, gutter) => {
         const x = Math.round((gutter + ((lane.clientWidth - gutter) * 1.9) / 12) * devicePixelRatio);

@@ -137,7 +137,7 @@ def test_the_page_can_be_heard(page):
     assert {a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a} <= ids
     charts = [a for _, a in elements if a.get("role") == "img"]
     assert all(a["aria-label"] for a in charts)
-    assert "P0: happy, 0.0 s to 2.0 s; sad, 2.0 s to 3.3 s; visible, no label, 3.3 s to 4.0 s" in [
+    assert "P0: happy, 0.0\xa0s to 2.0\xa0s; sad, 2.0\xa0s to 3.3\xa0s; visible, no label, 3.3\xa0s to 4.0\xa0s" in [
         a["aria-label"] for a in charts
     ]
     n_tables = sum(tag == "table" for tag, _ in elements)
@@ -202,10 +202,10 @@ def test_bars_and_axes_stay_within_their_width():
     share = dict.fromkeys(EMOTIONS, 0.0) | {"happy": 0.75, "sad": 0.25}
     assert re.findall(r"width:([\d.]+)%", share_bar(share)) == ["75.00", "25.00"]
     ticks = time_ticks(Grid.over(10.0, 20.0, 200))
-    assert (ticks[0].position, ticks[0].text, ticks[0].edge) == (0, "10.0 s", "first")
-    assert (ticks[-1].position, ticks[-1].text, ticks[-1].edge) == (1, "20.0 s", "last")
+    assert (ticks[0].position, ticks[0].text, ticks[0].edge) == (0, "10.0\xa0s", "first")
+    assert (ticks[-1].position, ticks[-1].text, ticks[-1].edge) == (1, "20.0\xa0s", "last")
     assert len(time_ticks(Grid.over(0.0, 36_000.0, 200))) == 6
-    assert '<span class="first" style="left:0.00%">10.0 s</span>' in macro("time_axis", ticks)
+    assert '<span class="first" style="left:0.00%">10.0\xa0s</span>' in macro("time_axis", ticks)
 
 
 def test_areas_and_labels_share_their_steps_and_leave_gaps_open():
@@ -219,9 +219,9 @@ def test_areas_and_labels_share_their_steps_and_leave_gaps_open():
     assert paths["neutral"] == "M0,100V0H2V100ZM5,100V0H6V100Z"
     runs = re.findall(r'class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', svg)
     assert runs == [("neutral", "0", "2"), ("neutral", "5", "1"), ("unlabeled", "6", "1")]
-    assert "<title>neutral, 2.0 s to 3.0 s</title>" in svg
-    assert 'aria-label="Anna &amp; Bob: neutral, 2.0 s to 3.0 s; ' in svg
-    assert words_of_runs(label_runs(bins, labels, grid)).endswith("visible, no label, 5.0 s to 5.5 s")
+    assert "<title>neutral, 2.0\xa0s to 3.0\xa0s</title>" in svg
+    assert 'aria-label="Anna &amp; Bob: neutral, 2.0\xa0s to 3.0\xa0s; ' in svg
+    assert words_of_runs(label_runs(bins, labels, grid)).endswith("visible, no label, 5.0\xa0s to 5.5\xa0s")
     empty = person_chart(np.empty(0, int), [], np.empty((0, 7)), grid, "nobody")
     assert {area.outline for area in empty.areas} == {""}
 
@@ -234,7 +234,7 @@ def test_validity_of_each_person_is_in_the_report(page):
     happy = [
         "P0",
         "<bdi>two people.mp4</bdi>",
-        "4.0 s",
+        "4.0\xa0s",
         "100.0%",
         "75.0%",
         "82.5%",
@@ -243,7 +243,7 @@ def test_validity_of_each_person_is_in_the_report(page):
         "0° (0°)",
         "18.2",
     ]
-    angry = ["P1", "<bdi>two people.mp4</bdi>", "4.0 s", "100.0%", "100.0%", "100.0%", "0.0%", "", "0° (0°)", "0.0"]
+    angry = ["P1", "<bdi>two people.mp4</bdi>", "4.0\xa0s", "100.0%", "100.0%", "100.0%", "0.0%", "", "0° (0°)", "0.0"]
     assert cells == [happy, angry]
 
 

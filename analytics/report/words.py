@@ -25,13 +25,13 @@ def percent(share: float | None) -> str:
 
 
 def clock(time_s: float) -> str:
-    """A time: seconds below a minute, then minutes, then hours.
+    r"""A time: seconds below a minute, then minutes, then hours.
 
     >>> clock(3.25), clock(59.97), clock(75), clock(3675)
-    ('3.2 s', '1:00', '1:15', '1:01:15')
+    ('3.2\xa0s', '1:00', '1:15', '1:01:15')
     """
     if abs(time_s) < 59.95:
-        return f"{time_s:.1f} s"
+        return f"{time_s:.1f}\N{NO-BREAK SPACE}s"
     minutes, seconds = divmod(round(abs(time_s)), 60)
     hours, minutes = divmod(minutes, 60)
     text = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

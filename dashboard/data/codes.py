@@ -14,7 +14,7 @@ from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import Code, CodesError, emotion_of, read_codes
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
-from dashboard.text import plain
+from dashboard.text import percent, plain
 from fer_models.labels import EMOTIONS
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
@@ -177,7 +177,7 @@ def agreement_text(results: Results, codes: Sequence[Code]) -> str:
     if not overall["compared_s"]:
         return "no common time"
     kappa = "" if overall["kappa"] is None else f"κ {overall['kappa']:.2f} · "
-    return f"{kappa}{overall['share_same']:.0%} of {overall['compared_s']:.1f} s the same"
+    return f"{kappa}{percent(overall['share_same'])} of {overall['compared_s']:.1f} s the same"
 
 
 def parse_codes(content: bytes, name: str) -> Codes:

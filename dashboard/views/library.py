@@ -12,7 +12,7 @@ import streamlit as st
 from analytics.results.video_record import analyzed_s
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
-from dashboard.text import clock, plain, without_common_folder
+from dashboard.text import clock, percent, plain, without_common_folder
 from dashboard.widgets.charts import emotion_legend
 from dashboard.widgets.rows import (
     Column,
@@ -145,7 +145,7 @@ def _table_row(video: Mapping[Hashable, Any], people: Mapping[int, list[Episode]
         "shares_title": share_text(shares) if shares else None,
         "duration": clock(duration_s),
         "people": "" if pd.isna(video["people"]) else f"{video['people']:.0f}",
-        "low_quality": "" if pd.isna(video["low_quality"]) else f"{video['low_quality']:.1%}",
+        "low_quality": "" if pd.isna(video["low_quality"]) else percent(video["low_quality"], 1),
         "path": video["short_path"],
         "path_title": video["path"],
     }

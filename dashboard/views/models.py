@@ -41,7 +41,6 @@ COMPARED = {
     },
 }
 TASKS = {"emotion": "Emotion models", "detector": "Face detectors", "landmarks": "Facial landmarks"}
-MAX_IMAGE_PX = 1100
 
 
 def figure_name(figure: str) -> tuple[str, str]:
@@ -112,8 +111,7 @@ def show_card(name: str, folder: Path, card: ModelCard) -> None:
         st.dataframe(table, hide_index=True, placeholder="", height="content")
     for plot in sorted(folder.glob("*.png")):
         what = plot.stem.replace("_", " ")
-        # A narrower page limits the width further.
-        st.image(str(plot), caption=what, alt=f"{name}: {what}", width=MAX_IMAGE_PX)
+        st.image(str(plot), caption=what, alt=f"{name}: {what}", width="content")  # a larger plot would be blurred
     st.caption(plain(card.licence_note))
     with st.expander("The whole card"):
         st.json(json.dumps(card.as_json()))

@@ -8,7 +8,7 @@ import streamlit as st
 
 from analytics.results.videos import short_names
 from dashboard.data.results import Results, current_results
-from dashboard.text import clock
+from dashboard.text import clock, percent
 from dashboard.widgets.download import download_button
 from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
@@ -100,7 +100,7 @@ def table_row(moment: Moment) -> Row:
         "duration": f"{moment.duration_s:.2f} s",
         "peak": moment.peak,
         "rank": f"{moment.rank_value:.2f}",
-        "good": "" if moment.good is None else f"{moment.good:.0%}",
+        "good": "" if moment.good is None else percent(moment.good),
     }
 
 

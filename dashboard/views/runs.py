@@ -68,7 +68,7 @@ def show_analyses() -> None:
         "status": "status",
         "finished_at": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm:ss"),
         "n_observed": st.column_config.NumberColumn(
-            "frames analyzed", help="Sampled frames that the last run analyzed; the others were stored before."
+            "frames analyzed", help="Sampled frames that the last run analyzed; none if it only rebuilt the timeline."
         ),
         "frames_per_s": st.column_config.NumberColumn("frames/s", format="%.0f"),
         "decode_wait_s": st.column_config.NumberColumn("waited for frames, in s", format="%.1f"),

@@ -12,7 +12,7 @@ from dashboard.data.live_refresh import refresh_with_video
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
 from dashboard.data.results import Results, current_results
-from dashboard.text import clock, plain, without_common_folder
+from dashboard.text import clock, percent, plain, without_common_folder
 from dashboard.widgets.mount import PLAYER, mount_js
 from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, show_validity
@@ -55,9 +55,9 @@ def summary_line(results: Results, video_id: str) -> str:
     else:
         figures.append(f"{n_image_faces} {'face' if n_image_faces == 1 else 'faces'}")
     if row["low_share"] is not None:
-        figures.append(f"{row['low_share']:.1%} low-quality faces")
+        figures.append(f"{percent(row['low_share'], 1)} low-quality faces")
     if row["left_out_share"]:
-        figures.append(f"{row['left_out_share']:.1%} of the faces left out by --speech")
+        figures.append(f"{percent(row['left_out_share'], 1)} of the faces left out by --speech")
     if row["n_undecoded"]:
         figures.append(f"{row['n_undecoded']:,} of {row['n_read']:,} frames could not be decoded")
     return " · ".join(figures)

@@ -12,7 +12,7 @@ from analytics.queries.groups import resolve_participants
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.codes import Codes, comparable_codes, people_of
 from dashboard.data.results import Results
-from dashboard.text import plain
+from dashboard.text import percent, plain
 
 PERCENT = st.column_config.NumberColumn(format="%.0f %%")
 SECONDS = st.column_config.NumberColumn(format="%.1f")
@@ -84,7 +84,7 @@ def show_agreement(results: Results, codes: Codes) -> None:
         return
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         st.metric("Cohen's kappa", _figure(overall["kappa"]), width="content")
-        st.metric("same emotion", f"{overall['share_same']:.0%}", width="content")
+        st.metric("same emotion", percent(overall["share_same"]), width="content")
         st.metric("compared", f"{overall['compared_s']:.1f} s", width="content")
         st.metric("F1 of onsets", _figure(overall["event_f1"]), width="content")
     interval = (

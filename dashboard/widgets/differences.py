@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.text import plain
+from dashboard.text import percent, plain
 from dashboard.widgets.charts import emotion_color, show_chart
 from fer_models.labels import EMOTIONS
 
@@ -50,7 +50,7 @@ def show_differences(comparison: pd.DataFrame) -> None:
         evidence_table(comparison),
         hide_index=True,
         height="content",
-        column_config={LOW_QUALITY: st.column_config.NumberColumn(format="percent")},
+        column_config={LOW_QUALITY: st.column_config.NumberColumn(format="%.1f %%")},
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
@@ -73,7 +73,7 @@ def notes_of(comparison: pd.DataFrame) -> list[str]:
     pairs: dict[tuple[str, str], list[str]] = {}  # by note and emotions
     for (note, pair), rows in notes.groupby(["note", "pair"], sort=False):
         emotions = "" if len(rows) == len(EMOTIONS) else ", ".join(rows["emotion"])
-        pairs.setdefault((note, emotions), []).append(pair)
+        pairs.setdefault((str(note), emotions), []).append(str(pair))
     n_pairs = notes["pair"].nunique()
     found = []
     for (note, emotions), of_pairs in pairs.items():
@@ -94,20 +94,18 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
         for side in "ab"
     ]
     means = pd.concat(sides)
-    means["text"] = [
-        f"{group} {'–' if pd.isna(share) else f'{share:.1%}'}"
-        for group, share in zip(means["group"], means["share"], strict=True)
-    ]
+    means["percent"] = ["–" if pd.isna(share) else percent(share, 1) for share in means["share"]]
+    means["text"] = means["group"] + " " + means["percent"]
     base = alt.Chart(means, height=len(EMOTIONS) * (16 * means["group"].nunique() + 12)).encode(
         x=alt.X(
             "share:Q",
             title="mean share of time",
-            axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
+            axis=alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], labelExpr="100 * datum.value + '\u00a0%'"),
             scale=alt.Scale(domain=[0, 1.6 * max(means["share"].max(), 0.1)]),
         ),
         y=alt.Y("emotion:N", title=None, sort=list(EMOTIONS)),
         yOffset=alt.YOffset("group:N"),
-        tooltip=["group:N", "emotion:N", alt.Tooltip("share:Q", format=".1%")],
+        tooltip=["group:N", "emotion:N", alt.Tooltip("percent:N", title="share")],
     )
     bars = base.mark_bar().encode(color=emotion_color(legend=None))
     names = base.mark_text(align="left", dx=4, limit=200).encode(text="text:N")
@@ -149,7 +147,7 @@ def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "participants A, B": _pair(comparison, "n_participants"),
             "videos A, B": _pair(comparison, "n"),
             "tracks A, B": _pair(comparison, "n_tracks"),
-            LOW_QUALITY: comparison["low_quality_share"],
+            LOW_QUALITY: 100 * comparison["low_quality_share"],
         }
     )
 

@@ -88,7 +88,7 @@ def interval_notes(averages: pd.DataFrame, emotion: str) -> list[str]:
             continue
         first = without.iloc[0]
         since = f"from {first['start_s']:g} s on, " if has_interval.any() else ""
-        groups.setdefault(since + first["note"], []).append(group)
+        groups.setdefault(since + first["note"], []).append(str(group))
     n_groups = shown["label"].nunique()
     return [
         note[0].upper() + note[1:] if len(names) == n_groups else f"{', '.join(names)}: {note}"

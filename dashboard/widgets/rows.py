@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 
 import streamlit as st
 
+from dashboard.text import percent
 from dashboard.widgets.mount import PLAYER, mount_js
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
@@ -92,7 +93,7 @@ def episode_strip(episodes: Iterable[Episode], duration_s: float) -> Strip:
 
 
 def share_strip(shares: Iterable[float]) -> Strip:
-    """Shares of time, in the order of `EMOTIONS`, side by side.
+    r"""Shares of time, in the order of `EMOTIONS`, side by side.
 
     >>> share_strip([0.5, 0, 0, 0.5, 0, 0, 0])
     [(0.0, 50.0, 0), (50.0, 50.0, 3)]
@@ -107,13 +108,13 @@ def share_strip(shares: Iterable[float]) -> Strip:
 
 
 def share_text(shares: Iterable[float]) -> str:
-    """Shares of time, in the order of `EMOTIONS`, as words, the largest first; those that round to 0 are left out.
+    r"""Shares of time, in the order of `EMOTIONS`, as words, the largest first; those that round to 0 are left out.
 
     >>> share_text([0.3, 0, 0, 0.698, 0.002, 0, 0])
-    'happy 70 %, angry 30 %'
+    'happy 70\xa0%, angry 30\xa0%'
     """
     largest_first = sorted(zip(shares, EMOTIONS, strict=True), key=lambda each: -each[0])
-    return ", ".join(f"{name} {100 * share:.0f} %" for share, name in largest_first if share >= 0.005)
+    return ", ".join(f"{name} {percent(share)}" for share, name in largest_first if share >= 0.005)
 
 
 def _number(emotion: str) -> int:
