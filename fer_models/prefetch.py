@@ -9,11 +9,12 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 STALLED_S = 120.0  # default number of seconds without progress after which reading is abandoned
+_END = object()  # follows the last item
 # A stall is this many checks in a row without progress; checks are counted because a suspended process makes none.
 _CHECKS = 60
 
@@ -42,11 +43,11 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
     Raises:
         StallTimeout: if neither an item nor a `heartbeat` arrives for `timeout_s`.
     """
-    waiting: queue.Queue[T | BaseException | None] = queue.Queue(maxsize=1)
+    waiting: queue.Queue[Any] = queue.Queue(maxsize=1)  # items, and after them an error or `_END`
     stop = threading.Event()
     pulse = _Pulse()
 
-    def put(item: T | BaseException | None) -> None:
+    def put(item: object) -> None:
         while not stop.is_set():
             try:
                 return waiting.put(item, timeout=0.1)
@@ -60,7 +61,7 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
                 put(item)
                 if stop.is_set():
                     break
-            put(None)
+            put(_END)
         except BaseException as error:  # raised again in the consuming thread
             put(error)
         finally:
@@ -71,7 +72,7 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
     thread.start()
     has_stalled = False
     try:
-        while (item := _next(waiting, pulse, timeout_s)) is not None:
+        while (item := _next(waiting, pulse, timeout_s)) is not _END:
             if isinstance(item, BaseException):
                 raise item
             yield item

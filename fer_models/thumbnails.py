@@ -20,5 +20,6 @@ def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:
     rows, columns = (np.arange(THUMBNAIL_GRID) * size // THUMBNAIL_GRID for size in few.shape[1:3])
     sums = np.add.reduceat(np.add.reduceat(few, rows, axis=1), columns, axis=2)
     heights, widths = np.diff(rows, append=few.shape[1]), np.diff(columns, append=few.shape[2])
-    cells: np.ndarray = sums / np.maximum(heights[:, None] * widths, 1)[..., None]
+    # With fewer than 4 rows or columns, some cells are empty: reduceat takes one row or column for them.
+    cells: np.ndarray = sums / (np.maximum(heights, 1)[:, None] * np.maximum(widths, 1))[..., None]
     return cells.round().astype(np.uint8).reshape(len(pixels), 3 * THUMBNAIL_GRID**2)

@@ -107,6 +107,18 @@ def test_a_face_without_a_label_has_a_lane_too():
     assert (second[1, 5:560] != np.array(BLACK)).any(axis=1).all()
 
 
+def test_people_visible_for_the_shortest_time_are_left_out_whatever_their_labels():
+    """Track 0 is visible for 10 s without a label, tracks 1 to 6 for 6 s with one, track 7 for 1 s."""
+    labeled = Spans(np.arange(1, 7), np.full(6, 3), np.zeros(6), np.full(6, 6.0))
+    end_s = np.array([10.0, *labeled.end_s, 1.0])
+    track = np.concatenate([np.arange(8), labeled.track])
+    emotion = np.append([NOT_READ] * 8, labeled.emotion)
+    spans = Spans(track, emotion, np.zeros(14), np.append(end_s, labeled.end_s)).select(np.argsort(track))
+    timeline = TimelineStrip(spans, 640, 360, 0.0, 10.0)
+    assert [lane.spans.track[0] for lane in timeline.lanes] == [0, 1, 2, 3, 4, 5]
+    assert timeline.n_left_out == 2
+
+
 def test_a_strip_of_nobody_is_drawn_too():
     nobody = Spans(*(np.empty(0, kind) for kind in (int, int, float, float)))
     timeline = TimelineStrip(nobody, 64, 36, 0.0, 2.0)

@@ -242,4 +242,5 @@ def test_a_thumbnail_holds_the_mean_color_of_each_cell():
     assert (thumbnails[0] == 0).all()
     assert thumbnails[1, 1, 1].tolist() == [200, 100, 50]
     assert thumbnails[1].sum() == 350
-    assert frame_thumbnail(np.full((1, 2, 3, 3), 7, np.uint8)).shape == (1, 48)
+    for height, width in ((1, 1), (2, 3), (3, 100), (100, 2)):
+        assert (frame_thumbnail(np.full((1, height, width, 3), 200, np.uint8)) == np.full((1, 48), 200)).all()

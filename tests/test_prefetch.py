@@ -17,7 +17,7 @@ from conftest import write_clip
 from analytics import connect
 from fer_models import load_classifier, load_detector
 from fer_models.observe import ObserveOptions, observe_segments
-from fer_models.prefetch import StallTimeout, heartbeat, prefetch
+from fer_models.prefetch import StallTimeout, heartbeat, prefetch, run_with_watchdog
 from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
 from flows.settings import AnalyzeSettings
@@ -36,6 +36,11 @@ def test_items_come_in_order_and_an_error_comes_after_them():
     assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(OSError, match="no more"):
         next(items)
+
+
+def test_none_is_an_item_and_a_result():
+    assert list(prefetch(iter([1, None, 2]), timeout_s=60)) == [1, None, 2]
+    assert run_with_watchdog(lambda: None, timeout_s=60) is None
 
 
 def test_an_iterator_that_is_closed_closes_the_one_it_reads():

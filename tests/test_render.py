@@ -377,6 +377,40 @@ def test_variable_rate_is_kept_and_strange_sound_becomes_aac(tmp_path):
         write_video(tmp_path / "none.mp4", iter(()), info)
 
 
+@pytest.mark.parametrize(("layout", "rate"), [("stereo", 44_100), ("mono", 48_000), ("stereo", 22_050)])
+def test_sound_may_change_its_channels_and_rate(tmp_path, layout, rate):
+    clip, n_s = tmp_path / "a.ts", 2  # each part of the sound takes 2 s
+    with av.open(str(clip), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("mp2", rate=44_100, layout="mono")
+        for i in range(2 * n_s * 25):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8))
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        for part, (own_layout, own_rate) in enumerate([("mono", 44_100), (layout, rate)]):
+            encoder = av.CodecContext.create("mp2", "w")
+            encoder.layout, encoder.rate, encoder.format = own_layout, own_rate, "s16"
+            tone = 8000 * np.sin(2 * np.pi * 440 * np.arange(n_s * own_rate) / own_rate)
+            n_channels = encoder.layout.nb_channels
+            wave = av.AudioFrame.from_ndarray(np.repeat(tone.astype(np.int16), n_channels)[None], "s16", own_layout)
+            wave.sample_rate, wave.pts, wave.time_base = own_rate, part * n_s * own_rate, Fraction(1, own_rate)
+            for packet in [*encoder.encode(wave), *encoder.encode(None)]:
+                packet.stream = sound
+                container.mux(packet)
+    info = probe(clip, "pyav")
+    assert not info.n_clock_jumps
+    write_video(tmp_path / "out.mp4", zip(*frames_of(clip), strict=True), info)
+    codec, _, end_s = sound_of(tmp_path / "out.mp4")
+    assert (codec, end_s) == ("aac", pytest.approx(2 * n_s, abs=0.1))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        waves = [np.abs(frame.to_ndarray()).mean() for frame in container.decode(audio=0)][2:-3]
+    mixed = np.sqrt(2) if layout == "stereo" else 1  # FFmpeg mixes L and R to (L + R) / √2
+    expected = 2 / np.pi * 8000 / 2**15 * np.repeat([1, mixed], 4)  # mean of a rectified sine
+    np.testing.assert_allclose([np.median(part) for part in np.array_split(waves, 8)], expected, rtol=0.1)
+
+
 def test_impossible_renderings_are_reported(face_clip, empty_clip, results, tmp_path):
     with pytest.raises(RenderError, match=r"not in .* with its current content"):
         render_video(empty_clip, results, tmp_path / "out.mp4")

@@ -153,14 +153,26 @@ class TimelineStrip:
 def _lanes(spans: Spans) -> tuple[list[_Lane], int]:
     """The lanes to show, ordered by their start, and the number of tracks left out."""
     lane_of_span = assign_lanes(spans)
-    time_s = np.bincount(lane_of_span, spans.end_s - spans.start_s)
+    of_lane = [spans.select(lane_of_span == i) for i in range(lane_of_span.max(initial=-1) + 1)]
+    visible_s = np.array([_covered_s(own) for own in of_lane])
     lanes = []
-    for i in np.sort(np.argsort(-time_s, kind="stable")[:MAX_LANES]).tolist():
-        own = spans.select(np.flatnonzero(lane_of_span == i))
-        own = own.select(np.lexsort((own.start_s, own.emotion != NOT_READ)))
+    for i in np.sort(np.argsort(-visible_s, kind="stable")[:MAX_LANES]).tolist():
+        own = of_lane[i].select(np.lexsort((of_lane[i].start_s, of_lane[i].emotion != NOT_READ)))
         lanes.append(_Lane(own, _absences(own)))
     n_shown = sum(len(np.unique(lane.spans.track)) for lane in lanes)
     return lanes, len(np.unique(spans.track)) - n_shown
+
+
+def _covered_s(spans: Spans) -> float:
+    """The time within at least one of the spans, of which there is one or more.
+
+    >>> _covered_s(Spans(*np.zeros((2, 4)), np.array([0.0, 1, 4, 9]), np.array([5.0, 2, 6, 10])))
+    7.0
+    """
+    order = np.argsort(spans.start_s)
+    start_s, end_s = spans.start_s[order], np.maximum.accumulate(spans.end_s[order])
+    begins_s = np.maximum(start_s, np.append(start_s[0], end_s[:-1]))
+    return float((end_s - begins_s).sum())
 
 
 def _absences(spans: Spans) -> list[tuple[str, float, float]]:

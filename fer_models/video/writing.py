@@ -131,6 +131,7 @@ def _sound(
 ) -> Iterator[av.Packet[AudioStream]]:
     """The packets of all audio tracks in player time, copied or re-encoded as AAC; ends at the first read error."""
     heard = [stream for stream in container.streams.audio if stream.index in tracks]
+    encoders = {stream.index: _AudioEncoder(tracks[stream.index]) for stream in heard if not _is_copied(stream)}
     packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *heard)
     try:
         for packet in packets:
@@ -148,12 +149,40 @@ def _sound(
             for frame in packet.decode():
                 if frame.pts is not None and frame.time_base:
                     frame.pts -= round(start_s / frame.time_base)
-                yield from track.encode(frame)
+                yield from encoders[packet.stream.index].encode(frame)
     except av.FFmpegError as error:
         logger.warning("%s: the rest of the audio cannot be read (%s)", container.name, error.strerror)
-    for stream in heard:
-        if not _is_copied(stream):
-            yield from tracks[stream.index].encode(None)
+    for encoder in encoders.values():
+        yield from encoder.encode(None)
+
+
+class _AudioEncoder:
+    """Encode the frames of an audio track, whose sample format, channels and sample rate may change."""
+
+    def __init__(self, track: AudioStream) -> None:
+        self._track = track
+        self._input: tuple[str, str, int] | None = None  # format, layout and rate of the frames before
+        self._resampler = av.AudioResampler()
+
+    def encode(self, frame: av.AudioFrame | None) -> Iterator[av.Packet[AudioStream]]:
+        """Encode a frame; None ends the track."""
+        for resampled in self._resample(frame):
+            # PyAV's encoder expects one time base.
+            if resampled.pts is not None and resampled.time_base:
+                resampled.pts = round(resampled.pts * resampled.time_base * self._track.rate)
+                resampled.time_base = Fraction(1, self._track.rate)
+            yield from self._track.encode(resampled)
+        if frame is None:
+            yield from self._track.encode(None)
+
+    def _resample(self, frame: av.AudioFrame | None) -> Iterator[av.AudioFrame]:
+        own = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
+        if own != self._input:
+            yield from self._resampler.resample(None)
+            self._resampler = av.AudioResampler(self._track.format, self._track.layout, self._track.rate)
+            self._input = own
+        if frame is not None:
+            yield from self._resampler.resample(frame)
 
 
 def _is_copied(stream: AudioStream) -> bool:
