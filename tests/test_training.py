@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import hashlib
 import io
 import json
 import logging
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +169,29 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(splits, un
     fewer = splits | {"Training": splits["Training"].take(torch.arange(100))}
     with pytest.raises(RunError, match="the training data differ"):
         train_network(fewer, uninterrupted, recipe, device="cpu", resume=True)
+    public = splits["PublicTest"]
+    relabeled = dataclasses.replace(public, label=(public.label + 1) % 7)
+    with pytest.raises(RunError, match="labels of PublicTest differ"):
+        train_network(splits | {"PublicTest": relabeled}, uninterrupted, recipe, device="cpu", resume=True)
+    for split, images in splits.items():
+        other = dataclasses.replace(images, votes=images.votes.flip(1), majority=images.majority.flip(0))
+        if split != "PrivateTest":
+            with pytest.raises(RunError, match="the votes differ"):
+                train_network(splits | {split: other}, uninterrupted, recipe, device="cpu", resume=True)
+
+
+def test_a_run_is_not_resumed_with_other_unlabeled_faces(splits, uninterrupted, tmp_path):
+    run = shutil.copytree(uninterrupted, tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+    state = read_checkpoint(last)
+    file = tmp_path / "faces.parquet"
+    file.write_bytes(b"other")
+    recipe = recipe_for(**RECIPE, consistency=0.1, unlabeled=str(file))
+    known = history_in(state).settings | dataclasses.asdict(recipe)
+    state["callbacks"]["RunHistory"]["settings"] = known | {"unlabeled_faces": hashlib.sha256(b"first").hexdigest()}
+    torch.save(state, last)
+    with pytest.raises(RunError, match="with other settings: the file of unlabeled faces differs"):
+        train_network(splits, run, recipe, device="cpu", resume=True)
 
 
 def test_an_added_model_is_not_overwritten(splits, tmp_path):

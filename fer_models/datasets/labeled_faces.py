@@ -176,3 +176,12 @@ def fingerprint(images: FaceImages) -> str:
     digest = hashlib.sha256(images.pixels.numpy().tobytes())
     digest.update(images.label.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def votes_fingerprint(*splits: FaceImages) -> str:
+    """Hash the votes of some splits, to notice that they have changed."""
+    digest = hashlib.sha256()
+    for images in splits:
+        digest.update(b"" if images.votes is None else images.votes.numpy().tobytes())
+        digest.update(images.majority.numpy().tobytes())
+    return digest.hexdigest()[:16]
