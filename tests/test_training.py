@@ -255,6 +255,13 @@ def test_a_head_of_another_training_is_refused():
 def test_one_head_has_no_second_initial_model():
     with pytest.raises(ValueError, match="--init-labels needs --labels both"):
         recipe_for("face_resnet_se", labels="hard", init="default", init_labels="fer2013")
+    for architecture, init in (
+        ("face_resnet_se", {}),
+        ("cnn4", {"init": "scratch"}),
+        ("vgg16_transfer", {"init": "imagenet"}),
+    ):
+        with pytest.raises(ValueError, match="--init-labels needs --init MODEL"):
+            recipe_for(architecture, labels="both", init_labels="fer2013", **init)
 
 
 def test_the_small_size_is_at_most_the_input_size():

@@ -23,6 +23,7 @@ from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import find_model, read_card, user_model_dir, user_models_dir
 from fer_models.training.emotion import registration
 from fer_models.training.emotion.history import CHECKPOINTS, LAST, TrainingProgress, history_in
+from fer_models.training.emotion.initialization import NO_MODEL
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import train_network
 from fer_models.training.runs import RunError, check_can_start, read_checkpoint, report_fresh_start, train_alone
@@ -182,7 +183,7 @@ def check_names(job: TrainingJob, resume: bool) -> None:
         check_free(f"{job.name}{registration.LABELS_SUFFIX}")
     recipe = job.recipe
     for model in (recipe.init, recipe.init_labels, recipe.teacher_labels, recipe.teacher_votes):
-        if model not in ("", "scratch", "imagenet"):
+        if model not in ("", *NO_MODEL):
             find_model(model, "emotion")
 
 
