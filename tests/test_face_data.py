@@ -161,6 +161,10 @@ def test_a_parquet_file_needs_no_votes(tmp_path):
     assert (splits["PrivateTest"].pixels.numpy() == images[14:]).all()
     assert splits["Training"].votes is None
     assert splits["Training"].majority.tolist() == [-1] * 7
+    answers = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt", "unknown", "nf")
+    votes = {f"votes_{answer}": [0.25 * (answer in ("fear", "sadness"))] * 21 for answer in answers}
+    pq.write_table(pa.table(columns | votes | {"pixel_exact": [True] * 21}), path)
+    assert read_data(path).splits["Training"].votes.tolist() == [[0, 0, 0.5, 0, 0.5, 0, 0]] * 7
     pq.write_table(pa.table(columns | {"votes_fear": [1] * 21}), path)
     with pytest.raises(DataError, match=r"columns missing: votes_anger, votes_disgust, votes_happiness.*, pixel_exact"):
         read_data(path)

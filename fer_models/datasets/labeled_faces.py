@@ -126,7 +126,7 @@ def _vote_shares(votes: np.ndarray, label: np.ndarray) -> np.ndarray:
     of_emotions = votes[:, : len(EMOTIONS)].astype(np.float32)
     n_votes = of_emotions.sum(axis=1, keepdims=True)
     one_hot = np.eye(len(EMOTIONS), dtype=np.float32)[label]
-    shares: np.ndarray = np.where(n_votes > 0, of_emotions / np.maximum(n_votes, 1), one_hot)
+    shares: np.ndarray = np.where(n_votes > 0, of_emotions / np.where(n_votes > 0, n_votes, 1), one_hot)
     return shares
 
 
