@@ -32,6 +32,7 @@ from fer_models.registry.model_registry import (
     find_model,
     load_model_folder,
     read_card,
+    save_card,
     save_model_folder,
     user_model_dir,
 )
@@ -53,7 +54,7 @@ from fer_models.training.emotion.training import EmotionTrainer, targets_of, tra
 from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start, train_alone
 from flows.cli.commands.train import Labels, RecipeOptions
 from flows.cli.training_display import TrainingDisplay
-from flows.training.emotion import train
+from flows.training.emotion import TrainingJob, check_names, train
 from flows.training.retrain import version_name
 
 pytestmark = pytest.mark.slow
@@ -207,6 +208,23 @@ def test_the_second_model_of_a_training_overwrites_no_other(few_faces, tmp_path,
     with pytest.raises(RunError, match="tiny-labels: this training also creates a model of this name"):
         train.fn(few_faces, "tiny", recipe_for(**RECIPE))
     assert list(other.parent.iterdir()) == [other]
+
+
+def test_a_resumed_training_overwrites_its_own_second_model_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    recipe = recipe_for(**RECIPE)
+    job = TrainingJob(tmp_path / "faces.parquet", (), "tiny", recipe, "cpu")
+    (job.folder / "checkpoints").mkdir(parents=True)
+    (job.folder / "checkpoints" / "last.ckpt").touch()
+    second = shutil.copytree(find_model("fer2013"), user_model_dir("tiny-labels"))
+    with pytest.raises(RunError, match="tiny-labels: this training also creates a model of this name"):
+        check_names(job, True)
+    own = {**dataclasses.asdict(recipe), "head": "labels"}
+    save_card(second, dataclasses.replace(read_card(second), settings=own))
+    check_names(job, True)
+    (second / "checkpoints").mkdir()  # another training
+    with pytest.raises(RunError, match="tiny-labels: this training also creates a model of this name"):
+        check_names(job, True)
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/tmp"])

@@ -17,12 +17,11 @@ from fer_models.classification.architectures import architecture_options, build_
 from fer_models.datasets.labeled_faces import DataError, FaceImages, class_weights, fingerprint, votes_fingerprint
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
-from fer_models.registry.model_registry import sha256_of
+from fer_models.registry.model_registry import CHECKPOINTS, sha256_of
 from fer_models.training.emotion.augmentation import STRENGTHS, augment, mix_up, normalize, resize
 from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
 from fer_models.training.emotion.history import (
     BEST,
-    CHECKPOINTS,
     LAST,
     SELECTED_BY,
     BestCheckpoint,
