@@ -192,8 +192,8 @@ def test_files_that_are_not_training_data_are_refused(tmp_path):
         (text, "not a readable Parquet file"),
         (other, "columns missing: source, faces. A file of photographs has image, source, faces"),
         (empty, "no photographs"),
-        (broken, "row 0"),
-        (faceless, "row 0: a face has no 'landmarks'"),
+        (broken, "row 1"),
+        (faceless, "row 1: a face has no 'landmarks'"),
     ):
         with pytest.raises(FaceDataError, match=reason) as error:
             read_photos(path)

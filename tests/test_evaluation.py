@@ -27,7 +27,17 @@ from fer_models.evaluation.metrics import (
 )
 from fer_models.evaluation.plots import draw_reliability, with_truth
 from fer_models.registry.model_registry import WeightsError, find_model, read_card
-from flows.training.comparison import Report, as_html, cell, compare_models, conditions, cost_table, tables_of
+from flows.training.comparison import (
+    Report,
+    as_html,
+    as_markdown,
+    cell,
+    compare_models,
+    conditions,
+    cost_table,
+    load_named,
+    tables_of,
+)
 from flows.training.markdown import write_part
 
 pytestmark = pytest.mark.slow
@@ -246,6 +256,17 @@ def test_models_of_the_same_name_are_refused_in_a_report(few_faces, tmp_path):
     twin = shutil.copytree(find_model("default"), tmp_path / "default")
     with pytest.raises(WeightsError, match="default: more than one model of this name"):
         compare_models(["default", str(twin)], few_faces, "cpu", tmp_path / "report.md", "fervid compare")
+
+
+def test_a_copy_of_a_model_is_named_after_its_folder(tmp_path):
+    copy = shutil.copytree(find_model("default"), tmp_path / "mine")
+    assert [load_named(str(model), "cpu").card.name for model in ("default", copy)] == ["default", "mine"]
+
+
+def test_links_of_a_report_are_quoted():
+    report = Report([], "", "fervid compare", [("a: f1", "my report/a-f1.png")], [("a", "my report/a.json")])
+    assert "[a](my%20report/a.json)" in as_markdown(report) and "![a: f1](my%20report/a-f1.png)" in as_markdown(report)
+    assert "href='my%20report/a.json'" in as_html(report)
 
 
 def test_a_report_as_html():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+import struct
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +47,20 @@ def png_of(pixels):
     with io.BytesIO() as file:
         Image.fromarray(pixels).save(file, "PNG")
         return file.getvalue()
+
+
+def png_header(width, height):
+    """The first chunk of a PNG file without its pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + bytes(4)
+        + b"IDAT"
+        + bytes(4)
+    )
 
 
 def write_csv(path, pixels, label, usage, header="emotion,pixels,Usage"):
@@ -102,14 +118,29 @@ def test_a_csv_that_cannot_be_used_is_refused(few, tmp_path):
             {"usage": np.where(usage == "PublicTest", "Public", usage)},
             "unknown usage 'Public'. It must be one of Training",
         ),
-        ({"pixels": pixels[:, :, :47]}, "row 0: pixels must be 2304 numbers"),
+        ({"pixels": pixels[:, :, :47]}, "row 1: pixels must be 2304 numbers"),
         ({"pixels": pixels.astype(int) * 2}, "whole numbers from 0 to 255"),
-        ({"pixels": pixels / 2}, "rows 0 to 503"),
+        ({"pixels": pixels / 2}, "row 1: "),
         ({"label": np.where(label == 1, 0, label)}, "no image of: disgust"),
     ):
         given = {"pixels": pixels, "label": label, "usage": usage} | change
         with pytest.raises(DataError, match=says):
             read_data(write_csv(path, **given))
+    texts = [["7"] * 48 * 48 for _ in range(7)]
+    for row, wrong in ((2, ["4294967300", *texts[0][1:]]), (3, texts[0][1:]), (5, [*texts[0], "7"])):
+        rows = [f"{i},{' '.join(wrong if i == row - 1 else text)}" for i, text in enumerate(texts)]
+        path.write_bytes("\n".join(["emotion,pixels", *rows]).encode())
+        with pytest.raises(DataError, match=f"row {row}: pixels must be 2304"):
+            read_data(path)
+    path.write_bytes("emotion,pixels\n0,\xe9\n".encode("latin-1"))
+    with pytest.raises(DataError, match="pixels are not text"):
+        read_data(path)
+    path.write_text("emotion,Emotion,pixels\n0,0,1\n")
+    with pytest.raises(DataError, match="more than one column emotion"):
+        read_data(path)
+    path.write_bytes("\xe9motion,pixels\n0,1\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not a readable CSV file"):
+        read_data(path)
     path.write_text("emotion,pixels,Usage\n")
     with pytest.raises(DataError, match="no rows"):
         read_data(path)
@@ -140,6 +171,7 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
             "row 3: the image has 4x5 px, that of row 1 4x4",
         ),
         ("image", [png_of(np.full((4, 4), 40_000, np.uint16))] * n, "row 1: .* more than 8 bits per pixel"),
+        ("image", [png_header(20_000, 20_000)] * n, "row 1: .* exceeds limit"),
         ("label", [[1]] * n, r"unknown class \[1\]"),
         ("votes_fear", [None] + [1] * (n - 1), "votes must be 0 or more"),
         ("votes_fear", [-1] * n, "votes must be 0 or more"),
@@ -161,6 +193,10 @@ def test_a_parquet_file_needs_no_votes(tmp_path):
     assert (splits["PrivateTest"].pixels.numpy() == images[14:]).all()
     assert splits["Training"].votes is None
     assert splits["Training"].majority.tolist() == [-1] * 7
+    answers = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt", "unknown", "nf")
+    votes = {f"votes_{answer}": [0.25 * (answer in ("fear", "sadness"))] * 21 for answer in answers}
+    pq.write_table(pa.table(columns | votes | {"pixel_exact": [True] * 21}), path)
+    assert read_data(path).splits["Training"].votes.tolist() == [[0, 0, 0.5, 0, 0.5, 0, 0]] * 7
     pq.write_table(pa.table(columns | {"votes_fear": [1] * 21}), path)
     with pytest.raises(DataError, match=r"columns missing: votes_anger, votes_disgust, votes_happiness.*, pixel_exact"):
         read_data(path)

@@ -317,6 +317,12 @@ def test_another_model_of_the_same_name_and_a_damaged_one_are_refused(tmp_path):
     assert add(tmp_path, {"out": [0.0] * 10}) == folder
     with pytest.raises(WeightsError, match="another model has this name"):
         add(tmp_path, {"out": [1.0] * 10})
+    with pytest.raises(WeightsError, match=r"another card.* first run: fervid models remove tiny"):
+        add(tmp_path, {"out": [0.0] * 10}, temperature=2.0)
+    assert load_classifier("tiny", "cpu").card.temperature == 1.0
+    (folder.parent / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(WeightsError, match="run: an unfinished training is in "):
+        add_model("run", folder)
     assert add_model("copy", folder).name == "copy"
     assert load_classifier("copy", "cpu").card.sha256 == load_classifier("tiny", "cpu").card.sha256
     assert not isinstance(check_models()["tiny"], WeightsError)

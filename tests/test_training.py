@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import hashlib
 import io
 import json
 import logging
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from fer_models.registry.model_registry import (
     find_model,
     load_model_folder,
     read_card,
+    save_card,
     save_model_folder,
     user_model_dir,
 )
@@ -51,7 +54,7 @@ from fer_models.training.emotion.training import EmotionTrainer, targets_of, tra
 from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start, train_alone
 from flows.cli.commands.train import Labels, RecipeOptions
 from flows.cli.training_display import TrainingDisplay
-from flows.training.emotion import train
+from flows.training.emotion import TrainingJob, check_names, train
 from flows.training.retrain import version_name
 
 pytestmark = pytest.mark.slow
@@ -167,6 +170,29 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(splits, un
     fewer = splits | {"Training": splits["Training"].take(torch.arange(100))}
     with pytest.raises(RunError, match="the training data differ"):
         train_network(fewer, uninterrupted, recipe, device="cpu", resume=True)
+    public = splits["PublicTest"]
+    relabeled = dataclasses.replace(public, label=(public.label + 1) % 7)
+    with pytest.raises(RunError, match="labels of PublicTest differ"):
+        train_network(splits | {"PublicTest": relabeled}, uninterrupted, recipe, device="cpu", resume=True)
+    for split, images in splits.items():
+        other = dataclasses.replace(images, votes=images.votes.flip(1), majority=images.majority.flip(0))
+        if split != "PrivateTest":
+            with pytest.raises(RunError, match="the votes differ"):
+                train_network(splits | {split: other}, uninterrupted, recipe, device="cpu", resume=True)
+
+
+def test_a_run_is_not_resumed_with_other_unlabeled_faces(splits, uninterrupted, tmp_path):
+    run = shutil.copytree(uninterrupted, tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+    state = read_checkpoint(last)
+    file = tmp_path / "faces.parquet"
+    file.write_bytes(b"other")
+    recipe = recipe_for(**RECIPE, consistency=0.1, unlabeled=str(file))
+    known = history_in(state).settings | dataclasses.asdict(recipe)
+    state["callbacks"]["RunHistory"]["settings"] = known | {"unlabeled_faces": hashlib.sha256(b"first").hexdigest()}
+    torch.save(state, last)
+    with pytest.raises(RunError, match="with other settings: the file of unlabeled faces differs"):
+        train_network(splits, run, recipe, device="cpu", resume=True)
 
 
 def test_an_added_model_is_not_overwritten(splits, tmp_path):
@@ -182,6 +208,23 @@ def test_the_second_model_of_a_training_overwrites_no_other(few_faces, tmp_path,
     with pytest.raises(RunError, match="tiny-labels: this training also creates a model of this name"):
         train.fn(few_faces, "tiny", recipe_for(**RECIPE))
     assert list(other.parent.iterdir()) == [other]
+
+
+def test_a_resumed_training_overwrites_its_own_second_model_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    recipe = recipe_for(**RECIPE)
+    job = TrainingJob(tmp_path / "faces.parquet", (), "tiny", recipe, "cpu")
+    (job.folder / "checkpoints").mkdir(parents=True)
+    (job.folder / "checkpoints" / "last.ckpt").touch()
+    second = shutil.copytree(find_model("fer2013"), user_model_dir("tiny-labels"))
+    with pytest.raises(RunError, match="tiny-labels: this training also creates a model of this name"):
+        check_names(job, True)
+    own = {**dataclasses.asdict(recipe), "head": "labels"}
+    save_card(second, dataclasses.replace(read_card(second), settings=own))
+    check_names(job, True)
+    (second / "checkpoints").mkdir()  # another training
+    with pytest.raises(RunError, match="tiny-labels: this training also creates a model of this name"):
+        check_names(job, True)
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/tmp"])
@@ -230,6 +273,13 @@ def test_a_head_of_another_training_is_refused():
 def test_one_head_has_no_second_initial_model():
     with pytest.raises(ValueError, match="--init-labels needs --labels both"):
         recipe_for("face_resnet_se", labels="hard", init="default", init_labels="fer2013")
+    for architecture, init in (
+        ("face_resnet_se", {}),
+        ("cnn4", {"init": "scratch"}),
+        ("vgg16_transfer", {"init": "imagenet"}),
+    ):
+        with pytest.raises(ValueError, match="--init-labels needs --init MODEL"):
+            recipe_for(architecture, labels="both", init_labels="fer2013", **init)
 
 
 def test_the_small_size_is_at_most_the_input_size():

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_models.boxes import face_size_px
+from fer_models.datasets.image_folders import IMAGE_ERRORS
 from fer_models.errors import FervidError
 
 MAX_PHOTO_SIDE_PX = 800
@@ -68,12 +69,12 @@ def read_photos(path: Path) -> list[Photo]:
         FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
     photos = []
-    for number, row in enumerate(read_rows(path, ["image", "source", "faces"])):
+    for number, row in enumerate(read_rows(path, ["image", "source", "faces"]), 1):
         try:
             photos.append(_photo_of(row))
         except KeyError as error:
             raise FaceDataError(f"{path}: row {number}: a face has no {error}") from error
-        except (OSError, TypeError, ValueError) as error:
+        except IMAGE_ERRORS as error:
             raise FaceDataError(f"{path}: row {number} is not a photograph with faces: {error}") from error
     if not photos:
         raise FaceDataError(f"{path}: contains no photographs")

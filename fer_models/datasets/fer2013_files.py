@@ -19,7 +19,6 @@ CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # maps FER-
 # FER+ columns with the votes for each emotion, in the order of EMOTIONS
 EMOTION_VOTES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 OTHER_VOTES = ("contempt", "unknown", "nf")  # FER+ columns with votes for none of EMOTIONS; "nf" means "not a face"
-CSV_CHUNK_ROWS = 2000
 
 
 def read_parquet(path: Path) -> Faces:
@@ -69,38 +68,42 @@ def read_csv(path: Path) -> Faces:
     """
     try:
         table = pyarrow.csv.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        names = [name.strip().lower() for name in table.column_names]
+    except (OSError, ValueError) as error:  # Arrow's errors and those of UTF-8 are ValueErrors
         raise DataError(f"{path}: not a readable CSV file: {error}") from error
-    table = table.rename_columns([name.strip().lower() for name in table.column_names])
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path}: more than one column {repeated[0]}")
+    table = table.rename_columns(names)
     need_columns(path, table, ["emotion", "pixels"])
     label, class_map = labels_by_number_or_name(path, table["emotion"])
     has_usage = "usage" in table.column_names
     split = known_splits(path, table["usage"]) if has_usage else np.zeros(len(table), np.int64)
-    chunks = []
-    for start in range(0, len(table), CSV_CHUNK_ROWS):
-        texts = table["pixels"][start : start + CSV_CHUNK_ROWS].cast(pa.string()).to_pylist()
-        chunks.append(parse_pixels(path, texts, start))
-    return Faces(np.concatenate(chunks), label, split, class_map)
+    pixels = np.empty((len(table), SIZE_PX, SIZE_PX), np.uint8)
+    try:
+        texts = table["pixels"].cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: pixels are not text: {error}") from error
+    for row, text in enumerate(texts):
+        pixels[row] = parse_pixels(f"{path}: row {row + 1}", str(text))
+    return Faces(pixels, label, split, class_map)
 
 
-def parse_pixels(path: Path, texts: list[str | None], first_row: int) -> np.ndarray:
-    """Parse images (n, 48, 48) uint8 from lines of numbers; the first is row `first_row` of the file.
+def parse_pixels(source: str, text: str) -> np.ndarray:
+    """Parse an image (48, 48) uint8 from numbers separated by spaces; `source` is for messages.
 
     Raises:
-        DataError: if a line is not 2,304 numbers from 0 to 255.
+        DataError: if they are not 2,304 whole numbers from 0 to 255.
     """
     n_pixels = SIZE_PX**2
-    for row, text in enumerate(texts, first_row):
-        if text is None or text.count(" ") != n_pixels - 1:
-            raise DataError(f"{path}: row {row}: pixels must be {n_pixels} numbers separated by spaces")
+    if text.count(" ") != n_pixels - 1:
+        raise DataError(f"{source}: pixels must be {n_pixels} numbers separated by spaces")
     try:
-        values = np.fromstring(" ".join(filter(None, texts)), np.int32, sep=" ")
+        values = np.fromstring(text, np.int64, sep=" ")
     except ValueError as error:
-        raise DataError(f"{path}: rows {first_row} to {first_row + len(texts) - 1}: {error}") from error
-    if len(values) != len(texts) * n_pixels or values.min() < 0 or values.max() > 255:
-        last_row = first_row + len(texts) - 1
-        raise DataError(f"{path}: rows {first_row} to {last_row}: pixels must be whole numbers from 0 to 255")
-    return values.astype(np.uint8).reshape(-1, SIZE_PX, SIZE_PX)
+        raise DataError(f"{source}: {error}") from error
+    if len(values) != n_pixels or values.min() < 0 or values.max() > 255:
+        raise DataError(f"{source}: pixels must be {n_pixels} whole numbers from 0 to 255")
+    return values.astype(np.uint8).reshape(SIZE_PX, SIZE_PX)
 
 
 def need_columns(path: Path, table: pa.Table, names: list[str]) -> None:

@@ -126,7 +126,7 @@ def _vote_shares(votes: np.ndarray, label: np.ndarray) -> np.ndarray:
     of_emotions = votes[:, : len(EMOTIONS)].astype(np.float32)
     n_votes = of_emotions.sum(axis=1, keepdims=True)
     one_hot = np.eye(len(EMOTIONS), dtype=np.float32)[label]
-    shares: np.ndarray = np.where(n_votes > 0, of_emotions / np.maximum(n_votes, 1), one_hot)
+    shares: np.ndarray = np.where(n_votes > 0, of_emotions / np.where(n_votes > 0, n_votes, 1), one_hot)
     return shares
 
 
@@ -175,4 +175,13 @@ def fingerprint(images: FaceImages) -> str:
     """Hash pixels and labels, to identify the training data of a model."""
     digest = hashlib.sha256(images.pixels.numpy().tobytes())
     digest.update(images.label.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def votes_fingerprint(*splits: FaceImages) -> str:
+    """Hash the votes of some splits, to notice that they have changed."""
+    digest = hashlib.sha256()
+    for images in splits:
+        digest.update(b"" if images.votes is None else images.votes.numpy().tobytes())
+        digest.update(images.majority.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from fer_models.model_installation.download import RETINAFACE, install_retinafac
 from fer_models.registry.model_card import read_validated
 from fer_models.registry.model_registry import (
     CARD_NAME,
+    CHECKPOINTS,
     ONNX_ARCHITECTURE,
     ONNX_NAME,
     ModelCard,
@@ -72,10 +74,11 @@ def _add_folder(name: str, path: Path) -> Path:
         raise WeightsError(
             f"{path}: an ensemble cannot be added; create it here: fervid models ensemble {name} MODEL MODEL"
         )
-    refuse_other_model(folder, card.sha256)
+    card = dataclasses.replace(card, name=name)
+    refuse_other_model(folder, card)
     _check_loads(path.absolute(), card)  # before anything is written
-    weights, card = load_model_folder(path)
-    save_model_folder(folder, weights, dataclasses.replace(card, name=name))
+    weights, _ = load_model_folder(path)
+    save_model_folder(folder, weights, card)
     return folder
 
 
@@ -112,7 +115,7 @@ def add_onnx(name: str, path: Path, spec: OnnxSpec, *, source: str) -> Path:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     card = onnx_card(name, spec, dataclasses.asdict(spec), hashlib.sha256(content).hexdigest())
-    refuse_other_model(folder, card.sha256)
+    refuse_other_model(folder, card)
     OnnxClassifier(content, path, spec, card, torch.device("cpu"))
     folder.mkdir(parents=True, exist_ok=True)
     with replaced_atomically(folder / ONNX_NAME) as part:
@@ -121,16 +124,31 @@ def add_onnx(name: str, path: Path, spec: OnnxSpec, *, source: str) -> Path:
     return folder
 
 
-def refuse_other_model(folder: Path, sha256: str) -> None:
+def refuse_other_model(folder: Path, card: ModelCard) -> None:
     """Refuse to replace a model by another one.
 
     Raises:
-        WeightsError: if `folder` contains a model with other weights.
+        WeightsError: if `folder` contains a model with other weights or another card, or an unfinished training.
     """
-    if (folder / CARD_NAME).is_file() and (known := read_card(folder).sha256) != sha256:
+    if not (folder / CARD_NAME).is_file():
+        if (folder / CHECKPOINTS).exists():
+            raise WeightsError(f"{folder.name}: an unfinished training is in {folder}. Choose another name")
+        return
+    known = read_card(folder)
+    if known.sha256 != card.sha256:
         raise WeightsError(
-            f"{folder.name}: another model has this name, with sha256 {known}. Choose another name, or remove {folder}"
+            f"{folder.name}: another model has this name, with sha256 {known.sha256}. Choose another name, or remove "
+            f"{folder}"
         )
+    if _as_stored(known) != _as_stored(card):
+        raise WeightsError(
+            f"{folder.name}: the same weights have this name, with another card. To replace the card, first run: "
+            f"fervid models remove {folder.name}"
+        )
+
+
+def _as_stored(card: ModelCard) -> object:
+    return json.loads(json.dumps(card.as_json()))
 
 
 def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:

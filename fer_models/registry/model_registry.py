@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PACKAGED_DIR = Path(__file__).parents[1] / "weights"
 WEIGHTS_NAME, ONNX_NAME = "model.safetensors", "model.onnx"
 ONNX_ARCHITECTURE = "onnx"
+CHECKPOINTS = "checkpoints"  # subfolder of a training that contains its checkpoints
 
 
 def user_models_dir() -> Path:

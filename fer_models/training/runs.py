@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 # How to report a difference in settings that are checksums.
 DIFFERENT_CONTENTS = {
     "data": "the training data differ",
+    "public_test": "the images or labels of PublicTest differ",
+    "votes": "the votes differ",
+    "unlabeled_faces": "the file of unlabeled faces differs",
     "teacher_weights": "a teacher differs",
     "init": "the initial model differs",
 }

@@ -1,5 +1,6 @@
 """Evaluation of emotion models, and the comparison report."""
 
+import dataclasses
 import html
 import logging
 import os
@@ -8,9 +9,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import torch
 
+from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.labeled_faces import DataError, FaceData, FaceImages
 from fer_models.datasets.reading import read_data
@@ -93,6 +96,13 @@ def log_notes(data: FaceData) -> FaceData:
     return data
 
 
+def load_named(model: str, device: str) -> EmotionClassifier:
+    """Load a model under the name of its folder: copies of a folder have cards of the same name."""
+    classifier = load_classifier(model, device)
+    classifier.card = dataclasses.replace(classifier.card, name=find_model(model).name)
+    return classifier
+
+
 def check_unique_names(names: Sequence[str]) -> None:
     """Check that the models have different names, because their cards and plots are named after them.
 
@@ -119,7 +129,7 @@ def compare_models(
         MarkdownError, OSError: if the report cannot be written there.
         WeightsError: if there is no such model, one is damaged, or two have the same name.
     """
-    classifiers = [load_classifier(model, device) for model in models]
+    classifiers = [load_named(model, device) for model in models]
     if out is not None:  # fail before the evaluation, not after it
         check_unique_names([find_model(model).name for model in models])
         out.with_suffix("").mkdir(parents=True, exist_ok=True)
@@ -278,8 +288,8 @@ def as_markdown(report: Report) -> str:
     for table in report.tables:
         lines += [f"## {table.title}", "", *table_lines(table.columns, table.rows), ""]
     lines += ["## Model cards and plots", ""]
-    lines += ["The models' cards: " + ", ".join(f"[{name}]({path})" for name, path in report.cards) + ".", ""]
-    return "\n".join(lines + [f"![{title}]({path})" for title, path in report.plots])
+    lines += ["The models' cards: " + ", ".join(f"[{name}]({quote(path)})" for name, path in report.cards) + ".", ""]
+    return "\n".join(lines + [f"![{title}]({quote(path)})" for title, path in report.plots])
 
 
 def as_html(report: Report) -> str:
@@ -295,7 +305,7 @@ def as_html(report: Report) -> str:
         for row, tag in [(table.columns, "th"), *((row, "td") for row in table.rows)]:
             parts.append("<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in row) + "</tr>")
         parts.append("</table>")
-    cards = [f"<a href='{html.escape(path)}'>{html.escape(name)}</a>" for name, path in report.cards]
+    cards = [f"<a href='{quote(path)}'>{html.escape(name)}</a>" for name, path in report.cards]
     parts.append(f"<h2>Model cards and plots</h2><p>The models' cards: {', '.join(cards)}.</p>")
-    parts += [f"<p><img src='{html.escape(path)}' alt='{html.escape(title)}'></p>" for title, path in report.plots]
+    parts += [f"<p><img src='{quote(path)}' alt='{html.escape(title)}'></p>" for title, path in report.plots]
     return "\n".join(parts) + "</html>\n"

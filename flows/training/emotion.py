@@ -1,6 +1,7 @@
 """The flow that trains an emotion model: prepare, train, calibrate, evaluate, register."""
 
 import base64
+import dataclasses
 import functools
 import logging
 import re
@@ -20,9 +21,17 @@ from fer_models.datasets.reading import read_data
 from fer_models.device import choose_device
 from fer_models.evaluation.plots import draw_all
 from fer_models.labels import EMOTIONS
-from fer_models.registry.model_registry import find_model, read_card, user_model_dir, user_models_dir
+from fer_models.registry.model_registry import (
+    CARD_NAME,
+    CHECKPOINTS,
+    find_model,
+    read_card,
+    user_model_dir,
+    user_models_dir,
+)
 from fer_models.training.emotion import registration
-from fer_models.training.emotion.history import CHECKPOINTS, LAST, TrainingProgress, history_in
+from fer_models.training.emotion.history import LAST, TrainingProgress, history_in
+from fer_models.training.emotion.initialization import NO_MODEL
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import train_network
 from fer_models.training.runs import RunError, check_can_start, read_checkpoint, report_fresh_start, train_alone
@@ -178,24 +187,30 @@ def check_names(job: TrainingJob, resume: bool) -> None:
     last = job.folder / CHECKPOINTS / LAST
     check_can_start(last, resume)
     report_fresh_start(last, resume)
-    if job.recipe.labels == "both" and not last.exists():
-        check_free(f"{job.name}{registration.LABELS_SUFFIX}")
+    if job.recipe.labels == "both":
+        home = user_model_dir(f"{job.name}{registration.LABELS_SUFFIX}")
+        if home.exists() and not (last.exists() and is_second_model(home, job.recipe)):
+            raise RunError(
+                f"{home}: this training also creates a model of this name. Choose another --name, or remove the folder"
+            )
     recipe = job.recipe
     for model in (recipe.init, recipe.init_labels, recipe.teacher_labels, recipe.teacher_votes):
-        if model not in ("", "scratch", "imagenet"):
+        if model not in ("", *NO_MODEL):
             find_model(model, "emotion")
 
 
-def check_free(name: str) -> None:
-    """Check that a training does not overwrite another model.
+def is_second_model(home: Path, recipe: Recipe) -> bool:
+    """Whether the folder `home` has the second model of a training by this recipe, perhaps without its card yet.
 
     Raises:
-        RunError: if a model or a training of that name exists.
+        WeightsError: if its card is damaged.
     """
-    if (home := user_model_dir(name)).exists():
-        raise RunError(
-            f"{home}: this training also creates a model of this name. Choose another --name, or remove the folder"
-        )
+    if (home / CHECKPOINTS).exists():
+        return False
+    if not (home / CARD_NAME).is_file():
+        return True
+    settings = read_card(home).settings
+    return settings.get("head") == "labels" and settings.items() >= dataclasses.asdict(recipe).items()
 
 
 @flow(name="train", flow_run_name="train {name}", persist_result=False)

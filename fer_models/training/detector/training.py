@@ -23,7 +23,7 @@ from fer_models.detection.compact_network import CompactNet
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.detector_metrics import Matches
 from fer_models.prefetch import prefetch
-from fer_models.registry.model_registry import ModelCard, find_model, sha256_of
+from fer_models.registry.model_registry import CHECKPOINTS, ModelCard, find_model, sha256_of
 from fer_models.training.detector.inputs import EpochBatches, FaceInputs
 from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import merge_teacher_labels, teacher_settings
@@ -185,7 +185,7 @@ def train_detector(
         WeightsError: if a teacher or the detector to start from cannot be used.
         ReferenceDetectorError: if OpenCV is not installed, which the teachers need.
     """
-    checkpoint = out / "checkpoints" / CHECKPOINT_NAME
+    checkpoint = out / CHECKPOINTS / CHECKPOINT_NAME
     check_can_start(checkpoint, resume)
     report_fresh_start(checkpoint, resume)
     lightning.seed_everything(recipe.seed, verbose=False)

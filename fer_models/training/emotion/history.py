@@ -16,7 +16,6 @@ from torch import Tensor
 from fer_models.atomic_files import replaced_atomically
 from fer_models.training.runs import RunError
 
-CHECKPOINTS = "checkpoints"  # subfolder of a run that contains its checkpoints
 LAST, BEST = "last.ckpt", "best.ckpt"
 # File in the subfolder of checkpoints with the metrics of each epoch, readable without torch.
 PROGRESS = "progress.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from fer_models.classification.architectures import ARCHITECTURES
 from fer_models.training.emotion.augmentation import STRENGTHS
-from fer_models.training.emotion.initialization import IMAGENET_FILES
+from fer_models.training.emotion.initialization import IMAGENET_FILES, NO_MODEL
 
 AUGMENTATIONS = ("none", *STRENGTHS)
 LABELS = ("hard", "votes", "both")
@@ -122,6 +122,8 @@ class Recipe:
             raise ValueError(
                 f"--init-labels needs --labels both (a head for labels and one for votes), got {self.labels}"
             )
+        if self.init_labels and self.init in NO_MODEL:
+            raise ValueError("--init-labels needs --init MODEL, the other model of the same training")
         if self.unlabeled and not self.consistency:
             raise ValueError("--unlabeled is used by the consistency loss only: give --consistency above 0")
         if self.init == "imagenet" and self.architecture not in IMAGENET_FILES:

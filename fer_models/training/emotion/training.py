@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_models.classification.architectures import architecture_options, build_network, l2_penalty
-from fer_models.datasets.labeled_faces import DataError, FaceImages, class_weights, fingerprint
+from fer_models.datasets.labeled_faces import DataError, FaceImages, class_weights, fingerprint, votes_fingerprint
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.labels import EMOTIONS
+from fer_models.registry.model_registry import CHECKPOINTS, sha256_of
 from fer_models.training.emotion.augmentation import STRENGTHS, augment, mix_up, normalize, resize
 from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
 from fer_models.training.emotion.history import (
     BEST,
-    CHECKPOINTS,
     LAST,
     SELECTED_BY,
     BestCheckpoint,
@@ -250,7 +250,7 @@ def train_network(
     Raises:
         DataError: if the recipe needs votes and the data have none.
         DeviceError: if the device is not available.
-        FaceDataError: if the file of unlabeled faces cannot be used.
+        FaceDataError, OSError: if the file of unlabeled faces cannot be used.
         RunError: if the folder has a run and `resume` is False or the settings differ; if the batches cannot be
             divided evenly among the processes.
         WeightsError: if the weights to start from, or a teacher, are not available.
@@ -267,7 +267,10 @@ def train_network(
     teachers = load_teachers(recipe, heads_of(recipe), device)
     settings = dataclasses.asdict(recipe)
     settings |= {"teacher_weights": {head: teacher.card.sha256 for head, teacher in teachers.items()}}
-    settings |= {"precision": number_format, "data": fingerprint(training)}
+    settings |= {"precision": number_format, "data": fingerprint(training), "public_test": fingerprint(public)}
+    settings |= {"votes": votes_fingerprint(training, public)}
+    if recipe.unlabeled:
+        settings |= {"unlabeled_faces": sha256_of(Path(recipe.unlabeled))}
     last, best = (run / CHECKPOINTS / name for name in (LAST, BEST))
     check_can_start(last, resume)
     if last.exists():

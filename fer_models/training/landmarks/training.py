@@ -25,7 +25,7 @@ from fer_models.evaluation.landmarks import measure_accuracy, predict_gray
 from fer_models.landmarks.landmarker import PACKAGED_NAME, TASK, Landmarker
 from fer_models.landmarks.network import INPUT_PX, LandmarkNet
 from fer_models.landmarks.pose import head_pose_deg
-from fer_models.registry.model_registry import ModelCard, save_model_folder
+from fer_models.registry.model_registry import CHECKPOINTS, ModelCard, save_model_folder
 from fer_models.training.landmarks.augmentation import LandmarkTargets, augment
 from fer_models.training.landmarks.losses import LOSS_WEIGHTS, landmark_losses
 from fer_models.training.runs import (
@@ -87,7 +87,7 @@ def train_landmarks(
         DataError: if the data cannot be used.
         RunError: if `out` has a run and `resume` is False or the settings differ, or the loss becomes infinite.
     """
-    checkpoint = out / "checkpoints" / CHECKPOINT_NAME
+    checkpoint = out / CHECKPOINTS / CHECKPOINT_NAME
     check_can_start(checkpoint, resume)
     report_fresh_start(checkpoint, resume)
     crops = [read_labeled_crops(*files) for files in data]
