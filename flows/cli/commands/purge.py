@@ -71,8 +71,8 @@ def purge(
         _print_plan(plan, "removed")
         note("exported and rendered files, and the run history of Prefect, are not removed")
         note(
-            "the video files are not removed, either: delete or move them, or the next analysis of their folder adds them "
-            "again. Remove their lines from groups, events and other files"
+            "the video files are not removed, either: delete or move them, or the next analysis of their folder adds "
+            "them again. Remove their lines from groups, events and other files"
         )
 
 
