@@ -18,11 +18,11 @@ from analytics.results.notes import rename
 FOLDER = Path(__file__).parent
 NAMES = ("Grace", "Eileen")
 QUERY = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
-FROM faces
+FROM visible('faces')
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
-SETTLE_MS = 4000  # after the last change, charts and thumbnails are still being drawn
-WIDTH_PX, HEIGHT_PX, COMPARE_HEIGHT_PX = 1280, 960, 1270
+SETTLE_MS = 8000  # after the last change, charts and thumbnails are still being drawn
+WIDTH_PX, HEIGHT_PX, COMPARE_HEIGHT_PX = 1280, 960, 1320
 
 
 def show_timeline(page: Page) -> None:
