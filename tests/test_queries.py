@@ -320,7 +320,7 @@ def test_groups_are_compared_video_by_video(connection):
         ("path,group\na.mp4,x\na.mp4,y\n", "comes twice"),
         ("path,group,group\na.mp4,x,y\n", "column group comes twice in the first line"),
         ("path,group\na.mp4,x\nb.mp4,y,0,5\n", "line 3 has more cells than the first line"),
-        (b"path,group\n\xff\xfe,x\n", "cannot be read"),
+        (b"path,group\n\xff\xfe,x\n", "not a text file in UTF-8"),
         (None, "No such file"),
     ],
 )
