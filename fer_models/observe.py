@@ -364,9 +364,9 @@ def _decode_prefetched(
 ) -> Generator[FrameBatch, None, None]:
     """Decode batches in a background thread while the last one is being processed."""
     seen_s = None
-    with contextlib.closing(prefetch(batches, timeout_s)) as ahead:
+    with contextlib.closing(prefetch(batches, timeout_s)) as prefetched:
         try:
-            for batch in ahead:
+            for batch in prefetched:
                 yield batch
                 seen_s = float(batch.pts_s[-1])
         except StallTimeout as error:
