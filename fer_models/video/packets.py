@@ -56,7 +56,8 @@ class Packets:
     def known_pts(self) -> np.ndarray:
         """The presentation times that are known, int64."""
         pts = np.array(self.pts, np.int64)
-        return pts[pts != NO_TIME]
+        known: np.ndarray = pts[pts != NO_TIME]
+        return known
 
 
 class _GapFinder:
