@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from fer_models.boxes import face_size_px
 from fer_models.classification.classifier import N_FURTHER, EmotionClassifier
 from fer_models.crop_stage import CroppedFaces, crop_in_groups
 from fer_models.crops import APPEARANCE_BYTES
@@ -327,7 +328,7 @@ def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages:
     cropped = []
     for part in detected:
         position = np.searchsorted(frame_index, part.frames.frame_index)
-        large = _large_faces(part.faces, stages.min_face_px)
+        large = part.faces.select(face_size_px(part.faces.boxes_xyxy) >= stages.min_face_px)
         for group in crop_in_groups(part.frames, large, stages.classifier, for_landmarks=stages.landmarker is not None):
             faces = dataclasses.replace(group.faces, frame=position[group.faces.frame])
             cropped.append(dataclasses.replace(group, faces=faces))
@@ -337,11 +338,6 @@ def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages:
 
 def _no_frames(frames: FrameBatch) -> FrameBatch:
     return frames.part(slice(0, 0))
-
-
-def _large_faces(faces: FaceBatch, min_face_px: float) -> FaceBatch:
-    sides_px = faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]
-    return faces.select(np.sqrt(np.maximum(sides_px.prod(axis=1), 0)) >= min_face_px)
 
 
 def _split_at_segments(
@@ -364,9 +360,9 @@ def _decode_prefetched(
 ) -> Generator[FrameBatch, None, None]:
     """Decode batches in a background thread while the last one is being processed."""
     seen_s = None
-    with contextlib.closing(prefetch(batches, timeout_s)) as ahead:
+    with contextlib.closing(prefetch(batches, timeout_s)) as prefetched:
         try:
-            for batch in ahead:
+            for batch in prefetched:
                 yield batch
                 seen_s = float(batch.pts_s[-1])
         except StallTimeout as error:

@@ -23,8 +23,8 @@ class StallTimeout(Exception):
     """Reading made no progress for too long."""
 
 
-class _Pulse:
-    beats = 0
+class _Progress:
+    count = 0
 
 
 _of_this_thread = threading.local()
@@ -32,9 +32,9 @@ _of_this_thread = threading.local()
 
 def heartbeat() -> None:
     """Report progress of reading in this thread; called after each packet or block of bytes."""
-    pulse = getattr(_of_this_thread, "pulse", None)
-    if pulse is not None:
-        pulse.beats += 1
+    progress = getattr(_of_this_thread, "progress", None)
+    if progress is not None:
+        progress.count += 1
 
 
 def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
@@ -45,7 +45,7 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
     """
     waiting: queue.Queue[Any] = queue.Queue(maxsize=1)  # items, and after them an error or `_END`
     stop = threading.Event()
-    pulse = _Pulse()
+    progress = _Progress()
 
     def put(item: object) -> None:
         while not stop.is_set():
@@ -55,7 +55,7 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
                 continue
 
     def read() -> None:
-        _of_this_thread.pulse = pulse
+        _of_this_thread.progress = progress
         try:
             for item in items:
                 put(item)
@@ -72,7 +72,7 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
     thread.start()
     has_stalled = False
     try:
-        while (item := _next(waiting, pulse, timeout_s)) is not _END:
+        while (item := _next(waiting, progress, timeout_s)) is not _END:
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -85,14 +85,14 @@ def prefetch(items: Iterator[T], timeout_s: float) -> Generator[T, None, None]:
             thread.join(timeout_s)  # closing the file may stall too, so it is not waited for longer than this
 
 
-def _next(waiting: queue.Queue[T], pulse: _Pulse, timeout_s: float) -> T:
-    quiet, beats = 0, pulse.beats
+def _next(waiting: queue.Queue[T], progress: _Progress, timeout_s: float) -> T:
+    quiet, count = 0, progress.count
     while quiet < _CHECKS:
         try:
             return waiting.get(timeout=timeout_s / _CHECKS)
         except queue.Empty:
-            quiet = quiet + 1 if pulse.beats == beats else 0
-            beats = pulse.beats
+            quiet = quiet + 1 if progress.count == count else 0
+            count = progress.count
     raise StallTimeout
 
 

@@ -16,10 +16,10 @@ def frame_thumbnail(pixels: np.ndarray) -> np.ndarray:
         (n, 48) uint8, the cells row by row.
     """
     step = max(1, min(pixels.shape[1:3]) // THUMBNAIL_SAMPLES)
-    few = pixels[:, ::step, ::step].astype(np.float32)
-    rows, columns = (np.arange(THUMBNAIL_GRID) * size // THUMBNAIL_GRID for size in few.shape[1:3])
-    sums = np.add.reduceat(np.add.reduceat(few, rows, axis=1), columns, axis=2)
-    heights, widths = np.diff(rows, append=few.shape[1]), np.diff(columns, append=few.shape[2])
+    sampled = pixels[:, ::step, ::step].astype(np.float32)
+    rows, columns = (np.arange(THUMBNAIL_GRID) * size // THUMBNAIL_GRID for size in sampled.shape[1:3])
+    sums = np.add.reduceat(np.add.reduceat(sampled, rows, axis=1), columns, axis=2)
+    heights, widths = np.diff(rows, append=sampled.shape[1]), np.diff(columns, append=sampled.shape[2])
     # With fewer than 4 rows or columns, some cells are empty: reduceat takes one row or column for them.
     cells: np.ndarray = sums / (np.maximum(heights, 1)[:, None] * np.maximum(widths, 1))[..., None]
     return cells.round().astype(np.uint8).reshape(len(pixels), 3 * THUMBNAIL_GRID**2)

@@ -28,7 +28,7 @@ from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 from fer_models.observe_version import FITTED_SINCE
 from fer_models.rendering.drawing import GRAY, Color, draw_box, draw_labels, hide, text_size_px
-from fer_models.rendering.timeline_strip import NOT_READ, PALETTE, Spans, TimelineStrip
+from fer_models.rendering.timeline_strip import PALETTE, UNLABELED, Spans, TimelineStrip
 from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
 from fer_models.video.writing import write_video
 from flows.analysis.inputs import local_copy
@@ -251,7 +251,7 @@ def _color(row: Mapping[str, Any]) -> Color:
 
 
 def _spans(seen: pa.Table, labeled: pa.Table) -> Spans:
-    emotion = [NOT_READ] * len(seen) + [EMOTIONS.index(name) for name in labeled["emotion"].to_pylist()]
+    emotion = [UNLABELED] * len(seen) + [EMOTIONS.index(name) for name in labeled["emotion"].to_pylist()]
     track, start_s, end_s = (
         np.concatenate([table[name].to_numpy() for table in (seen, labeled)])
         for name in ("track_id", "start_s", "end_s")

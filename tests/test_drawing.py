@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_models.rendering.drawing import BLACK, CELLS, FADE, draw_box, draw_labels, hide, label_bitmap
-from fer_models.rendering.timeline_strip import NOT_READ, PALETTE, Spans, TimelineStrip
+from fer_models.rendering.timeline_strip import PALETTE, UNLABELED, Spans, TimelineStrip
 
 
 @pytest.mark.parametrize("mosaic", [True, False])
@@ -100,7 +100,7 @@ def test_the_strip_has_times_and_says_who_is_still_to_come():
 
 
 def test_a_face_without_a_label_has_a_lane_too():
-    spans = Spans(np.array([0, 0, 1]), np.array([NOT_READ, 3, NOT_READ]), np.zeros(3), np.array([4.0, 2, 4]))
+    spans = Spans(np.array([0, 0, 1]), np.array([UNLABELED, 3, UNLABELED]), np.zeros(3), np.array([4.0, 2, 4]))
     first, second = strip_at(TimelineStrip(spans, 640, 360, 0.0, 4.0), 3.9)
     assert (first[1, 5:280] == PALETTE[3]).all()
     assert (first[1, 320:560] == second[1, 320:560]).all()
@@ -112,7 +112,7 @@ def test_people_visible_for_the_shortest_time_are_left_out_whatever_their_labels
     labeled = Spans(np.arange(1, 7), np.full(6, 3), np.zeros(6), np.full(6, 6.0))
     end_s = np.array([10.0, *labeled.end_s, 1.0])
     track = np.concatenate([np.arange(8), labeled.track])
-    emotion = np.append([NOT_READ] * 8, labeled.emotion)
+    emotion = np.append([UNLABELED] * 8, labeled.emotion)
     spans = Spans(track, emotion, np.zeros(14), np.append(end_s, labeled.end_s)).select(np.argsort(track))
     timeline = TimelineStrip(spans, 640, 360, 0.0, 10.0)
     assert [lane.spans.track[0] for lane in timeline.lanes] == [0, 1, 2, 3, 4, 5]

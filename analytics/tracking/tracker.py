@@ -87,7 +87,7 @@ def link_faces(
     tracks: list[int] = []
     for first, stop in pairwise(bounds):
         if first and shots[first] != shots[first - 1]:
-            tracker.living.clear()
+            tracker.active.clear()
         tracks += tracker.step(times_s[first], detections[first:stop])
     return np.array(tracks, np.int64)
 
@@ -175,20 +175,20 @@ class _Tracker:
     def __init__(self, config: TrackerConfig, max_gap_s: float) -> None:
         self.config = config
         self.max_gap_s = max_gap_s
-        self.living: list[_Track] = []
+        self.active: list[_Track] = []
         self.n_tracks = 0
 
     def step(self, pts_s: float, faces: list[_Detection]) -> list[int]:
         """Assign the faces of the next frame; -1 for faces in no track."""
-        self.living = [track for track in self.living if pts_s - track.pts_s <= self.max_gap_s]
+        self.active = [track for track in self.active if pts_s - track.pts_s <= self.max_gap_s]
         found = [-1] * len(faces)
         for pair in self._match(self._pairs(pts_s, faces), faces):
-            track = self.living[pair.track]
+            track = self.active[pair.track]
             track.correct(pts_s, faces[pair.face])
             found[pair.face] = track.number
         for index, face in enumerate(faces):
             if found[index] < 0 and face.score >= self.config.high_score:
-                self.living.append(_Track(self.n_tracks, pts_s, face))
+                self.active.append(_Track(self.n_tracks, pts_s, face))
                 found[index] = self.n_tracks
                 self.n_tracks += 1
         return found
@@ -196,7 +196,7 @@ class _Tracker:
     def _pairs(self, pts_s: float, faces: list[_Detection]) -> list[_Pair]:
         """The tracks and faces that may be linked, with their similarity."""
         config, pairs = self.config, []
-        for i, track in enumerate(self.living):
+        for i, track in enumerate(self.active):
             x, y, position_var = track.expect(pts_s)
             reach = min(config.max_sigma * math.sqrt(position_var + POSITION_NOISE_VAR), config.max_distance)
             reach_px = reach * track.size
@@ -226,7 +226,7 @@ class _Tracker:
         config = self.config
         rounds: tuple[list[_Pair], ...] = ([], [], [])
         for pair in pairs:
-            is_old, score = self.living[pair.track].n_faces >= config.min_faces, faces[pair.face].score
+            is_old, score = self.active[pair.track].n_faces >= config.min_faces, faces[pair.face].score
             if score >= config.high_score:
                 rounds[0 if is_old else 2].append(pair)
             elif is_old and pair.overlaps and score >= config.low_score:

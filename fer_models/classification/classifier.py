@@ -169,12 +169,17 @@ class EmotionClassifier:
 
     def prepare(self, crops: Tensor) -> Tensor:
         """Convert crops to normalized inputs (m, channels, size, size) float32."""
-        if self.channels == 1:
-            gray = to_gray(crops) if crops.ndim == 4 else crops.float()
-            values = gray[:, None]
-        else:
-            color = crops if crops.ndim == 4 else crops[..., None].expand(*crops.shape, 3)
-            values = color.permute(0, 3, 1, 2).float()
-        if values.shape[2:] != (self.input_px, self.input_px):
-            values = F.interpolate(values, size=(self.input_px, self.input_px), mode="bilinear", antialias=True)
+        values = to_input_size(crops, self.channels, self.input_px)
         return (values / 255 - self.card.mean) / self.card.std
+
+
+def to_input_size(crops: Tensor, channels: int, input_px: int) -> Tensor:
+    """Convert crops, (m, h, w) gray or (m, h, w, 3) RGB, to (m, channels, input_px, input_px) float32, 0 to 255."""
+    if channels == 1:
+        values = (to_gray(crops) if crops.ndim == 4 else crops.float())[:, None]
+    else:
+        color = crops if crops.ndim == 4 else crops[..., None].expand(*crops.shape, 3)
+        values = color.permute(0, 3, 1, 2).float()
+    if values.shape[2:] != (input_px, input_px):
+        values = F.interpolate(values, size=(input_px, input_px), mode="bilinear", antialias=True)
+    return values

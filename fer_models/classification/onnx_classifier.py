@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_models.classification.classifier import CHUNK_CROPS, LARGE_PX, EmotionClassifier
+from fer_models.classification.classifier import CHUNK_CROPS, LARGE_PX, EmotionClassifier, to_input_size
 from fer_models.classification.onnx_spec import IGNORE, OUTPUTS, OnnxSpec
-from fer_models.crops import crop_faces, to_gray
+from fer_models.crops import crop_faces
 from fer_models.device import DeviceError
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import ModelCard, WeightsError, read_card, validated
@@ -162,14 +162,7 @@ class OnnxClassifier(EmotionClassifier):
 
     def prepare(self, crops: Tensor) -> Tensor:
         """Convert crops to normalized inputs in the layout of the model, float32 on the CPU."""
-        crops = crops.cpu()
-        if self.channels == 1:
-            values = (to_gray(crops) if crops.ndim == 4 else crops.float())[:, None]
-        else:
-            color = crops if crops.ndim == 4 else crops[..., None].expand(*crops.shape, 3)
-            values = color.permute(0, 3, 1, 2).float()
-        if values.shape[2:] != (self.input_px, self.input_px):
-            values = F.interpolate(values, size=(self.input_px, self.input_px), mode="bilinear", antialias=True)
+        values = to_input_size(crops.cpu(), self.channels, self.input_px)
         if self.spec.channels == "bgr":
             values = values.flip(1)
         low, high = self.spec.value_range

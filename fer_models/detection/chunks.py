@@ -51,7 +51,8 @@ def detect_in_chunks(
 
     def use_smaller_chunks(chunk_images: int) -> None:
         detector.chunk_frames = max(1, chunk_images // images_per_frame)
-        log.warning("%s: out of memory, continuing with %d frames at a time", detector.name, chunk_images)
+        images = "frames" if images_per_frame == 1 else "tiles"
+        log.warning("%s: out of memory, continuing with %d %s at a time", detector.name, chunk_images, images)
 
     chunks = run_with_oom_backoff(
         n_images,

@@ -21,7 +21,7 @@ from fer_models.rendering.drawing import (
 WINDOW_S = 10.0  # duration that the strip shows, centered on the current time except near either end of the video
 MAX_LANES = 6  # maximum number of lines of the strip: the people visible for the shortest time are left out
 PALETTE = np.array([color_of(EMOTION_COLORS[name]) for name in EMOTIONS], np.uint8)
-NOT_READ = -1  # in place of the index of an emotion: the face is visible but has no label
+UNLABELED = -1  # in place of the index of an emotion: the face is visible but has no label
 
 _EMPTY: Color = (34, 34, 38)
 _LINE: Color = (58, 58, 64)
@@ -34,11 +34,11 @@ _STEPS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Spans:
     """Time intervals with one label, ordered by track and time; labeled spans of a track do not overlap.
 
-    Spans marked `NOT_READ` may overlap labeled ones: they are the times at which a face is visible.
+    Spans marked `UNLABELED` may overlap labeled ones: they are the times at which a face is visible.
     """
 
     track: np.ndarray  # (s,)
-    emotion: np.ndarray  # (s,) index into `EMOTIONS`, or `NOT_READ`
+    emotion: np.ndarray  # (s,) index into `EMOTIONS`, or `UNLABELED`
     start_s: np.ndarray  # (s,)
     end_s: np.ndarray  # (s,)
 
@@ -51,7 +51,7 @@ class Spans:
 class _Lane:
     """One line of the strip: the tracks that share it, one after the other."""
 
-    spans: Spans  # ordered by time, `NOT_READ` first, so that labeled spans are drawn over them
+    spans: Spans  # ordered by time, `UNLABELED` first, so that labeled spans are drawn over them
     absences: list[tuple[str, float, float]]  # intervals in which no face is visible: text, start and end
 
 
@@ -111,9 +111,9 @@ class TimelineStrip:
         for i in np.flatnonzero((spans.end_s > first_s) & (spans.start_s < last_s)).tolist():
             left, right = (self._column_of(s, first_s) for s in (spans.start_s[i], spans.end_s[i]))
             emotion = spans.emotion[i]
-            ground = GRAY if emotion == NOT_READ else tuple(PALETTE[emotion].tolist())
+            ground = GRAY if emotion == UNLABELED else tuple(PALETTE[emotion].tolist())
             lane_pixels[:, left : max(right, left + 1)] = ground
-            if emotion != NOT_READ:
+            if emotion != UNLABELED:
                 self._write(lane_pixels, EMOTIONS[emotion], ink_on(ground), left, right)
         for text, since_s, until_s in lane.absences:
             if until_s > first_s and since_s < last_s:
@@ -138,7 +138,7 @@ class TimelineStrip:
             ground[self._top(i + 2) :][: self.lane_px, self.gutter_px :] = _EMPTY
         x = text_bitmap("00:00.0", WHITE, self.text_px).shape[1] + 2 * self.text_px
         emotions = [label_bitmap(name, color_of(EMOTION_COLORS[name]), self.text_px) for name in EMOTIONS]
-        unlabeled = [label_bitmap("seen, not read", GRAY, self.text_px)] if self.lanes else []
+        unlabeled = [label_bitmap("visible, no label", GRAY, self.text_px)] if self.lanes else []
         more = f"{self.n_left_out} more, visible for less time"
         left_out = [text_bitmap(more, _SOFT, self.text_px)] if self.n_left_out else []
         for group in (emotions, unlabeled, left_out):
@@ -157,7 +157,7 @@ def _lanes(spans: Spans) -> tuple[list[_Lane], int]:
     visible_s = np.array([_covered_s(own) for own in of_lane])
     lanes = []
     for i in np.sort(np.argsort(-visible_s, kind="stable")[:MAX_LANES]).tolist():
-        own = of_lane[i].select(np.lexsort((of_lane[i].start_s, of_lane[i].emotion != NOT_READ)))
+        own = of_lane[i].select(np.lexsort((of_lane[i].start_s, of_lane[i].emotion != UNLABELED)))
         lanes.append(_Lane(own, _absences(own)))
     n_shown = sum(len(np.unique(lane.spans.track)) for lane in lanes)
     return lanes, len(np.unique(spans.track)) - n_shown

@@ -72,9 +72,9 @@ def tone_map(rgb48: np.ndarray, transfer: int) -> np.ndarray:
 def _table(transfer: int) -> np.ndarray:
     signal = np.arange(65536) / 65535
     light = (_pq_nits(signal) if transfer == PQ else _hlg_nits(signal)) / _REFERENCE_WHITE_NITS
-    room, peak = 1 - _KNEE, (_PEAK - _KNEE) / (1 - _KNEE)
-    above = np.clip((light - _KNEE) / room, 0, peak)
-    shown = np.minimum(light, _KNEE) + room * above * (1 + above / peak**2) / (1 + above)
+    headroom, peak = 1 - _KNEE, (_PEAK - _KNEE) / (1 - _KNEE)
+    above = np.clip((light - _KNEE) / headroom, 0, peak)
+    shown = np.minimum(light, _KNEE) + headroom * above * (1 + above / peak**2) / (1 + above)
     srgb = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * np.maximum(shown, 1e-9) ** (1 / 2.4) - 0.055)
     table: np.ndarray = np.rint(255 * srgb).astype(np.uint8)
     return table

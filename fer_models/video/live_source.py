@@ -26,7 +26,9 @@ _RECEIVERS = frozenset({"rtp", "udp"})  # schemes whose address is local, becaus
 # How long FFmpeg probes a stream before the first frame, in microseconds: 1 s instead of its default of 5 s.
 _QUICK_START = {"analyzeduration": "1000000"}
 _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}
-WAYS = "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…, srt://…) or - for a pipe"
+SUPPORTED_SOURCES = (
+    "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…, srt://…) or - for a pipe"
+)
 
 
 class LiveSourceError(FervidError):
@@ -84,7 +86,7 @@ class LiveSource:
             return cls(f"file:{path.absolute()}", str(path.absolute()), ends=True, options=_piped("file"))
         if path.exists():
             raise LiveSourceError(text, "is a file, not a live source: fervid analyze reads files")
-        raise LiveSourceError(text, f"not a live source: give {WAYS}")
+        raise LiveSourceError(text, f"not a live source: give {SUPPORTED_SOURCES}")
 
     @contextmanager
     def open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
+from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,22 +18,30 @@ from fer_models.video.frame_shapes import FrameShape, ShapeFinder
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
 TIMED_STREAMS = ("audio", "video")
+NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE: an unknown timestamp
 TS_DISCONT = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: a flag of formats whose timestamps may jump
+
+
+def _numbers() -> array[int]:
+    return array("q")
 
 
 @dataclass
 class Packets:
-    """The packets of a video stream; the lists have one entry per shown packet, in the order of the file."""
+    """The packets of a video stream; the arrays have one entry per shown packet, in the order of the file.
 
-    pts: list[int | None] = field(default_factory=list)
-    dts: list[int | None] = field(default_factory=list)
-    duration: list[int] = field(default_factory=list)
-    is_keyframe: list[bool] = field(default_factory=list)
-    is_corrupt: list[bool] = field(default_factory=list)
+    They are compact, because a video of a day has two million packets.
+    """
+
+    pts: array[int] = field(default_factory=_numbers)  # `NO_TIME` where unknown
+    dts: array[int] = field(default_factory=_numbers)  # `NO_TIME` where unknown
+    duration: array[int] = field(default_factory=_numbers)
+    is_keyframe: bytearray = field(default_factory=bytearray)
+    is_corrupt: bytearray = field(default_factory=bytearray)
     # Number of bytes before it from which FFmpeg read no packet, of any stream.
-    unread_before_bytes: list[int] = field(default_factory=list)
-    is_gap: list[bool] = field(default_factory=list)  # True where the timestamps of all streams jump ahead
-    # Where a keyframe states another frame shape: the position of its packet in the lists, and the shape.
+    unread_before_bytes: array[int] = field(default_factory=_numbers)
+    is_gap: bytearray = field(default_factory=bytearray)  # True where the timestamps of all streams jump ahead
+    # Where a keyframe states another frame shape: the position of its packet in the arrays, and the shape.
     shapes: list[tuple[int, FrameShape]] = field(default_factory=list)
     first_frame: av.VideoFrame | None = None
     n_left_out: int = 0  # number of packets after the first one that are left out, because they cannot be decoded
@@ -43,6 +52,12 @@ class Packets:
     unread_bytes: int = 0  # most bytes between two packets of any stream since the last shown packet
     end_byte: int = 0  # position in the file at which the last packet ends
     damage: str = ""  # error message if reading the packets failed, else empty
+
+    def known_pts(self) -> np.ndarray:
+        """The presentation times that are known, int64."""
+        pts = np.array(self.pts, np.int64)
+        known: np.ndarray = pts[pts != NO_TIME]
+        return known
 
 
 class _GapFinder:
@@ -157,8 +172,8 @@ def _take(walked: Packets, packet: av.Packet[Any], is_gap: bool) -> None:
         walked.n_decoded += len(frames)
         walked.first_frame = walked.first_frame or next(iter(frames), None)
     if is_shown(packet):
-        walked.pts.append(packet.pts)
-        walked.dts.append(packet.dts)
+        walked.pts.append(NO_TIME if packet.pts is None else packet.pts)
+        walked.dts.append(NO_TIME if packet.dts is None else packet.dts)
         walked.duration.append(packet.duration or 0)
         walked.is_keyframe.append(packet.is_keyframe)
         walked.is_corrupt.append(packet.is_corrupt)
@@ -174,9 +189,9 @@ def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:
     """
     pts, n = walked.pts, 1
     start = pts[0]
-    if start is None or first_pts is None or first_pts < start or not walked.is_keyframe[0]:
+    if start == NO_TIME or first_pts is None or first_pts < start or not walked.is_keyframe[0]:
         return
-    while n < len(pts) and (time := pts[n]) is not None and time < start:
+    while n < len(pts) and NO_TIME < pts[n] < start:
         n += 1
     walked.n_left_out = n - 1
     numbers = (pts, walked.dts, walked.duration, walked.unread_before_bytes)
@@ -186,7 +201,7 @@ def _leave_out_leading(walked: Packets, first_pts: int | None) -> None:
 
 def has_leading_frames(packets: Packets) -> bool:
     """Whether frames stored after a keyframe are shown before it: they need frames from before the keyframe."""
-    pts = np.array([pts for pts in packets.pts if pts is not None], np.int64)
+    pts = packets.known_pts()
     if len(pts) < len(packets.pts):
         return False  # without timestamps, the order is unknown
     earliest_from_here_on = np.minimum.accumulate(pts[::-1])[::-1]

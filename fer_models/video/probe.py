@@ -18,7 +18,7 @@ from fer_models.video.decord_backend import open_decord
 from fer_models.video.frame_shapes import FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
-from fer_models.video.packets import TS_DISCONT, OpenVideo, Packets, has_leading_frames, walk_packets
+from fer_models.video.packets import NO_TIME, TS_DISCONT, OpenVideo, Packets, has_leading_frames, walk_packets
 from fer_models.video.sampling import ROUNDING_S
 from fer_models.video.signatures import is_image
 from fer_models.video.still_images import probe_image
@@ -259,10 +259,10 @@ def _shapes(first: FrameShape, packets: Packets, timing: Timing) -> tuple[tuple[
     shapes = [(0, first)]
     for packet, shape in packets.shapes:
         kept = max(packet - packets.n_left_out, 0)  # its position without the packets that are left out
-        pts = packets.pts[kept] if kept < len(packets.pts) else None
+        pts = packets.pts[kept] if kept < len(packets.pts) else NO_TIME
         if timing.packet_frame is not None and packet < len(timing.packet_frame):
             frame = int(timing.packet_frame[packet])
-        elif timing.is_counted or pts is None:
+        elif timing.is_counted or pts == NO_TIME:
             frame = kept  # approximately: the time of the packet is not known
         else:
             frame = int(np.searchsorted(timing.pts, pts))

@@ -20,7 +20,7 @@ from fer_models.video.container import (
     packets_until_damage,
 )
 from fer_models.video.damage import DamageTracker, damaged_packets
-from fer_models.video.packets import TIMED_STREAMS, OpenVideo, Packets
+from fer_models.video.packets import NO_TIME, TIMED_STREAMS, OpenVideo, Packets
 
 # Seconds by which the duration in a header may exceed that of the packets, beyond one frame, without being wrong.
 DURATION_TOLERANCE_S = 0.5
@@ -68,11 +68,12 @@ def find_timing(video: OpenVideo, packets: Packets) -> Timing:
     """
     _, container, stream = video
     unit = _unit(stream)
-    known = np.array([pts for pts in packets.pts if pts is not None], np.int64)
+    known = packets.known_pts()
     if len(known) < len(packets.pts) or _are_decoding_times(video, known):
         return _timing_by_decoding(video, packets)
     is_keyframe, duration = np.array(packets.is_keyframe, bool), np.array(packets.duration, np.int64)
-    dts = np.array([np.nan if dts is None else dts for dts in packets.dts], np.float64)
+    dts = np.array(packets.dts, np.float64)
+    dts[dts == NO_TIME] = np.nan
     jumps = find_jumps(known, dts, is_keyframe, np.array(packets.is_gap, bool), float(1 / unit))
     if not jumps.any():
         order = np.argsort(known, kind="stable")
@@ -253,8 +254,8 @@ def _end_s(
 
 def _last_duration_s(packets: Packets, pts_s: np.ndarray, unit: Fraction) -> float:
     """The duration of the last frame: that of its packet if it is the last in the file, otherwise the median step."""
-    known = [pts for pts in packets.pts if pts is not None]
-    if packets.duration and known and known[-1] == max(known) and packets.duration[-1] > 0:
+    known = packets.known_pts()
+    if packets.duration and len(known) and known[-1] == known.max() and packets.duration[-1] > 0:
         return float(packets.duration[-1] * unit)
     return float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else float(max(packets.duration, default=0) * unit)
 

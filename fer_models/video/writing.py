@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _TIME_BASE = Fraction(1, 90_000)  # unit of the timestamps, fine enough for any frame rate
 _BT709 = 1  # number of the color space ITU-R BT.709 in FFmpeg
 # Audio codecs that players accept in MP4; all others are converted to AAC.
-_SOUND_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})
+_AUDIO_CODECS_IN_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "mp3", "opus"})
 _OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
@@ -49,11 +49,11 @@ def write_video(target: Path, frames: Iterable[tuple[np.ndarray, float]], source
         av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as container,
     ):
         # Some phones add a proprietary audio track that FFmpeg cannot decode next to a standard one.
-        heard = [stream for stream in original.streams.audio if stream.codec_context] if original else []
-        tracks = {stream.index: _add_sound(container, stream) for stream in heard}
+        audio_streams = [stream for stream in original.streams.audio if stream.codec_context] if original else []
+        tracks = {stream.index: _add_audio_stream(container, stream) for stream in audio_streams}
         streams: list[Iterator[av.Packet[Any]]] = [_encoded(container, frames, source)]
         if original and tracks:
-            streams.append(_sound(original, tracks, source.start_time_s))
+            streams.append(_audio_packets(original, tracks, source.start_time_s))
         for packet in heapq.merge(*streams, key=_time_s):
             container.mux(packet)
 
@@ -119,20 +119,20 @@ def _frame(pixels: np.ndarray, width_px: int, height_px: int) -> av.VideoFrame:
     return frame
 
 
-def _add_sound(container: av.container.OutputContainer, stream: AudioStream) -> AudioStream:
+def _add_audio_stream(container: av.container.OutputContainer, stream: AudioStream) -> AudioStream:
     if _is_copied(stream):
         return container.add_stream_from_template(stream)
     rate = stream.rate if stream.rate in (Codec("aac", "w").audio_rates or ()) else 48_000
     return container.add_stream("aac", rate=rate, layout="mono" if stream.channels == 1 else "stereo")
 
 
-def _sound(
+def _audio_packets(
     container: av.container.InputContainer, tracks: dict[int, AudioStream], start_s: float
 ) -> Iterator[av.Packet[AudioStream]]:
     """The packets of all audio tracks in player time, copied or re-encoded as AAC; ends at the first read error."""
-    heard = [stream for stream in container.streams.audio if stream.index in tracks]
-    encoders = {stream.index: _AudioEncoder(tracks[stream.index]) for stream in heard if not _is_copied(stream)}
-    packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *heard)
+    audio_streams = [stream for stream in container.streams.audio if stream.index in tracks]
+    encoders = {stream.index: _AudioEncoder(tracks[stream.index]) for stream in audio_streams if not _is_copied(stream)}
+    packets: Iterator[av.Packet[AudioStream]] = read_packets(container, *audio_streams)
     try:
         for packet in packets:
             track = tracks[packet.stream.index]
@@ -186,7 +186,7 @@ class _AudioEncoder:
 
 
 def _is_copied(stream: AudioStream) -> bool:
-    return stream.codec_context.codec.canonical_name in _SOUND_IN_MP4
+    return stream.codec_context.codec.canonical_name in _AUDIO_CODECS_IN_MP4
 
 
 def _time_s(packet: av.Packet[Any]) -> float:
