@@ -96,5 +96,6 @@ def read_rgb(content: bytes) -> np.ndarray:
 def _decoded(content: bytes, mode: str) -> np.ndarray:
     image = Image.open(io.BytesIO(content))
     check_depth(image)
-    image = image.convert(mode)
-    return np.asarray(image if image.size == (INPUT_PX, INPUT_PX) else image.resize((INPUT_PX, INPUT_PX)))
+    converted = image.convert(mode)
+    size = (INPUT_PX, INPUT_PX)
+    return np.asarray(converted if converted.size == size else converted.resize(size))
