@@ -154,6 +154,10 @@ def test_ten_crops_are_five_crops_and_their_mirror_images():
     assert all(torch.equal(view.flip(2), mirror) for view, mirror in zip(views[::2], views[1::2], strict=True))
 
 
+def test_crops_of_one_pixel_stay():
+    assert [view.shape for view in ten_crops(torch.zeros(2, 1, 1, dtype=torch.uint8))] == [(2, 1, 1)] * 10
+
+
 def test_views_are_averaged():
     def brightness_of_the_first_pixel(crops):
         share = crops[:, 0, :1].float().numpy() / 255

@@ -89,6 +89,14 @@ def test_a_member_of_an_ensemble_is_not_removed(models):
     assert [path.name for path in models.iterdir()] == ["b"]
 
 
+def test_a_link_to_a_model_is_removed_without_the_model(models, tmp_path):
+    write_model(tmp_path / "elsewhere", "1" * 64)
+    models.mkdir(parents=True)
+    (models / "linked").symlink_to(tmp_path / "elsewhere")
+    assert fervid("models", "remove", "linked", "--yes").exit_code == 0
+    assert not list(models.iterdir()) and (tmp_path / "elsewhere" / "model.json").is_file()
+
+
 def test_damaged_cards_do_not_prevent_a_removal(models):
     member = write_model(models / "a", "1" * 64)
     write_ensemble(models / "broken", [member, member])

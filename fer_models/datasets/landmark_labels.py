@@ -97,4 +97,5 @@ def _decoded(content: bytes, mode: str) -> np.ndarray:
     image = Image.open(io.BytesIO(content))
     check_depth(image)
     converted = image.convert(mode)
-    return np.asarray(converted if image.size == (INPUT_PX, INPUT_PX) else converted.resize((INPUT_PX, INPUT_PX)))
+    size = (INPUT_PX, INPUT_PX)
+    return np.asarray(converted if converted.size == size else converted.resize(size))

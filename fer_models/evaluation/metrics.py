@@ -73,7 +73,7 @@ def ten_crops(pixels: Tensor) -> Iterator[Tensor]:
     As the ten crops of Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks".
     """
     h, w = pixels.shape[1:]
-    high, wide = h * 11 // 12, w * 11 // 12
+    high, wide = max(1, h * 11 // 12), max(1, w * 11 // 12)
     corners = [(y, x) for y in (0, h - high) for x in (0, w - wide)]
     for y, x in [*corners, ((h - high) // 2, (w - wide) // 2)]:
         yield from mirrored(pixels[:, y : y + high, x : x + wide])

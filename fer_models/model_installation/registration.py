@@ -12,7 +12,7 @@ import torch
 from fer_models.atomic_files import replaced_atomically
 from fer_models.classification import ensemble
 from fer_models.classification.ensemble import MAX_MEMBERS, Ensemble, combined_sha256
-from fer_models.classification.loading import load_classifier
+from fer_models.classification.loading import load_classifier, load_from_folder
 from fer_models.classification.onnx_classifier import OnnxClassifier, onnx_card, read_spec
 from fer_models.classification.onnx_spec import OnnxSpec
 from fer_models.detection import load_detector
@@ -27,6 +27,7 @@ from fer_models.registry.model_registry import (
     ONNX_NAME,
     ModelCard,
     WeightsError,
+    find_model,
     list_model_dirs,
     load_model_folder,
     read_card,
@@ -165,7 +166,8 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
     """
     if folder.exists():
         raise WeightsError(f"{folder}: the folder exists already. Choose another name")
-    members = [load_classifier(model, "cpu") for model in models]
+    cpu = torch.device("cpu")
+    members = [load_from_folder(find_model(model, "emotion"), cpu, depth=1) for model in models]
     cards = [member.card for member in members]
     if len(cards) < 2 or len({card.sha256 for card in cards}) < len(cards):
         raise ValueError(f"an ensemble needs two or more different models, got {', '.join(models) or 'none'}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PACKAGED_DIR = Path(__file__).parents[1] / "weights"
 WEIGHTS_NAME, ONNX_NAME = "model.safetensors", "model.onnx"
 ONNX_ARCHITECTURE = "onnx"
+NO_MODEL = ("scratch", "imagenet")  # values of `train --init` that are not models
 CHECKPOINTS = "checkpoints"  # subfolder of a training that contains its checkpoints
 
 
@@ -37,6 +38,8 @@ def user_model_dir(name: str) -> Path:
     """
     if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise WeightsError(f"{name!r}: not a valid model name. It becomes the name of a folder")
+    if name in NO_MODEL or not name.strip():
+        raise WeightsError(f"{name!r}: not a model name, because --init gives it another meaning. Choose another name")
     if is_packaged_name(name):
         raise WeightsError(f"{name}: the name of a model included in the package. Choose another name")
     return user_models_dir() / name

@@ -24,6 +24,7 @@ from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import (
     CARD_NAME,
     CHECKPOINTS,
+    NO_MODEL,
     find_model,
     read_card,
     user_model_dir,
@@ -31,7 +32,6 @@ from fer_models.registry.model_registry import (
 )
 from fer_models.training.emotion import registration
 from fer_models.training.emotion.history import LAST, TrainingProgress, history_in
-from fer_models.training.emotion.initialization import NO_MODEL
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import train_network
 from fer_models.training.runs import RunError, check_can_start, read_checkpoint, report_fresh_start, train_alone

@@ -17,7 +17,6 @@ from fer_models.registry.model_registry import (
     user_models_dir,
 )
 
-NO_MODEL = ("scratch", "imagenet")  # values of `init` that are not models
 # Weights published by torchvision; each file name ends with the first digits of the file's sha256.
 IMAGENET_URL = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fer_models.classification.architectures import ARCHITECTURES
+from fer_models.registry.model_registry import NO_MODEL
 from fer_models.training.emotion.augmentation import STRENGTHS
-from fer_models.training.emotion.initialization import IMAGENET_FILES, NO_MODEL
+from fer_models.training.emotion.initialization import IMAGENET_FILES
 
 AUGMENTATIONS = ("none", *STRENGTHS)
 LABELS = ("hard", "votes", "both")

@@ -108,7 +108,10 @@ def remove_model(
             fail(f"{name}: a member of registered ensembles: {', '.join(ensembles)}. Remove these first")
         if not yes:
             typer.confirm(f"Delete {folder} permanently?", abort=True)
-        shutil.rmtree(folder)
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
         say(f"removed {folder}")
 
 
