@@ -326,6 +326,19 @@ def test_hidden_files_are_skipped(few, tmp_path):
     assert data.notes == ("2 hidden files were skipped",)
 
 
+def test_files_and_linked_folders_that_are_not_read_are_counted(few, tmp_path):
+    root = write_folders(tmp_path / "faces", *few)
+    image = next((root / "train").rglob("*.png"))
+    for loose in (root / "loose.png", root / "train" / "loose.png", image.with_suffix(".gif")):
+        loose.write_bytes(image.read_bytes())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").write_bytes(image.read_bytes())
+    (image.parent / "linked").symlink_to(tmp_path / "elsewhere")
+    skipped, linked = read_data(root).notes
+    assert skipped.startswith(f"3 files were skipped, such as {root / 'loose.png'}: images must be in a folder per ")
+    assert linked == f"1 linked folders were skipped, such as {image.parent / 'linked'}: copy their images"
+
+
 @pytest.mark.parametrize("n", [3, 5, 12, 40])
 def test_a_small_data_set_gets_a_validation_part_with_every_class(tmp_path, n):
     pixels = np.random.default_rng(n).integers(0, 256, (7 * n, 48, 48), np.uint8)

@@ -40,7 +40,8 @@ OTHER_NAMES = {
 def read_folders(path: Path, size_px: int) -> Faces:
     """Read `path/split/class/image`, or `path/class/image`, which is all Training.
 
-    Hidden files and folders are skipped, such as those that macOS leaves on other file systems (`._1.png`).
+    Hidden files and folders are skipped, such as those that macOS leaves on other file systems (`._1.png`). Notes count
+    what else is not read.
 
     Raises:
         DataError: if a class is not one of the seven emotions, an image cannot be read, or there are none.
@@ -50,11 +51,12 @@ def read_folders(path: Path, size_px: int) -> Faces:
     if by_split and (others := [folder for folder in folders if folder.name.lower() not in SPLIT_NAMES]):
         raise DataError(f"{others[0]}: not a split (train, validation or test). Move it out of {path}")
     class_map: dict[str, str] = {}
-    files, label, split = [], [], []
+    class_folders, files, label, split = set(), [], [], []
     n_hidden = 0
     for name, parent in by_split or [("Training", path)]:
         for folder in subfolders(parent):
             class_map[folder.name] = emotion_of(folder)
+            class_folders.add(folder)
             all_images = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
             images = [file for file in all_images if not is_hidden(file, folder)]
             n_hidden += len(all_images) - len(images)
@@ -66,7 +68,25 @@ def read_folders(path: Path, size_px: int) -> Faces:
     pixels, hashes, notes = read_images(files, size_px)
     if n_hidden:
         notes = (*notes, f"{n_hidden} hidden files were skipped")
+    notes += _notes_on_the_rest(path, class_folders, set(files))
     return Faces(pixels, np.array(label), np.array(split), class_map, notes=notes, hashes=hashes)
+
+
+def _notes_on_the_rest(path: Path, class_folders: set[Path], files: set[Path]) -> tuple[str, ...]:
+    """Count the files below `path` that are no images of a class, and the linked folders, which are not followed."""
+    shown = [entry for entry in sorted(path.rglob("*")) if not is_hidden(entry, path)]
+    others = [entry for entry in shown if entry.is_file() and entry not in files]
+    linked = [entry for entry in shown if entry.is_symlink() and entry.is_dir() and entry not in class_folders]
+    notes = []
+    if others:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        notes.append(
+            f"{len(others)} files were skipped, such as {others[0]}: images must be in a folder per class and end in "
+            f"one of {suffixes}"
+        )
+    if linked:
+        notes.append(f"{len(linked)} linked folders were skipped, such as {linked[0]}: copy their images")
+    return tuple(notes)
 
 
 def subfolders(path: Path) -> list[Path]:
