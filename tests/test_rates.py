@@ -121,9 +121,9 @@ def test_a_rate_that_rests_on_one_participant_has_no_interval():
     assert found.estimate == pytest.approx(63 / (6050 / 60))
     assert (found.low, found.high) == (None, None)
     assert found.note == "no interval: one participant has 99 % of the observed time"
-    # Shares of 0.41 and four times 0.15 have 1 / (0.41² + 4 * 0.15²) - 1 = 2.9 degrees of freedom.
-    found = rate_per_minute(np.array([30.0, 2, 4, 3, 1]), np.array([170.0, 60, 60, 60, 60]))
-    assert (found.high, found.note) == (None, "no interval: one participant has 41 % of the observed time")
+    # Shares of 0.55 and four times 0.11 have 1 / (0.55² + 4 * 0.11²) - 1 = 1.85 degrees of freedom.
+    found = rate_per_minute(np.array([30.0, 2, 4, 3, 1]), np.array([290.0, 60, 60, 60, 60]))
+    assert (found.high, found.note) == (None, "no interval: one participant has 55 % of the observed time")
 
 
 def test_a_median_without_an_episode_says_so():
