@@ -56,10 +56,10 @@ def _over_union(overlap_size: np.ndarray, area_a: np.ndarray, area_b: np.ndarray
 
 
 def face_size_px(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """The size of `(k, 4)` boxes: the square root of their area, `(k,)`.
+    """The size of `(k, 4)` boxes: the square root of their area, `(k,)`; 0 if the corners are exchanged.
 
     >>> face_size_px(np.array([[0.0, 0.0, 4.0, 9.0]])).tolist()
     [6.0]
     """
-    size: np.ndarray = np.sqrt(box_area(boxes_xyxy))
+    size: np.ndarray = np.sqrt(np.maximum(box_area(boxes_xyxy), 0))
     return size

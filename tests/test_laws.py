@@ -136,7 +136,7 @@ def test_shares_sum_to_1_and_durations_to_the_time_observed(timeline):
     assert tracks[SHARES][~labeled].isna().all(axis=None)
     shown_s = {
         "seen_s": faces,
-        "ok_s": faces[faces.quality_ok & faces.p_happy.notna()],
+        "ok_s": faces[faces.quality_ok],
         "labelled_s": faces[faces.smooth_emotion.notna()],
     }
     for name, of in shown_s.items():

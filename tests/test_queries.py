@@ -439,7 +439,7 @@ def test_the_overview_has_totals_and_failures(results):
     assert "--start" not in run.output
     assert "160 faces" in run.output and "120 frames, 4 people (tracks), 5 episodes" in run.output
     assert "not a video" in run.output
-    assert "run `fervid analyze` again" in run.output
+    assert "What to do about each failure: fervid status" in " ".join(run.output.split())
 
 
 def test_a_summary_of_one_video_as_csv(results):

@@ -106,10 +106,10 @@ def person_chart(
 
 
 def label_runs(bins: np.ndarray, labels: Sequence[str | None], grid: Grid) -> list[Run]:
-    """Runs of consecutive steps with the same label.
+    r"""Runs of consecutive steps with the same label.
 
     >>> [run.words for run in label_runs(np.array([0, 1, 2, 5]), ["sad", "sad", None, None], Grid(0, 500, 6))]
-    ['sad, 0.0 s to 1.0 s', 'visible, no label, 1.0 s to 1.5 s', 'visible, no label, 2.5 s to 3.0 s']
+    ['sad, 0.0\xa0s to 1.0\xa0s', 'visible, no label, 1.0\xa0s to 1.5\xa0s', 'visible, no label, 2.5\xa0s to 3.0\xa0s']
     """
     positions = [(int(bins[i]), labels[i], int(bins[i]) - i) for i in range(len(bins))]
     runs = []

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
 
-# With fewer, as if fewer than three participants had been observed equally long, the quantile of Student's t exceeds 4.3
-# and grows steeply: on the logarithm, the limits of the interval would differ by orders of magnitude.
+# With fewer, as if fewer than three participants had been observed equally long, the quantile of Student's t exceeds
+# 4.3 and grows steeply: on the logarithm, the limits of the interval would differ by orders of magnitude.
 MIN_DEGREES_OF_FREEDOM = 2
 
 Array = NDArray[np.float64]
