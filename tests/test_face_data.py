@@ -132,18 +132,15 @@ def test_a_csv_that_cannot_be_used_is_refused(few, tmp_path):
         path.write_bytes("\n".join(["emotion,pixels", *rows]).encode())
         with pytest.raises(DataError, match=f"row {row}: pixels must be 2304"):
             read_data(path)
-    path.write_bytes("emotion,pixels\n0,\xe9\n".encode("latin-1"))
-    with pytest.raises(DataError, match="pixels are not text"):
-        read_data(path)
-    path.write_text("emotion,Emotion,pixels\n0,0,1\n")
-    with pytest.raises(DataError, match="more than one column emotion"):
-        read_data(path)
-    path.write_bytes("\xe9motion,pixels\n0,1\n".encode("latin-1"))
-    with pytest.raises(DataError, match="not a readable CSV file"):
-        read_data(path)
-    path.write_text("emotion,pixels,Usage\n")
-    with pytest.raises(DataError, match="no rows"):
-        read_data(path)
+    for text, says in (
+        ("emotion,pixels\n0,\xe9\n", "pixels are not text"),
+        ("emotion,Emotion,pixels\n0,0,1\n", "more than one column emotion"),
+        ("\xe9motion,pixels\n0,1\n", "not a readable CSV file"),
+        ("emotion,pixels,Usage\n", "no rows"),
+    ):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(DataError, match=says):
+            read_data(path)
     with pytest.raises(DataError, match=r"none\.csv: no such file or folder"):
         read_data(tmp_path / "none.csv")
 
@@ -171,7 +168,7 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
             "row 3: the image has 4x5 px, that of row 1 4x4",
         ),
         ("image", [png_of(np.full((4, 4), 40_000, np.uint16))] * n, "row 1: .* more than 8 bits per pixel"),
-        ("image", [png_header(20_000, 20_000)] * n, "row 1: not a usable image"),
+        ("image", [png_header(20_000, 20_000)] * n, "row 1: .* exceeds"),
         ("label", [[1]] * n, r"unknown class \[1\]"),
         ("votes_fear", [None] + [1] * (n - 1), "votes must be 0 or more"),
         ("votes_fear", [-1] * n, "votes must be 0 or more"),

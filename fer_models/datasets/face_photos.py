@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_models.boxes import face_size_px
-from fer_models.datasets.image_folders import IMAGE_ERRORS
+from fer_models.datasets.image_folders import IMAGE_ERRORS, check_usable
 from fer_models.errors import FervidError
 
 MAX_PHOTO_SIDE_PX = 800
@@ -102,7 +102,9 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _photo_of(row: dict[str, Any]) -> Photo:
-    image = Image.open(io.BytesIO(row["image"])).convert("RGB")
+    photo = Image.open(io.BytesIO(row["image"]))
+    check_usable(photo)
+    image = photo.convert("RGB")
     full_width = image.width
     image.thumbnail((MAX_PHOTO_SIDE_PX, MAX_PHOTO_SIDE_PX))
     scale = image.width / full_width

@@ -24,6 +24,7 @@ SPLIT_NAMES = {
 }
 # What Pillow raises for damaged or too large images, and for values that are not bytes.
 IMAGE_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+MAX_IMAGE_PIXELS = 178_956_970  # as by Pillow's default
 QUARTER_TURNS = range(5, 9)  # EXIF orientations that swap width and height
 OTHER_NAMES = {
     "anger": "angry",
@@ -201,13 +202,20 @@ def upright_gray(image: Image.Image) -> Image.Image:
     """Convert an image to gray, rotated by its EXIF orientation.
 
     Raises:
-        ValueError: if it has more than 8 bits per pixel, which Pillow would clip at 255; see IMAGE_ERRORS for others.
+        ValueError: see `check_usable`; see IMAGE_ERRORS for others.
     """
-    check_depth(image)
+    check_usable(image)
     return ImageOps.exif_transpose(image).convert("L")
 
 
-def check_depth(image: Image.Image) -> None:
-    """Raise `ValueError` if an image has more than 8 bits per pixel, which Pillow would clip at 255."""
+def check_usable(image: Image.Image) -> None:
+    """Check an opened image before its pixels are decoded.
+
+    Raises:
+        ValueError: if it has more than 8 bits per pixel, which Pillow would clip at 255, or too many pixels for memory.
+    """
     if image.mode[0] in "IF":
         raise ValueError(f"more than 8 bits per pixel ({image.mode}). Convert it to 8 bits")
+    # Pillow's own limit is off where videos are read.
+    if image.width * image.height > MAX_IMAGE_PIXELS:
+        raise ValueError(f"its size of {image.width}x{image.height} px exceeds the limit of {MAX_IMAGE_PIXELS} pixels")

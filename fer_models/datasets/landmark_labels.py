@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_models.datasets.fer2013_files import known_splits
-from fer_models.datasets.image_folders import IMAGE_ERRORS, check_depth
+from fer_models.datasets.image_folders import IMAGE_ERRORS, check_usable
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.landmarks.network import INPUT_PX
 from fer_models.landmarks.points import N_POINTS
@@ -95,7 +95,7 @@ def read_rgb(content: bytes) -> np.ndarray:
 
 def _decoded(content: bytes, mode: str) -> np.ndarray:
     image = Image.open(io.BytesIO(content))
-    check_depth(image)
+    check_usable(image)
     converted = image.convert(mode)
     size = (INPUT_PX, INPUT_PX)
     return np.asarray(converted if converted.size == size else converted.resize(size))
