@@ -54,9 +54,15 @@ def match_events(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table)
     Raises:
         GroupError: if two labels differ only in case or blanks.
     """
+    return events_of_videos(*_events_and_videos(connection, events))
+
+
+def _events_and_videos(
+    connection: duckdb.DuckDBPyConnection, events: Path | pa.Table
+) -> tuple[pa.Table, Sequence[NamedVideo]]:
     events = read_events(events) if isinstance(events, Path) else events
     check_spelling(events["label"].to_pylist(), "the events")
-    return events_of_videos(events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
+    return events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
 
 
 def unassigned_events_note(connection: duckdb.DuckDBPyConnection, events: pa.Table) -> str | None:
@@ -88,7 +94,8 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
         As `during_events`.
     """
     end_s = dict(connection.sql(_ENDS).fetchall())
-    in_videos = [[event for event in rows if event["video_id"] in end_s] for rows in _by_event(connection, events)]
+    by_event = _by_event(*_events_and_videos(connection, events))
+    in_videos = [[event for event in rows if event["video_id"] in end_s] for rows in by_event]
     is_late = [
         all(not is_longer(end_s[event["video_id"]] - event["start_s"], 0) for event in rows)
         for rows in in_videos
@@ -144,7 +151,8 @@ def baseline_overlap_note(
         As `during_events`.
     """
     overlapped: set[tuple[str, float]] = set()  # videos and onsets
-    matched = match_events(connection, events).to_pylist()
+    known = _events_and_videos(connection, events)
+    matched = events_of_videos(*known).to_pylist()
     for video_id, of_video in groupby(matched, key=lambda event: event["video_id"]):
         latest_end_s = -np.inf  # of the events that begin earlier
         for start_s, simultaneous in groupby(of_video, key=lambda event: round(event["start_s"], 6)):
@@ -153,7 +161,7 @@ def baseline_overlap_note(
             latest_end_s = max(latest_end_s, *(event["end_s"] for event in simultaneous))
     overlaps = [
         any((event["video_id"], round(event["start_s"], 6)) in overlapped for event in rows)
-        for rows in _by_event(connection, events)
+        for rows in _by_event(*known)
     ]
     if before_s <= 0 or not any(overlaps):
         return None
@@ -163,11 +171,16 @@ def baseline_overlap_note(
     )
 
 
-def _by_event(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> list[list[dict[str, Any]]]:
-    """The rows of `match_events` of each event: one per video that it applies to."""
-    events = read_events(events) if isinstance(events, Path) else events
-    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    return [events_of_videos(events.slice(i, 1), known).to_pylist() for i in range(len(events))]
+def _by_event(events: pa.Table, videos: Sequence[NamedVideo]) -> list[list[dict[str, Any]]]:
+    """The rows of `schema.EVENTS_OF_VIDEOS` of each event: one per video that it applies to; as `events_of_videos`."""
+    everywhere = list(dict.fromkeys(video.video_id for video in videos))
+    return [
+        [
+            event | {"video_id": video_id}
+            for video_id in (everywhere if event["video"] is None else choose_videos(videos, [event["video"]]))
+        ]
+        for event in events.to_pylist()
+    ]
 
 
 def during_matched_events(
@@ -198,12 +211,7 @@ def events_of_videos(events: pa.Table, videos: Sequence[NamedVideo]) -> pa.Table
     Raises:
         UnknownVideoError: if an event names a video that is not there, or a name that several have.
     """
-    everywhere = list(dict.fromkeys(video.video_id for video in videos))
-    rows = [
-        event | {"video_id": video_id}
-        for event in events.to_pylist()
-        for video_id in (everywhere if event["video"] is None else choose_videos(videos, [event["video"]]))
-    ]
+    rows = [row for of_event in _by_event(events, videos) for row in of_event]
     table = pa.Table.from_pylist(rows, schema=EVENTS_OF_VIDEOS)
     return table.sort_by([(name, "ascending") for name in ("video_id", "start_s", "end_s", "label")])
 
