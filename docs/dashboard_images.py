@@ -1,4 +1,4 @@
-"""Take the pictures of the dashboard in the documentation, from the results of the demo.
+"""Take the screenshots of the dashboard in the documentation, from the results of the demo.
 
 fervid demo demo/videos && fervid analyze demo/videos --out demo/results --keep-landmarks
 fervid dashboard demo/results --port 8501
@@ -42,7 +42,7 @@ def show_sql(page: Page) -> None:
 
 
 def main(results: Path, address: str) -> None:
-    """Name the two people of a clip, and take a picture of each page."""
+    """Name the two people of a clip, and take a screenshot of each page."""
     where = "FROM videos WHERE path LIKE '%two_people_pan.mp4'"
     [(video_id,)] = connect(results).execute(f"SELECT video_id {where}").fetchall()
     for track_id, name in enumerate(NAMES):

@@ -70,7 +70,7 @@ def test_labels_change_only_with_a_clear_lead():
     assert labels([0.8, 0.55, 0.45, 0.42, 0.35, 0.55, 0.62]) == [0, 0, 0, 0, 1, 1, 0]
 
 
-def test_labels_begin_anew_in_a_new_track():
+def test_labels_begin_again_in_a_new_track():
     assert labels([0.8, 0.45], track=[0, 1]) == [0, 1]
     assert labels([0.8, 0.45], track=[0, 0]) == [0, 0]
 
