@@ -14,6 +14,7 @@ from torch.nn import functional
 from fer_models.boxes import box_center, box_iou
 from fer_models.detection.protocol import FaceDetector
 from fer_models.frame_batch import FaceBatch
+from fer_models.threads import map_in_threads
 
 # Side of the tiles that close-ups are resized to.
 TILE_PX = 128
@@ -136,7 +137,8 @@ def find_in_tiles(
     height_px, width_px = images[0].shape[:2]
     squares = tile_squares(boxes_xyxy, width_px, height_px)
     image = np.repeat(np.arange(len(images)), n_tiles)
-    tiles = np.stack([cut_tile(images[i], square) for i, square in zip(image.tolist(), squares, strict=True)])
+    cuts = list(zip(image.tolist(), squares, strict=True))
+    tiles = np.stack(list(map_in_threads(lambda cut: cut_tile(images[cut[0]], cut[1]), cuts)))
     faces = tiles_to_frame(detector.detect(tiles), squares, width_px, height_px)
     nearest = nearest_faces(faces, boxes_xyxy)
     found = np.split(nearest, np.cumsum(n_tiles)[:-1])
