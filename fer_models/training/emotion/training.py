@@ -174,7 +174,8 @@ class EmotionTrainer(lightning.LightningModule):
         recipe = self.recipe
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if recipe.optimizer == "adam":
-            return torch.optim.Adam(trained, lr=recipe.learning_rate)
+            # Not fused, which is the default on CPUs, a step takes four times as long.
+            return torch.optim.Adam(trained, lr=recipe.learning_rate, fused=True)
         optimizer = torch.optim.SGD(
             trained,
             lr=recipe.learning_rate,
