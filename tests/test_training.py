@@ -25,6 +25,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from fer_models import load_classifier
+from fer_models.classification.architectures import ARCHITECTURES, MIN_INPUT_PX, build_network
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.datasets.reading import read_data
 from fer_models.registry.model_registry import (
@@ -402,6 +403,22 @@ def test_values_out_of_range_are_refused(name, value, limits):
     option = {"input_size_px": "--input-size", "patience": "--patience"}.get(name, f"--set {name}=…")
     with pytest.raises(ValueError, match=f"^{option} must be {limits}; got {value}"):
         recipe_for("face_resnet", **{name: value})
+
+
+def test_inputs_too_small_for_an_architecture_are_refused():
+    for architecture in ARCHITECTURES:
+        least_px = max(RANGES["input_size_px"][0], MIN_INPUT_PX.get(architecture, 0))
+        untrained_network(recipe_for(architecture, input_size_px=least_px, init="scratch"))
+    for architecture, least_px in MIN_INPUT_PX.items():
+        with pytest.raises(ValueError, match=r"too small|at least 32"):
+            build_network(architecture, {"input_size_px": least_px - 1})
+        with pytest.raises(ValueError, match=f"--input-size must be at least {least_px} for {architecture}; got 31"):
+            recipe_for(architecture, input_size_px=31, init="scratch")
+
+
+def test_networks_with_inputs_of_one_size_refuse_a_smaller_one():
+    with pytest.raises(ValueError, match=r"small_share=… must be 0 for cnn5, which has inputs of one size; got 0.6"):
+        recipe_for("cnn5", small_share=0.6)
 
 
 def test_values_of_a_recipe_with_an_option_of_their_own_name_it(tmp_path):

@@ -35,6 +35,8 @@ FIXED_SIZE_ARCHITECTURES = (
     "cnn_wide",
     "vgg16_transfer",
 )
+# Smallest input of the architectures whose feature maps are empty after the last pooling if it is smaller.
+MIN_INPUT_PX = {"cnn4": 46, "vgg16_transfer": 32}
 
 
 def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, int]:

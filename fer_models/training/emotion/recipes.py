@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fer_models.classification.architectures import ARCHITECTURES
+from fer_models.classification.architectures import ARCHITECTURES, FIXED_SIZE_ARCHITECTURES, MIN_INPUT_PX
 from fer_models.registry.model_registry import NO_MODEL
 from fer_models.training.emotion.augmentation import STRENGTHS
 from fer_models.training.emotion.initialization import IMAGENET_FILES
@@ -114,6 +114,16 @@ class Recipe:
             if not (low <= value <= high and math.isfinite(value)):
                 limits = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
                 raise ValueError(f"{option_of(name)} must be {limits}; got {value}")
+        least_px = MIN_INPUT_PX.get(self.architecture, 0)
+        if self.input_size_px < least_px:
+            raise ValueError(
+                f"--input-size must be at least {least_px} for {self.architecture}; got {self.input_size_px}"
+            )
+        if self.small_share and self.architecture in FIXED_SIZE_ARCHITECTURES:
+            raise ValueError(
+                f"--set small_share=… must be 0 for {self.architecture}, which has inputs of one size; got "
+                f"{self.small_share}"
+            )
         if self.small_share and self.small_size_px > self.input_size_px:
             object.__setattr__(self, "small_size_px", self.input_size_px)
         for name, head in (("teacher_labels", "hard"), ("teacher_votes", "votes")):
