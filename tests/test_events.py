@@ -4,7 +4,7 @@ import pytest
 from pympi import Elan
 from scenes import Face, feeling, observe
 
-from analytics.queries.event_files import EVENTS, EventsError, read_events, unread_columns
+from analytics.queries.event_files import EVENTS, EventsError, read_events, video_hint
 from analytics.queries.events import events_of_videos, events_table
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
@@ -151,6 +151,11 @@ def test_files_of_spreadsheets_and_other_programs_are_read(csv_file, text):
 
 def test_annotations_of_elan_are_events(tmp_path):
     eaf = Elan.Eaf()
+    eaf.add_tier("stimuli")
+    eaf.add_annotation("stimuli", 1500, 2250, "ad ")
+    eaf.to_file(tmp_path / "stimuli.eaf")
+    assert video_hint(read_events(tmp_path / "stimuli.eaf")) == "no media file is linked. Link the video in ELAN."
+    eaf = Elan.Eaf()
     eaf.add_linked_file("file:///clips/a%20b.mp4", mimetype="video/mp4")
     eaf.add_tier("stimuli")
     eaf.add_annotation("stimuli", 1500, 2250, "ad ")
@@ -164,16 +169,20 @@ def test_annotations_of_elan_are_events(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "video", "unread"),
+    ("text", "video", "hint"),
     [
-        ("Media file\tBehavior\tStart (s)\tStop (s)\tSubject\nC:\\clips\\a.mp4\tad\t1\t2\tAnn\n", "a.mp4", []),
-        ("Media file path,Behavior,Start (s),Stop (s)\n/clips/a%20b.mp4,ad,1,2\n", "a b.mp4", []),
-        ("PATH,label,start_s,end_s,comment\nclips/a.mp4,ad,1,2,x\n", "clips/a.mp4", []),
-        ("recording,label,start_s,end_s,n\na.mp4,ad,1,2,x\n", None, ["recording", "n"]),
-        ("label,start_s,end_s\nad,1,2\n", None, []),
+        ("Media file\tBehavior\tStart (s)\tStop (s)\tSubject\nC:\\clips\\a.mp4\tad\t1\t2\tAnn\n", "a.mp4", ""),
+        ("Media file path,Behavior,Start (s),Stop (s)\n/clips/a%20b.mp4,ad,1,2\n", "a b.mp4", ""),
+        ("PATH,label,start_s,end_s,comment\nclips/a.mp4,ad,1,2,x\n", "clips/a.mp4", ""),
+        (
+            "recording,label,start_s,end_s,n\na.mp4,ad,1,2,x\n",
+            None,
+            "columns not read: recording, n. If one of them names the videos, call it video.",
+        ),
+        ("label,start_s,end_s\nad,1,2\n", None, ""),
     ],
 )
-def test_columns_that_name_the_video(csv_file, text, video, unread):
+def test_columns_that_name_the_video(csv_file, text, video, hint):
     events = read_events(csv_file(text))
     assert events.to_pylist() == [{"label": "ad", "start_s": 1, "end_s": 2, "video": video}]
-    assert unread_columns(events) == unread
+    assert video_hint(events) == hint

@@ -1,6 +1,5 @@
 """Read events, such as stimuli or markers, from a CSV or ELAN file."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ ALIASES = {
 MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow milliseconds in SQL
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
 
-_UNREAD = b"unread_columns"  # metadata of the table of events
+_VIDEO_HINT = b"video_hint"  # metadata of the table of events, see `video_hint`
 
 
 class EventsError(FervidError):
@@ -51,7 +50,7 @@ def read_events(path: Path) -> pa.Table:
         for code in codes
         if (label := code.code.strip())
     ]
-    return pa.Table.from_pylist(events, schema=EVENTS)
+    return _table(events, "no media file is linked. Link the video in ELAN.")
 
 
 def parse_events(content: bytes, name: str) -> pa.Table:
@@ -73,14 +72,18 @@ def parse_events(content: bytes, name: str) -> pa.Table:
     ]
     names_videos = any(column.lower() in VIDEO_HEADERS for column in table.header)
     unread = [column for column in table.header if column and our_name[column] not in NEEDED]
-    metadata = {_UNREAD: json.dumps([] if names_videos else unread)}
-    return pa.Table.from_pylist(events, schema=EVENTS.with_metadata(metadata))
+    hint = f"columns not read: {', '.join(unread)}. If one of them names the videos, call it video."
+    return _table(events, hint if unread and not names_videos else "")
 
 
-def unread_columns(events: pa.Table) -> list[str]:
-    """The columns of a file of events that were not read, one of which may name the videos; empty if another does."""
-    columns: list[str] = json.loads((events.schema.metadata or {}).get(_UNREAD, "[]"))
-    return columns
+def _table(events: Sequence[Mapping[str, str | float | None]], hint: str) -> pa.Table:
+    return pa.Table.from_pylist(list(events), schema=EVENTS.with_metadata({_VIDEO_HINT: hint}))
+
+
+def video_hint(events: pa.Table) -> str:
+    """Why events of a file may name no video by mistake, and what to do; empty if nothing suggests a mistake."""
+    hint: bytes = (events.schema.metadata or {}).get(_VIDEO_HINT, b"")
+    return hint.decode()
 
 
 def _our_names(header: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.queries.event_files import read_events, unread_columns
+from analytics.queries.event_files import read_events, video_hint
 from analytics.queries.groups import check_spelling
 from analytics.queries.sql_files import map_videos
 from analytics.results.video_record import NamedVideo, video_names
@@ -66,21 +66,18 @@ def _events_and_videos(
 
 
 def unassigned_events_note(connection: duckdb.DuckDBPyConnection, events: pa.Table) -> str | None:
-    """A sentence on events without a video in a file whose unread columns may name it; None without any.
+    """A sentence on events that name no video, perhaps by mistake; None without any.
 
     Args:
         connection: the results; with a single video, all events belong to it.
         events: the result of `read_events`.
     """
-    n_unassigned, columns = events["video"].null_count, unread_columns(events)
+    n_unassigned, hint = events["video"].null_count, video_hint(events)
     ((n_videos,),) = connection.sql(_N_VIDEOS).fetchall()
-    if not n_unassigned or not columns or n_videos < 2:
+    if not n_unassigned or not hint or n_videos < 2:
         return None
     name, apply = ("event names", "applies") if n_unassigned == 1 else ("events name", "apply")
-    return (
-        f"{n_unassigned} {name} no video and {apply} to all {n_videos} videos; columns not read: {', '.join(columns)}. "
-        "If one of them names the videos, call it video."
-    )
+    return f"{n_unassigned} {name} no video and {apply} to all {n_videos} videos; {hint}"
 
 
 def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:

@@ -75,7 +75,7 @@ def query(
 
 
 def note_unassigned_events(results: Path, events: Path, video: str | None = None) -> None:
-    """Print a note on events that apply to all videos, perhaps because the column that names the video was not read."""
+    """Print a note on events that apply to all videos because they name none, perhaps by mistake."""
     from analytics import connect, queries
     from analytics.queries.event_files import read_events
 
