@@ -38,6 +38,7 @@ from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.store import Store, StoreError
+from analytics.timeline.baseline import BaselineConfig
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
@@ -165,6 +166,17 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     found = library.read_library(opened)
     (alice,) = library.table_rows(opened, found.rows, found.videos[found.videos["video"] == "alice.mp4"])
     assert (alice["people"], len(alice["episodes"])) == ("2", 2)
+
+
+def test_people_who_were_not_corrected_by_their_baseline_are_noted(store: Store, page: Page) -> None:
+    pts_s = np.arange(120) / 10
+    people = [Face(i, x=x, p=feeling("happy" if x == 150 else "neutral")) for i in range(120) for x in (150, 450)]
+    corrected = build_timeline(observe(pts_s, people), TimelineConfig(baseline=BaselineConfig("neutral_stretch")))
+    settings = json.dumps({"timeline": {"baseline": {"method": "neutral_stretch"}}})
+    for video_id, path in ((ALICE, "in/alice.mp4"), (NOBODY, "in/nobody.mp4")):
+        store.commit_analysis(row(video_id, path, settings=settings), corrected)
+    for name in ("library", "compare"):
+        assert "2 of 4 people have no neutral stretch and were not corrected" in words(page(name, store.root))
 
 
 def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:

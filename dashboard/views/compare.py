@@ -29,6 +29,7 @@ from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.differences import show_differences
 from dashboard.widgets.group_picker import MARKERS, NEXT_STEPS, choose_groups, choose_way, show_members
 from dashboard.widgets.over_time import show_over_time
+from dashboard.widgets.quality_notes import show_quality_notes
 from dashboard.widgets.session_files import choose_codes, choose_markers
 
 DEFAULT_GROUPS, MAX_GROUPS = 3, 6
@@ -123,6 +124,7 @@ def main() -> None:
             codes = choose_codes()
     with for_way:
         way = choose_way([video.path for video in videos], markers)
+    show_quality_notes(results)
     show_comparison(results, videos, way, markers)
     if codes is not None:
         show_agreement(results, codes)

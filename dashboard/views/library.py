@@ -14,6 +14,7 @@ from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent, plain, without_common_folder
 from dashboard.widgets.charts import emotion_legend
+from dashboard.widgets.quality_notes import show_quality_notes
 from dashboard.widgets.rows import (
     Column,
     Episode,
@@ -220,6 +221,7 @@ def main() -> None:
     opened = show_rows(COLUMNS, rows, label="Videos", key="library_table", thumbnails=thumbnails)
     if opened is not None:
         st.switch_page("views/timeline.py", query_params={"video": shown.iloc[opened.index]["video_id"]})
+    show_quality_notes(results)
     show_failures(videos[videos["error"].notna()])
 
 
