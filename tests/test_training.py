@@ -514,6 +514,19 @@ def test_options_and_values_become_a_recipe():
     assert dataclasses.replace(given, seed=0, values=["seed=3"]).recipe().seed == 3
 
 
+def test_scheduled_models_are_named_after_the_content_of_other_models_and_files(splits, tmp_path):
+    """The names in the recipe stay the same, what they refer to changes."""
+    faces, model = tmp_path / "faces.parquet", tmp_path / "base"
+    shutil.copytree(find_model("default"), model)
+    for values in ({"init": str(model)}, {"teacher_labels": str(model)}, {"consistency": 1.0, "unlabeled": str(faces)}):
+        names = set()
+        for content, source in ((b"a", "default"), (b"b", "fer2013")):
+            faces.write_bytes(content)
+            shutil.copytree(find_model(source), model, dirs_exist_ok=True)
+            names.add(version_name("mine", splits, recipe_for(**RECIPE, **values)))
+        assert len(names) == 2, values
+
+
 def test_scheduled_models_are_named_after_data_votes_and_recipe(splits):
     recipe, public = recipe_for(**RECIPE), splits["PublicTest"]
     other = dataclasses.replace(public, votes=public.votes.flip(1))

@@ -1,4 +1,4 @@
-"""Scheduled training: a new model whenever the data or the recipe has changed."""
+"""Scheduled training: a new model whenever the data, the recipe, or a model that it names has changed."""
 
 import dataclasses
 import hashlib
@@ -11,19 +11,30 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from fer_models.datasets.labeled_faces import FaceImages, fingerprint
-from fer_models.registry.model_registry import list_model_dirs
+from fer_models.datasets.labeled_faces import FaceImages, fingerprint, votes_fingerprint
+from fer_models.registry.model_registry import NO_MODEL, find_model, list_model_dirs, read_card, sha256_of
 from fer_models.training.emotion.recipes import Recipe
 from flows.training.emotion import load_and_check, train
 
 
 def version_name(name: str, splits: dict[str, FaceImages], recipe: Recipe) -> str:
-    """Name a model by its data and recipe: `NAME-` and 8 hexadecimal digits of their hash."""
-    content = json.dumps([{split: fingerprint(images) for split, images in splits.items()}, dataclasses.asdict(recipe)])
-    digest = hashlib.sha256(content.encode())
-    for images in splits.values():
-        digest.update(b"" if images.votes is None else images.votes.numpy().tobytes())
-    return f"{name}-{digest.hexdigest()[:8]}"
+    """Name a model by all that it is made of: `NAME-` and 8 hexadecimal digits of a hash.
+
+    The hash covers the images and votes, the recipe, the weights of the models that it names, and its unlabeled faces.
+
+    Raises:
+        OSError: if the file of unlabeled faces cannot be read.
+        WeightsError: if there is no model of a name.
+    """
+    models = {recipe.init, recipe.init_labels, recipe.teacher_labels, recipe.teacher_votes} - {"", *NO_MODEL}
+    content = (
+        {split: fingerprint(images) for split, images in splits.items()},
+        votes_fingerprint(*splits.values()),
+        dataclasses.asdict(recipe),
+        {model: read_card(find_model(model)).sha256 for model in sorted(models)},
+        sha256_of(Path(recipe.unlabeled)) if recipe.unlabeled else "",
+    )
+    return f"{name}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]}"
 
 
 @flow(name="retrain", flow_run_name="retrain {name}", persist_result=False)
@@ -37,11 +48,10 @@ def retrain(
 ) -> State[Any]:
     """Train a model unless there is one for this version of the data and the recipe.
 
-    Existing models never change: each new one is named `NAME-` and a hash of its data and recipe. An interrupted
-    training is resumed.
+    Existing models never change: each new one is named by `version_name`. An interrupted training is resumed.
 
     Raises:
-        DataError, DeviceError, RunError: as `train` does.
+        As `version_name` and `train`.
     """
     load_and_check.cache_clear()  # the data may have changed since this process last loaded them
     version = version_name(name, load_and_check(data, drop)[0].splits, recipe)
