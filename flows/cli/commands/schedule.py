@@ -75,7 +75,7 @@ def schedule_training(
     when_busy: Busy = WhenBusy.skip,
     **train_options: Any,
 ) -> None:
-    """Train a new model on a Prefect schedule whenever the data have changed."""
+    """Train a new model on a Prefect schedule whenever the data or the models that it uses have changed."""
     recipe, drop = RecipeOptions.among(train_options).recipe(), drop_given(train_options["drop"])
     name = train_options["name"] or recipe.architecture
     parameters = {
