@@ -323,6 +323,19 @@ def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
     )
 
 
+def test_without_known_speech_low_quality_faces_do_not_count_for_speech_only(tmp_path):
+    """At 5 frames/s, it is not known who speaks."""
+    faces = [Face(i, p=feeling("sad"), blur=1.0 if i >= 10 else 100.0) for i in range(20)]
+    store = Store(tmp_path / "results")
+    commit(store, observe(np.arange(20) / 5, faces, landmarks=still_landmarks(20)), "only")
+    with connect(store.root) as connection:
+        (shares,) = queries.shares(connection, all_faces=True).to_pylist()
+        bins = queries.timeline(connection, bin_ms=1000, all_faces=True).to_pylist()
+        assert (shares["labelled_s"], shares["n_low_quality"]) == (None, 10)
+        assert queries.gate_effect(connection).num_rows == 0
+    assert [row["labelled_s"] for row in bins] == [None] * 4
+
+
 def commit(store: Store, observed: pa.Table, mode: SpeechMode = "include") -> None:
     config = with_speech(mode)
     store.commit_analysis(

@@ -1,6 +1,7 @@
 """Query results that can be computed manually, from synthetic videos in a real results folder."""
 
 import csv
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,8 +17,10 @@ from analytics import connect, queries, query
 from analytics.errors import QueryError
 from analytics.queries.connection import describe, limited, query_error
 from analytics.queries.groups import GroupError
+from analytics.report import report_page
 from analytics.results.store import Store
 from analytics.tables.result_schemas import ANSWERS
+from analytics.timeline.baseline import BaselineConfig, Baselines, correct
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.timeline.smoothing import SmoothingConfig
 from fer_models.labels import EMOTIONS
@@ -96,6 +99,66 @@ def test_with_all_faces_low_quality_ones_count_with_their_own_emotion(connection
     effect = {row["emotion"]: row for row in queries.gate_effect(connection).to_pylist()}
     assert effect["angry"]["share"] == 0
     assert effect["angry"]["all_faces_s"] == pytest.approx(1.7)
+
+
+@pytest.mark.parametrize("method", ["own_mean", "neutral_stretch"])
+def test_low_quality_faces_are_corrected_for_the_baseline_of_their_track(tmp_path, method):
+    """A face that never changes shows nothing but its resting face, also where it is blurred.
+
+    Of the other person, who is happy from 4 to 6 s, only the end of the smile is blurred.
+    """
+    resting = tuple({"angry": 0.6, "neutral": 0.4}.get(name, 0.0) for name in EMOTIONS)
+    still = [Face(i, x=100, p=resting, blur=100.0 if i < 40 else 1.0) for i in range(80)]
+    smiling = [
+        Face(i, x=500, p=feeling("happy", 0.9) if 40 <= i < 60 else feeling("happy", 0.2), blur=1.0 if i >= 50 else 100)
+        for i in range(80)
+    ]
+    span_s = (0.0, 4.0) if method == "neutral_stretch" else None
+    config = TimelineConfig(
+        baseline=BaselineConfig(method, span_s), smoothing=SmoothingConfig(time_constant_s=0.001, max_reach_s=0.001)
+    )
+    commit(Store(tmp_path / "r"), 1, "a.mp4", still + smiling, np.arange(80) / 10, config)
+    with connect(tmp_path / "r") as connection:
+        shares = queries.shares(connection, all_faces=True).to_pylist()
+        effect = {row["emotion"]: row for row in queries.gate_effect(connection).to_pylist()}
+        bins = queries.timeline(connection, bin_ms=4000, all_faces=True).to_pylist()
+        (smile,) = connection.sql(
+            "SELECT first(unfiltered_happy) FROM unfiltered_faces() WHERE track_id = 1 AND pts_s = 5.5"
+        ).fetchall()
+        names = ", ".join(f"baseline_{name}" for name in EMOTIONS)
+        at_rest = np.array(connection.sql(f"SELECT {names} FROM tracks WHERE track_id = 1").fetchall())
+    of_still, of_smiling = shares
+    assert (of_still["neutral"], of_still["angry"], of_still["labelled_s"]) == (1, 0, pytest.approx(8))
+    assert of_smiling["happy"] == pytest.approx(2 / 8)
+    assert effect["happy"]["all_faces_s"] == pytest.approx(2)
+    assert "angry" not in effect
+    first, second = (row for row in bins if row["track_id"] == 0)
+    assert second["angry"] == pytest.approx(first["angry"], abs=0.001)
+    corrected = correct(np.array([0]), np.array([feeling("happy", 0.9)]), Baselines(np.zeros(1), np.ones(1), at_rest))
+    assert smile[0] == pytest.approx(corrected[0, EMOTIONS.index("happy")], abs=0.001)
+
+
+def test_analyses_with_different_settings_are_noted(tmp_path):
+    """Two videos of the same settings, one with two others; settings that earlier versions lack have the default."""
+    store = Store(tmp_path / "r")
+    plain = {"observe": {"fps": None, "model": "default", "detector": "compact"}}
+    others = {"observe": plain["observe"] | {"fps": 5.0}, "timeline": {"baseline": {"method": "own_mean"}}}
+    timeline = build_timeline(observe(np.arange(40) / 10, [Face(i) for i in range(40)]), TimelineConfig())
+    for video, settings, classifier in ((1, plain, "a"), (2, plain, "a"), (3, others, "b")):
+        row = {"video_id": f"v{video:016}", "analysis_id": f"a{video:016}", "path": f"{video}.mp4"}
+        weights = {"classifier": 64 * classifier, "detector": 64 * "c"}
+        store.commit_analysis(row | {"settings": json.dumps(settings), "weights": json.dumps(weights)}, timeline)
+    with connect(store.root) as connection:
+        note = queries.mixed_settings_note(connection)
+        assert note is not None
+        assert note.startswith(
+            "The analyses of these videos differ in --fps (5.0 in 1, all frames in 2); emotion model (default "
+            "aaaaaaaa in 2, default bbbbbbbb in 1); --baseline (none in 2, own_mean in 1). Do not compare or pool them: "
+        )
+        assert queries.mixed_settings_note(connection, [f"v{1:016}", f"v{2:016}"]) is None
+    for question in ("shares", "rates", "library", "dwell", "gate"):
+        assert "differ in --fps" in " ".join(fervid("summary", store.root, question).output.split())
+    assert "differ in --fps" in report_page(store.root)
 
 
 def test_the_library_adds_up(connection):

@@ -203,6 +203,8 @@ def test_people_without_a_neutral_stretch_are_reported(results, tmp_path):
     assert "1 of 2 people has no neutral stretch and was not corrected" in " ".join(compared.output.split())
     fervid("report", results, "--out", tmp_path / "report.html")
     assert note in (tmp_path / "report.html").read_text(encoding="utf-8")
+    late = timeline_command(results, "--baseline", "neutral_stretch", "--baseline-span", 90, 91).output
+    assert "--baseline-span: 3 of 3 people have no good face in that period and were not corrected" in late
     for options in (("neutral_stretch", "--baseline-span", 0, 1), ("own_mean",), ("none",)):
         assert "not corrected" not in timeline_command(results, "--baseline", *options).output
 

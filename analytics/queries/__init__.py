@@ -23,6 +23,7 @@ from analytics.queries.quality_notes import (
     baseline_note,
     dropped_frames_note,
     gate_note,
+    mixed_settings_note,
     speech_notes,
     untracked_note,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "group_timeline",
     "late_events_note",
     "library",
+    "mixed_settings_note",
     "movements",
     "quality",
     "rates",

@@ -17,6 +17,7 @@ from analytics.queries.averages import EVENT_BINS_SQL
 from analytics.queries.event_files import read_events
 from analytics.queries.events import events_of_videos
 from analytics.queries.intervals import MAX_GAP_S
+from analytics.queries.unfiltered import UNFILTERED_FACES_SQL
 from analytics.results.catalog import Catalog, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
 from analytics.results.datasets import Part, dataset
@@ -169,6 +170,7 @@ def connect(
     connection.execute(_PEOPLE)
     connection.execute(_VISIBLE)
     connection.execute(_LEFT_OUT_BY_SPEECH)
+    connection.execute(UNFILTERED_FACES_SQL)
     connection.execute(_OBSERVED_TIME)
     connection.execute(_TIME_BINS)
     if observations:

@@ -131,11 +131,11 @@ GROUP BY video_id, video, quality_reason
 ORDER BY video, quality_reason
 
 -- Would the shares differ without the quality filter?
-SELECT coalesce(smooth_emotion, emotion) AS label,
+SELECT unfiltered_emotion AS label,
     sum(duration_s) FILTER (smooth_emotion IS NOT NULL) AS labelled_s, sum(duration_s) AS all_faces_s,
     count(*) FILTER (NOT quality_ok) AS n_low_quality
-FROM faces
-WHERE track_id IS NOT NULL AND NOT left_out_by_speech(quality_reason)
+FROM unfiltered_faces()
+WHERE track_id IS NOT NULL AND unfiltered_emotion IS NOT NULL
 GROUP BY label
 ORDER BY label
 

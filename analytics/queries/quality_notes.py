@@ -23,10 +23,26 @@ _CHOSEN_BY_SPEECH = """
 SELECT video_id FROM videos
 WHERE status = 'done' AND settings ->> '$.timeline.quality.speech' IN ('exclude', 'only') ORDER BY video_id
 """
-_WITHOUT_STRETCH = f"""
-SELECT count(*) FILTER (baseline_start_s IS NULL), count(*)
+_WITHOUT_BASELINE = f"""
+SELECT (settings ->> '$.timeline.baseline.span_s') IS NOT NULL AS has_span,
+    count(*) FILTER (baseline_start_s IS NULL) AS n, count(*)
 FROM visible('tracks') JOIN videos USING (video_id, analysis_id)
 WHERE settings ->> '$.timeline.baseline.method' = 'neutral_stretch' AND labelled_s > 0 AND {_ABOUT}
+GROUP BY has_span HAVING n > 0 ORDER BY has_span
+"""
+# What each setting is called, and its value. Videos of earlier versions lack some settings, which then had the default.
+_SETTINGS = {
+    "--fps": "coalesce(settings ->> '$.observe.fps', 'all frames')",
+    "emotion model": "(settings ->> '$.observe.model') || ' ' || (weights ->> '$.classifier')",
+    "face detector": "(settings ->> '$.observe.detector') || ' ' || (weights ->> '$.detector')",
+    "quality filter": "if(settings ->> '$.timeline.quality.gate' = 'false', 'off', 'on')",
+    "--speech": "coalesce(settings ->> '$.timeline.quality.speech', 'include')",
+    "--baseline": "coalesce(settings ->> '$.timeline.baseline.method', 'none')",
+    "--time-constant": "settings ->> '$.timeline.smoothing.time_constant_s'",
+}
+_VALUES_OF_SETTINGS = f"""
+SELECT {", ".join(f"histogram({value})" for value in _SETTINGS.values())}
+FROM videos WHERE status = 'done' AND {_ABOUT}
 """
 _LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT NULL ORDER BY video_id"
 
@@ -106,15 +122,57 @@ def baseline_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[s
         video_ids: the videos; None: all.
     """
     about = {"video_ids": None if video_ids is None else sorted(video_ids)}
-    ((n_without, n_people),) = connection.sql(_WITHOUT_STRETCH, params=about).fetchall()
-    if not n_without:
+    notes = []
+    for has_span, n_without, n_people in connection.sql(_WITHOUT_BASELINE, params=about).fetchall():
+        has, was = ("has", "was") if n_without == 1 else ("have", "were")
+        option, lacks, advice = (
+            "--baseline neutral_stretch",
+            "neutral stretch",
+            "Give a neutral period with --baseline-span",
+        )
+        if has_span:
+            option, lacks, advice = (
+                "--baseline-span",
+                "good face in that period",
+                "Give a period in which all are visible",
+            )
+        notes.append(
+            f"{option}: {n_without} of {n_people} people {has} no {lacks} and {was} not corrected: do not compare them "
+            f"with the others. {advice}, or use --baseline own_mean or none."
+        )
+    return " ".join(notes) or None
+
+
+def mixed_settings_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> str | None:
+    """A sentence on settings in which the analyses of the videos differ; None if they agree.
+
+    Args:
+        connection: the results.
+        video_ids: the videos; None: all.
+    """
+    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
+    (found,) = connection.sql(_VALUES_OF_SETTINGS, params=about).fetchall()
+    mixed = {name: values for name, values in zip(_SETTINGS, found, strict=True) if values and len(values) > 1}
+    if not mixed:
         return None
-    has, was = ("has", "was") if n_without == 1 else ("have", "were")
-    return (
-        f"--baseline neutral_stretch: {n_without} of {n_people} people {has} no neutral stretch and {was} not "
-        "corrected: do not compare them with the others. Give a neutral period with --baseline-span, or use --baseline "
-        "own_mean or none."
+    differences = "; ".join(
+        f"{name} ({', '.join(f'{_shorten(value)} in {n}' for value, n in values.items())})"
+        for name, values in mixed.items()
     )
+    return (
+        f"The analyses of these videos differ in {differences}. Do not compare or pool them: analyze them with the "
+        "same settings, or build their timelines again with `fervid timeline`."
+    )
+
+
+def _shorten(value: str) -> str:
+    """A value with the first digits of a sha256 at its end.
+
+    >>> _shorten("default " + 64 * "a"), _shorten("all frames")
+    ('default aaaaaaaa', 'all frames')
+    """
+    name, _, sha256 = value.rpartition(" ")
+    return f"{name} {sha256[:8]}" if len(sha256) == 64 else value
 
 
 def dropped_frames_note(connection: duckdb.DuckDBPyConnection) -> str | None:

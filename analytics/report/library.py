@@ -107,6 +107,7 @@ class Library:
         self.gate_note = queries.gate_note(connection)
         self.speech_notes = queries.speech_notes(connection)
         self.baseline_note = queries.baseline_note(connection)
+        self.mixed_settings_note = queries.mixed_settings_note(connection)
         self.tracks: dict[str, list[Track]] = {}
         for row in connection.sql(_TRACKS).fetchall():
             self.tracks.setdefault(row[0], []).append(Track(*row))

@@ -9,11 +9,15 @@ from dashboard.text import plain
 
 
 def show_quality_notes(results: Results) -> None:
-    """A caption for each note on speech, baselines and dropped frames."""
+    """A caption for each note on settings, speech, baselines and dropped frames."""
     for note in results.remember("quality notes", _quality_notes):
         st.caption(plain(note))
 
 
 def _quality_notes(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    others = queries.baseline_note(connection), queries.dropped_frames_note(connection)
+    others = (
+        queries.mixed_settings_note(connection),
+        queries.baseline_note(connection),
+        queries.dropped_frames_note(connection),
+    )
     return [*queries.speech_notes(connection), *(note for note in others if note is not None)]

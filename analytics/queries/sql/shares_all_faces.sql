@@ -2,8 +2,8 @@
 -- Faces that --speech leaves out are counted as faces only.
 WITH labeled AS (
     SELECT video_id, analysis_id, track_id, duration_s, NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
-        CASE WHEN left_out_by_speech(quality_reason) THEN NULL ELSE coalesce(smooth_emotion, emotion) END AS label
-    FROM visible('faces')
+        unfiltered_emotion AS label
+    FROM unfiltered_faces()
     WHERE track_id IS NOT NULL
 )
 SELECT video_id, path, track_id, person, sum(labeled.duration_s) FILTER (label IS NOT NULL) AS labelled_s,

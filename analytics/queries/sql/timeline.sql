@@ -4,19 +4,18 @@
 -- Means have four digits, about as many as the values of the table; seconds have three.
 WITH shown AS (
     SELECT *, pts_s + duration_s AS end_s, unnest(time_bins(pts_s, end_s, $bin_ms)) AS bin
-    FROM visible('faces')
+    FROM unfiltered_faces()
     WHERE track_id IS NOT NULL
 ), binned AS (
     SELECT video_id, analysis_id, track_id, bin,
         NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
-        $all_faces AND NOT left_out_by_speech(quality_reason) AS fills,
-        CASE WHEN fills THEN coalesce(smooth_angry, p_angry) ELSE smooth_angry END AS angry,
-        CASE WHEN fills THEN coalesce(smooth_disgust, p_disgust) ELSE smooth_disgust END AS disgust,
-        CASE WHEN fills THEN coalesce(smooth_fear, p_fear) ELSE smooth_fear END AS fear,
-        CASE WHEN fills THEN coalesce(smooth_happy, p_happy) ELSE smooth_happy END AS happy,
-        CASE WHEN fills THEN coalesce(smooth_sad, p_sad) ELSE smooth_sad END AS sad,
-        CASE WHEN fills THEN coalesce(smooth_surprise, p_surprise) ELSE smooth_surprise END AS surprise,
-        CASE WHEN fills THEN coalesce(smooth_neutral, p_neutral) ELSE smooth_neutral END AS neutral,
+        CASE WHEN $all_faces THEN unfiltered_angry ELSE smooth_angry END AS angry,
+        CASE WHEN $all_faces THEN unfiltered_disgust ELSE smooth_disgust END AS disgust,
+        CASE WHEN $all_faces THEN unfiltered_fear ELSE smooth_fear END AS fear,
+        CASE WHEN $all_faces THEN unfiltered_happy ELSE smooth_happy END AS happy,
+        CASE WHEN $all_faces THEN unfiltered_sad ELSE smooth_sad END AS sad,
+        CASE WHEN $all_faces THEN unfiltered_surprise ELSE smooth_surprise END AS surprise,
+        CASE WHEN $all_faces THEN unfiltered_neutral ELSE smooth_neutral END AS neutral,
         CASE WHEN neutral IS NOT NULL THEN seconds_in_bin(pts_s, end_s, bin, $bin_ms) END AS labelled_s
     FROM shown
 )

@@ -148,10 +148,8 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
         quality = queries.gate_note(connection, video_ids=video_ids, all_faces=request.all_faces)
         # The column low_quality_share of a comparison is about the people with a label only.
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
-    if request.question == Question.compare and (
-        uncorrected := queries.baseline_note(connection, videos_of(connection, request, rows))
-    ):
-        notes.append(uncorrected)
+        about_videos = queries.mixed_settings_note, queries.baseline_note
+        notes += [text for note_on in about_videos if (text := note_on(connection, video_ids)) is not None]
     if several := queries.several_people_note(connection, request.participants or request.groups):
         notes.append(several)
     if request.events is not None and (unassigned := queries.unassigned_events_note(connection, request.events)):
