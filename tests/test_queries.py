@@ -153,7 +153,7 @@ def test_analyses_with_different_settings_are_noted(tmp_path):
         assert note is not None
         assert note.startswith(
             "The analyses of these videos differ in --fps (5.0 in 1, all frames in 2); emotion model (default "
-            "aaaaaaaa in 2, default bbbbbbbb in 1); --baseline (none in 2, own_mean in 1). Do not compare or pool them: "
+            "aaaaaaaa in 2, default bbbbbbbb in 1); --baseline (none in 2, own_mean in 1). Do not compare "
         )
         assert queries.mixed_settings_note(connection, [f"v{1:016}", f"v{2:016}"]) is None
     for question in ("shares", "rates", "library", "dwell", "gate"):
