@@ -368,6 +368,15 @@ def test_the_name_of_a_part_is_not_given_to_another_part(store: Store) -> None:
     assert set(tracks(store)) == {0, 1, 2, 5}
 
 
+def test_both_parts_of_a_hidden_person_are_hidden(store: Store) -> None:
+    edit(store, "hidden", True, 0)
+    edit(store, "split", 5.0, 0)
+    people = connect(store.root).sql("SELECT track_id FROM people WHERE is_hidden ORDER BY 1").fetchall()
+    assert people == [(0,), (3,)]
+    undo_last(store)
+    assert (set(tracks(store)), read_notes(store.root, ALICE).hidden) == ({0, 1, 2}, {0})
+
+
 def test_a_merge_keeps_the_name_and_is_undone_with_it(store: Store) -> None:
     edit(store, "name", "Anna", 2)
     edit(store, "merge", 1, 2)

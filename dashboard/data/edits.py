@@ -54,7 +54,8 @@ def _tracks_of(results: Results, video_id: str) -> set[int]:
 
 
 def steps_of(step: Step, before: Notes, tracks: Set[int]) -> list[Step]:
-    """The steps that a change consists of: a merge also takes over the name, a split numbers the new person.
+    """The steps that a change consists of: a merge also takes over the name; a split numbers and, if the person is
+    hidden, hides the new one.
 
     Args:
         step: the change.
@@ -76,7 +77,9 @@ def steps_of(step: Step, before: Notes, tracks: Set[int]) -> list[Step]:
         # No number is used twice, because names that are undone later, or not at all, refer to it.
         corrected = {track for one in before.steps for track in (one.track_id, one.new_track_id) if track is not None}
         merged_into = {one.value for one in before.steps if one.kind == "merge"}
-        return [replace(step, new_track_id=max(tracks | corrected | merged_into) + 1)]
+        split = replace(step, new_track_id=max(tracks | corrected | merged_into) + 1)
+        # Who is hidden stays hidden, until it is shown that the later part is somebody else.
+        return [split, *([Step("hidden", True, split.new_track_id)] if step.track_id in before.hidden else [])]
     return [step]
 
 
