@@ -200,6 +200,14 @@ def test_crops_of_16_bits_are_refused(tmp_path, few_labels):
         read_labeled_crops(crops, few_labels[1])
 
 
+def test_a_crop_that_cannot_be_read_is_named(tmp_path, few_labels):
+    crops = tmp_path / "text.parquet"
+    png = pq.read_table(few_labels[0])["image"][0].as_py()
+    pq.write_table(pa.table({"image": [png, b"text"]}), crops)
+    with pytest.raises(DataError, match=f"^{crops}: row 2: not a usable image: it cannot be read as an image"):
+        read_labeled_crops(crops, few_labels[1])
+
+
 def test_the_file_at_fault_is_named(tmp_path, few_labels):
     crops, labels = few_labels
     for others in ((labels, labels), (tmp_path / "missing.parquet", labels)):

@@ -1,17 +1,17 @@
 """Accuracy and speed of a face detector: matching of its detections with the true faces, recall and precision."""
 
 import dataclasses
-import io
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from fer_models.boxes import MIRRORED_LANDMARKS, box_area, box_iou
-from fer_models.datasets.face_photos import FaceDataError, read_rows
+from fer_models.datasets.face_photos import boxes_of, decode_rows
 from fer_models.frame_batch import FaceBatch
 
 FOUND_IOU = 0.4  # a detection finds a face if their boxes overlap by at least this IoU
@@ -117,25 +117,17 @@ class TruePhoto:
 
 
 def read_true_photos(path: Path) -> list[TruePhoto]:
-    """Read a Parquet file of photographs: `image` (JPEG bytes) and `faces` (boxes in pixels, each with a `kind`).
+    """Read a Parquet file of photographs: `image` (JPEG or PNG bytes), `faces` (boxes in pixels, each with a `kind`).
 
     Raises:
         FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
-    photos = []
-    for number, row in enumerate(read_rows(path, ["image", "faces"])):
-        try:
-            pixels = np.array(Image.open(io.BytesIO(row["image"])).convert("RGB"))
-            boxes = [[face[key] for key in ("x1", "y1", "x2", "y2")] for face in row["faces"]]
-            kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
-            photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
-        except KeyError as error:
-            raise FaceDataError(f"{path}: row {number}: a face has no {error}") from error
-        except (OSError, TypeError, ValueError) as error:
-            raise FaceDataError(f"{path}: row {number} is not a photograph with labeled faces: {error}") from error
-    if not photos:
-        raise FaceDataError(f"{path}: contains no photographs")
-    return photos
+    return decode_rows(path, ["image", "faces"], _true_photo_of)
+
+
+def _true_photo_of(image: Image.Image, row: dict[str, Any]) -> TruePhoto:
+    kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
+    return TruePhoto(np.array(image), boxes_of(row["faces"]), kind)
 
 
 @dataclass(frozen=True, eq=False)
