@@ -188,10 +188,11 @@ def test_labels_are_read_by_row(few_labels):
 
 
 def test_labels_of_other_crops_are_refused(tmp_path):
-    crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)])
-    labels = write_labels(tmp_path / "labels", [(5, face_points(), 0.0, 0.0)])
-    with pytest.raises(DataError, match=f"^{labels}: .*a label of row 5, but there are 1 crops"):
-        read_labeled_crops(crops, labels)
+    crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)] * 2)
+    for rows, outside in (([5], 5), ([1, -1], -1), ([1, 2, 0], 2)):
+        labels = write_labels(tmp_path / f"labels{outside}", [(row, face_points(), 0.0, 0.0) for row in rows])
+        with pytest.raises(DataError, match=f"^{labels}: .*a label of row {outside}, but the crops are rows 0 to 1$"):
+            read_labeled_crops(crops, labels)
 
 
 def test_crops_of_16_bits_are_refused(tmp_path, few_labels):

@@ -74,8 +74,9 @@ def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
 def _per_crop(column: pa.ChunkedArray, row: np.ndarray, n_crops: int) -> np.ndarray:
     """Return the points of a column of labels for each crop (n_crops, 70, 3); NaN without a label."""
     points = np.array(column.combine_chunks().flatten(), np.float32).reshape(len(row), N_POINTS, 3)
-    if len(row) and not 0 <= row.min() <= row.max() < n_crops:
-        raise ValueError(f"there is a label of row {row.max()}, but there are {n_crops} crops")
+    outside = row[(row < 0) | (row >= n_crops)]
+    if len(outside):
+        raise ValueError(f"there is a label of row {outside[0]}, but the crops are rows 0 to {n_crops - 1}")
     per_crop = np.full((n_crops, N_POINTS, 3), np.nan, np.float32)
     per_crop[row] = points
     return per_crop
