@@ -36,9 +36,9 @@ def user_model_dir(name: str) -> Path:
     Raises:
         WeightsError: if the name cannot be the name of a folder, or is that of a model included in the package.
     """
-    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
+    if not name.strip() or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise WeightsError(f"{name!r}: not a valid model name. It becomes the name of a folder")
-    if name in NO_MODEL or not name.strip():
+    if name in NO_MODEL:
         raise WeightsError(f"{name!r}: not a model name, because --init gives it another meaning. Choose another name")
     if is_packaged_name(name):
         raise WeightsError(f"{name}: the name of a model included in the package. Choose another name")
