@@ -379,5 +379,5 @@ def test_copies_of_test_images_are_excluded_from_training(few_labels, tmp_path):
 def test_training_without_labels_is_refused(tmp_path):
     crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)])
     labels = write_labels(tmp_path / "labels", [(0, face_points(), 0.5, 0.5)])
-    with pytest.raises(DataError, match="no consistent landmarks"):
+    with pytest.raises(DataError, match=f"^{labels}: no consistent landmarks of training crops. Label them with"):
         train_landmarks([(crops, labels)], tmp_path / "out", LandmarkRecipe(epochs=1), device="cpu")

@@ -92,6 +92,11 @@ def train_landmarks(
     report_fresh_start(checkpoint, resume)
     crops = [read_labeled_crops(*files) for files in data]
     learned = training_crops(crops)
+    if not learned.is_consistent.any():
+        raise DataError(
+            f"{', '.join(str(labels) for _, labels in data)}: no consistent landmarks of training crops. Label them with "
+            "fer_models/training/landmarks/label_with_mediapipe.py"
+        )
     log.info(
         "%d training crops, %d of them with consistent landmarks", len(learned.pixels), learned.is_consistent.sum()
     )
@@ -129,21 +134,14 @@ def train_landmarks(
 
 
 def training_crops(crops: Sequence[LabeledCrops]) -> LabeledCrops:
-    """Select the training crops, without copies of images of the other splits.
-
-    Raises:
-        DataError: if none of them has consistent landmarks.
-    """
+    """Select the training crops, without copies of images of the other splits."""
     training = SPLITS.index("Training")
     held_out = {_digest(image) for part in crops for image in part.pixels[part.split != training]}
     kept = []
     for part in crops:
         is_new = np.array([_digest(image) not in held_out for image in part.pixels])
         kept.append(part.select(is_new & (part.split == training)))
-    learned = LabeledCrops.join(kept)
-    if not learned.is_consistent.any():
-        raise DataError("the training crops have no consistent landmarks: label them first")
-    return learned
+    return LabeledCrops.join(kept)
 
 
 def _digest(image: np.ndarray) -> bytes:
