@@ -94,8 +94,8 @@ def train_landmarks(
     learned = training_crops(crops)
     if not learned.is_consistent.any():
         raise DataError(
-            f"{', '.join(str(labels) for _, labels in data)}: no consistent landmarks of training crops. Label them with "
-            "fer_models/training/landmarks/label_with_mediapipe.py"
+            f"{', '.join(str(labels) for _, labels in data)}: no consistent landmarks of training crops. "
+            "Label them with fer_models/training/landmarks/label_with_mediapipe.py"
         )
     log.info(
         "%d training crops, %d of them with consistent landmarks", len(learned.pixels), learned.is_consistent.sum()
