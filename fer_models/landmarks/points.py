@@ -4,8 +4,14 @@ Points 0 to 67 are in the order of iBUG 300-W (Sagonas et al. 2013), 0-based; 68
 "Right" and "left" are the subject's: on a frontal face, the right eye is on the left side of the image.
 """
 
+from typing import TYPE_CHECKING, TypeVar
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Points = TypeVar("Points", np.ndarray, "Tensor")
 N_POINTS = 70
 
 # Points 0 to 16 are the jaw, from the subject's right ear over the chin to the left ear.
@@ -31,10 +37,11 @@ MIRRORED = (
     *(64, 63, 62, 61, 60, 67, 66, 65),
     *(69, 68),
 )
+MIRRORED_POSE_SIGNS = (-1, 1, -1)  # of yaw, pitch and roll of a mirrored face
 
 
-def mirror_points(points_xy: np.ndarray) -> np.ndarray:
+def mirror_points(points_xy: Points) -> Points:
     """Return the points (m, 70, 2) of the mirrored crops, as shares of the crop's side like `points_xy`."""
-    mirrored = points_xy[:, MIRRORED]
+    mirrored = points_xy[:, list(MIRRORED)]
     mirrored[..., 0] = 1 - mirrored[..., 0]
     return mirrored
