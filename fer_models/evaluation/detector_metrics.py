@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fer_models.boxes import MIRRORED_LANDMARKS, box_area, box_iou
+from fer_models.boxes import MIRRORED_LANDMARKS, box_iou, face_size_px
 from fer_models.datasets.face_photos import boxes_of, decode_rows
 from fer_models.frame_batch import FaceBatch
 
@@ -104,7 +104,7 @@ def match_hits(
             face_score[free.argmax()] = det_score[hit]
             is_face[hit] = True
     judged = is_face | ~on_uncounted
-    return Matches(det_score[judged], is_face[judged], np.sqrt(box_area(boxes_xyxy))[judged], face_score)
+    return Matches(det_score[judged], is_face[judged], face_size_px(boxes_xyxy)[judged], face_score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:
     for photo in photos:
         faces = detect(photo.pixels[None])
         batches.append(faces)
-        size_px = np.sqrt(box_area(photo.boxes_xyxy))
+        size_px = face_size_px(photo.boxes_xyxy)
         counts = size_px >= SIZES_PX[0][0]
         for matches, min_iou in ((found, FOUND_IOU), (found_at_half, 0.5)):
             matches.append(match_hits(faces.boxes_xyxy, faces.det_score, photo.boxes_xyxy, counts, min_iou=min_iou))
@@ -194,13 +194,13 @@ def landmark_errors(
     """
     errors = []
     for photo, ours, theirs in zip(photos, judged, teacher, strict=True):
-        size_px = np.sqrt(box_area(photo.boxes_xyxy))
+        size_px = face_size_px(photo.boxes_xyxy)
         for truth in photo.boxes_xyxy[(photo.kind == "bare") & (size_px >= JUDGED_PX)]:
             pair = [_landmarks_of(faces, truth, threshold) for faces in (ours, theirs)]
             if pair[0] is None or pair[1] is None:
                 continue
             eyes_px = float(np.linalg.norm(pair[1][1] - pair[1][0]))
-            if eyes_px >= FRONTAL_EYE_DISTANCE * np.sqrt(box_area(truth[None])[0]):
+            if eyes_px >= FRONTAL_EYE_DISTANCE * face_size_px(truth[None])[0]:
                 errors.append(np.linalg.norm(pair[0] - pair[1], axis=1).mean() / eyes_px)
     return np.array(errors)
 
