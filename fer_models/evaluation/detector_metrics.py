@@ -1,7 +1,6 @@
 """Accuracy and speed of a face detector: matching of its detections with the true faces, recall and precision."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 
 from fer_models.boxes import MIRRORED_LANDMARKS, box_iou, face_size_px
 from fer_models.datasets.face_photos import boxes_of, decode_rows
+from fer_models.evaluation.timing import best_round_s
 from fer_models.frame_batch import FaceBatch
 
 FOUND_IOU = 0.4  # a detection finds a face if their boxes overlap by at least this IoU
@@ -213,10 +213,4 @@ def _landmarks_of(faces: FaceBatch, truth_xyxy: np.ndarray, threshold: float) ->
 
 def frames_per_s(detect: Detect, pixels: np.ndarray, *, seconds: float = 3.0) -> float:
     """Measure frames per second on `(n, h, w, 3)`: the best round within `seconds`, after a warm-up."""
-    detect(pixels)
-    best_s, end_s = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end_s:
-        start_s = time.perf_counter()
-        detect(pixels)
-        best_s = min(best_s, time.perf_counter() - start_s)
-    return len(pixels) / best_s
+    return len(pixels) / best_round_s(lambda: detect(pixels), seconds)
