@@ -32,6 +32,7 @@ from fer_models.training.runs import (
     RunError,
     check_can_start,
     check_same_settings,
+    cosine_factor,
     moving_average,
     read_checkpoint,
     report_fresh_start,
@@ -216,7 +217,7 @@ class TrainingRun:
     def _set_learning_rate(self, step: int) -> None:
         """Warm up, then follow a cosine to 1 % of the maximum."""
         share = step / max(1, self.recipe.epochs * self.steps_per_epoch)
-        factor = min(1.0, (step + 1) / WARM_UP_STEPS) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+        factor = min(1.0, (step + 1) / WARM_UP_STEPS) * cosine_factor(share)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * factor
 
