@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 Points = TypeVar("Points", np.ndarray, "Tensor")
 N_POINTS = 70
 
-# Points 0 to 16 are the jaw, from the subject's right ear over the chin to the left ear.
+# Points 0 to 16 are the jaw, from the subject's right ear over the chin to the left ear; 27 to 35 are the nose, and
+# 48 to 59 the outer lips.
 RIGHT_BROW, LEFT_BROW = tuple(range(17, 22)), tuple(range(22, 27))
-NOSE_BRIDGE, NOSE_BASE = tuple(range(27, 31)), tuple(range(31, 36))
 # The points of an eye, clockwise from its corner on the left side of the image: corner, upper lid, corner, lower lid.
 RIGHT_EYE, LEFT_EYE = tuple(range(36, 42)), tuple(range(42, 48))
-# Points clockwise from the subject's right mouth corner.
-OUTER_LIPS, INNER_LIPS = tuple(range(48, 60)), tuple(range(60, 68))
-RIGHT_IRIS, LEFT_IRIS = 68, 69
+INNER_LIPS = tuple(range(60, 68))  # clockwise from the subject's right mouth corner
 
 RIGHT_OUTER_EYE_CORNER, LEFT_OUTER_EYE_CORNER = 36, 45
 RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 48, 54
