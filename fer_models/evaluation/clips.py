@@ -46,7 +46,7 @@ def find_clips(folder: Path) -> list[Path]:
     Raises:
         FaceDataError: if there are none.
     """
-    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES | {".gif"})
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not clips:
         raise FaceDataError(f"{folder}: contains no videos")
     return clips
