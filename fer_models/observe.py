@@ -240,7 +240,7 @@ def observe_segments(  # noqa: PLR0913
                 batch = next(batches, None)
             # The last frames of the segment could not be decoded.
             if segment.waiting is not None and len(segment.waiting.frames):
-                _find_faces(segment, _no_frames(segment.waiting.frames), stages, is_end=True)
+                _find_faces(segment, segment.waiting.frames.part(slice(0, 0)), stages, is_end=True)
             segment.collect_crops()
             segment.classify(stages, is_end=True)
             if n_missing := int((~segment.decoded).sum()):
@@ -334,10 +334,6 @@ def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages:
             cropped.append(dataclasses.replace(group, faces=faces))
     stages.times.crop_s += time.perf_counter() - started_s
     return cropped
-
-
-def _no_frames(frames: FrameBatch) -> FrameBatch:
-    return frames.part(slice(0, 0))
 
 
 def _split_at_segments(

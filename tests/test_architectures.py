@@ -69,10 +69,13 @@ def test_transfer_backbones_repeat_gray_as_color():
         torch.testing.assert_close(network(gray.expand(-1, 3, -1, -1)), network(gray))
 
 
-@pytest.mark.parametrize(("name", "size_px"), [("cnn4", 30), ("cnn5", 12), ("cnn_wide", 10), ("vgg16_transfer", 31)])
-def test_inputs_too_small_for_the_pooling_layers_are_refused(name, size_px):
-    with pytest.raises(ValueError, match="input_size_px"):
-        build(name, size_px)
+@pytest.mark.parametrize(("name", "least_px"), [("cnn4", 46), ("cnn5", 16), ("cnn_wide", 12), ("vgg16_transfer", 32)])
+def test_inputs_too_small_for_the_pooling_layers_are_refused(name, least_px):
+    with torch.no_grad():
+        assert build(name, least_px).eval()(torch.zeros(1, 1, least_px, least_px)).shape == (1, 7)
+    message = f"input_size_px must be at least {least_px} for {name}; got {least_px - 1}"
+    with pytest.raises(ValueError, match=message):
+        build(name, least_px - 1)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_files_that_are_not_training_data_are_refused(tmp_path):
         (text, "not a readable Parquet file"),
         (other, "columns missing: source, faces. A file of photographs has image, source, faces"),
         (empty, "no photographs"),
-        (broken, "row 1"),
+        (broken, "row 1 is not a photograph with labeled faces: it cannot be read as an image"),
         (faceless, "row 1: a face has no 'landmarks'"),
     ):
         with pytest.raises(FaceDataError, match=reason) as error:

@@ -1,5 +1,6 @@
 """Evaluation of detectors: thresholds, landmark errors, clips, references, and the command."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import fervid
+from PIL import Image
 
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.evaluation.clips import ClipCount, _count_frame, agreed_faces, find_clips
@@ -173,6 +175,27 @@ def test_files_without_photographs_or_clips_are_refused(tmp_path):
         read_true_photos(tmp_path / "none.parquet")
     with pytest.raises(FaceDataError, match="contains no videos"):
         find_clips(tmp_path)
+
+
+def test_photographs_that_cannot_be_used_are_named_by_row(tmp_path):
+    face = {"x1": 1.0, "y1": 2.0, "x2": 5.0, "y2": 6.0, "kind": "bare"}
+    files = []
+    for image in (Image.new("RGB", (8, 6), (10, 20, 30)), Image.fromarray(np.full((6, 8), 40_000, np.uint16))):
+        with io.BytesIO() as file:
+            image.save(file, "PNG")
+            files.append(file.getvalue())
+    path = tmp_path / "photos.parquet"
+    pq.write_table(pa.table({"image": files[:1] * 2, "faces": [[face], None]}), path)
+    first, without_faces = read_true_photos(path)
+    assert first.pixels[0, 0].tolist() == [10, 20, 30] and first.boxes_xyxy.tolist() == [[1, 2, 5, 6]]
+    assert without_faces.boxes_xyxy.shape == (0, 4) and len(without_faces.kind) == 0
+    for content, reason in (
+        (files[1], "more than 8 bits per pixel"),
+        (b"text", "it cannot be read as an image. Save it as PNG or JPEG$"),
+    ):
+        pq.write_table(pa.table({"image": [files[0], content], "faces": [[face]] * 2}), path)
+        with pytest.raises(FaceDataError, match=f"row 2 is not a photograph with labeled faces: {reason}"):
+            read_true_photos(path)
 
 
 def test_options_that_require_others():

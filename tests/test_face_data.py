@@ -156,7 +156,7 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
         read_data(path)
     broken = table.set_column(0, "image", [[b"not an image"] * len(table)])
     pq.write_table(broken, path)
-    with pytest.raises(DataError, match="row 1: not a usable image: cannot identify"):
+    with pytest.raises(DataError, match="row 1: not a usable image: it cannot be read as an image"):
         read_data(path)
 
     n, row = len(table), table.column_names.index

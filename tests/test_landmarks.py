@@ -188,15 +188,24 @@ def test_labels_are_read_by_row(few_labels):
 
 
 def test_labels_of_other_crops_are_refused(tmp_path):
-    crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)])
-    labels = write_labels(tmp_path / "labels", [(5, face_points(), 0.0, 0.0)])
-    with pytest.raises(DataError, match=f"^{labels}: .*a label of row 5, but there are 1 crops"):
-        read_labeled_crops(crops, labels)
+    crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)] * 2)
+    for rows, outside in (([5], 5), ([1, -1], -1), ([1, 2, 0], 2)):
+        labels = write_labels(tmp_path / f"labels{outside}", [(row, face_points(), 0.0, 0.0) for row in rows])
+        with pytest.raises(DataError, match=f"^{labels}: .*a label of row {outside}, but the crops are rows 0 to 1$"):
+            read_labeled_crops(crops, labels)
 
 
 def test_crops_of_16_bits_are_refused(tmp_path, few_labels):
     crops = write_crops(tmp_path / "deep.parquet", [np.full((48, 48), 40_000, np.uint16)])
     with pytest.raises(DataError, match="more than 8 bits per pixel"):
+        read_labeled_crops(crops, few_labels[1])
+
+
+def test_a_crop_that_cannot_be_read_is_named(tmp_path, few_labels):
+    crops = tmp_path / "text.parquet"
+    png = pq.read_table(few_labels[0])["image"][0].as_py()
+    pq.write_table(pa.table({"image": [png, b"text"]}), crops)
+    with pytest.raises(DataError, match=f"^{crops}: row 2: not a usable image: it cannot be read as an image"):
         read_labeled_crops(crops, few_labels[1])
 
 
@@ -370,5 +379,5 @@ def test_copies_of_test_images_are_excluded_from_training(few_labels, tmp_path):
 def test_training_without_labels_is_refused(tmp_path):
     crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)])
     labels = write_labels(tmp_path / "labels", [(0, face_points(), 0.5, 0.5)])
-    with pytest.raises(DataError, match="no consistent landmarks"):
+    with pytest.raises(DataError, match=f"^{labels}: no consistent landmarks of training crops. Label them with"):
         train_landmarks([(crops, labels)], tmp_path / "out", LandmarkRecipe(epochs=1), device="cpu")

@@ -22,7 +22,8 @@ class RedactionConfig:
 
     margin: float = 0.15  # margin on each side of a box, in sizes of the box, because ears and chin extend beyond it
     margin_px: float = 4.0  # added to `margin`, because boxes of small faces are accurate to a few pixels only
-    # How long faces stay hidden before the first and after the last detection: the longest gap that tracking bridges.
+    # How long faces stay hidden before the first and after the last detection: the longest gap that tracking bridges by
+    # default.
     hold_s: float = 1.0
     # Growth of a hidden box, in its sizes per second since the last detection, because the face may have moved.
     growth_per_s: float = 0.5

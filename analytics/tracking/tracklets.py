@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytics.tracking.ranges import expand_ranges
-from fer_models.boxes import box_area, box_center, paired_iou
+from fer_models.boxes import box_center, face_size_px, paired_iou
 
 # A track keeps its box for this long before its first and after its last face, because another track may have taken its
 # faces there.
@@ -151,7 +151,7 @@ def split_tracks(
     continues_track = np.flatnonzero(tracklet[first[1:]] == tracklet[first[:-1]])
     follows[number[continues_track + 1]] = number[continues_track]
     first, last = first[order], last[order]
-    center, size_px = box_center(boxes_xyxy), np.sqrt(np.maximum(box_area(boxes_xyxy), 1))
+    center, size_px = box_center(boxes_xyxy), np.maximum(face_size_px(boxes_xyxy), 1)
     ends = list(zip(first.tolist(), last.tolist(), strict=True))
     start = np.array([_side(low, high, pts_s, center, size_px) for low, high in ends])
     end = np.array([_side(high, low, pts_s, center, size_px) for low, high in ends])

@@ -19,7 +19,6 @@ class Clock:
 
     def __init__(self, deadline_unix_s: float) -> None:
         self.deadline_unix_s = deadline_unix_s
-        self.total_s = max(self.left_s(), 0.0)
 
     def left_s(self) -> float:
         """Seconds left; negative when the time is over."""

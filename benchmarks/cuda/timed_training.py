@@ -18,7 +18,7 @@ from fer_models.datasets.labeled_faces import FaceImages, class_weights
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import EmotionTrainer, heads_of, normalize, resize, targets_of
+from fer_models.training.emotion.training import EmotionTrainer, heads_of, normalize, optimizer_of, resize, targets_of
 from fer_models.training.runs import moving_average
 
 WARM_UP = 0.02  # share of the time in which the learning rate of SGD rises
@@ -107,16 +107,8 @@ class TimedTrainer:
         self.module = EmotionTrainer(recipe, steps_per_epoch=1, weight=weight).to(device)
         self.module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.module.generator = torch.Generator(device).manual_seed(recipe.seed)
-        self.optimizer = self._optimizer()
+        self.optimizer = optimizer_of(recipe, self.module.network.parameters())
         torch.backends.cudnn.benchmark = device.type == "cuda"
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        recipe, parameters = self.recipe, list(self.module.network.parameters())
-        if recipe.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr=recipe.learning_rate)
-        return torch.optim.SGD(
-            parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
-        )
 
     def train(self, seconds: float) -> TrainedNetwork:
         """Train for some seconds, or until the recipe's patience ends; at least one step is done."""

@@ -78,7 +78,7 @@ class EmotionClassifier:
         return classifier
 
     @torch.inference_mode()
-    def check_output(self, folder: Path) -> None:
+    def check_output(self, path: Path) -> None:
         """Check that the network fits its card, by one prediction for a black image.
 
         Raises:
@@ -89,12 +89,12 @@ class EmotionClassifier:
             logits = self.network(crop)
         except RuntimeError as error:
             raise WeightsError(
-                f"{folder}: the network does not accept the input of its card, {tuple(crop.shape)}"
+                f"{path}: the network does not accept the input of its card, {tuple(crop.shape)}"
             ) from error
         if tuple(logits.shape) != (1, len(EMOTIONS)):
-            raise WeightsError(f"{folder}: the network returns {tuple(logits.shape)} instead of one logit per emotion")
+            raise WeightsError(f"{path}: the network returns {tuple(logits.shape)} instead of one logit per emotion")
         if not logits.isfinite().all():
-            raise WeightsError(f"{folder}: the network returns NaN or infinite values for a black image")
+            raise WeightsError(f"{path}: the network returns NaN or infinite values for a black image")
 
     @property
     def framing(self) -> tuple[str, float]:

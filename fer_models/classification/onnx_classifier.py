@@ -75,7 +75,7 @@ class OnnxClassifier(EmotionClassifier):
         """Framing of faces in crops: "aligned" or "box", and the margin of the box."""
         return self.spec.framing, self.spec.box_margin
 
-    def check_output(self, folder: Path) -> None:
+    def check_output(self, path: Path) -> None:
         """Check that the model fits its card, by predictions for a black image and for noise.
 
         Raises:
@@ -89,22 +89,22 @@ class OnnxClassifier(EmotionClassifier):
         except RuntimeError as error:
             size = " x ".join(map(str, inputs.shape[1:]))
             raise WeightsError(
-                f"{folder}: the model does not accept the input of its card ({size} for each face: input_size_px, "
+                f"{path}: the model does not accept the input of its card ({size} for each face: input_size_px, "
                 f"channels, layout): {error}"
             ) from error
         if values.shape[1] != len(self.spec.classes):
             raise WeightsError(
-                f"{folder}: the model returns {values.shape[1]} values for a face, its card names "
+                f"{path}: the model returns {values.shape[1]} values for a face, its card names "
                 f"{len(self.spec.classes)} classes"
             )
         noise = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         of_noise = self._run(self.prepare(noise), self.chunk_crops)
         for what, found in (("a black image", values), ("noise", of_noise)):
             if not np.isfinite(found[0]).all():
-                raise WeightsError(f"{folder}: the model returns NaN or infinite values for {what}")
+                raise WeightsError(f"{path}: the model returns NaN or infinite values for {what}")
         if self.spec.scores == "probabilities" and (problem := self._probability_problem(values[0])):
             raise WeightsError(
-                f"{folder}: its card says that scores are probabilities, but for a black image {problem}. If the model "
+                f"{path}: its card says that scores are probabilities, but for a black image {problem}. If the model "
                 'returns logits, set scores to "logits"'
             )
 

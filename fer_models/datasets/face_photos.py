@@ -5,11 +5,10 @@ The file has a row per photograph: `image` (JPEG or PNG bytes), `source`, and `f
 """
 
 import hashlib
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +16,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fer_models.boxes import face_size_px
-from fer_models.datasets.image_folders import IMAGE_ERRORS, check_usable
+from fer_models.datasets.image_folders import IMAGE_ERRORS, decode_image
 from fer_models.errors import FervidError
 
+T = TypeVar("T")
 MAX_PHOTO_SIDE_PX = 800
 MIN_FACE_PX = 8.0  # the training loss ignores smaller faces, measured in the photograph and in the network's input
 # Sources of photographs that show people, where detections of medium score are mostly faces. In all other photographs,
@@ -68,25 +68,43 @@ def read_photos(path: Path) -> list[Photo]:
     Raises:
         FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
+    return decode_rows(path, ["image", "source", "faces"], _photo_of)
+
+
+def decode_rows(path: Path, columns: Sequence[str], photo_of: Callable[[Image.Image, dict[str, Any]], T]) -> list[T]:
+    """Read some columns of a Parquet file of photographs.
+
+    Args:
+        path: a file with the columns `image` and `faces`, and maybe others.
+        columns: the columns to read.
+        photo_of: makes a photograph of the RGB image and the values of a row; no faces are an empty list.
+
+    Raises:
+        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
+    """
     photos = []
-    for number, row in enumerate(read_rows(path, ["image", "source", "faces"]), 1):
+    for number, row in enumerate(_read_rows(path, columns), 1):
         try:
-            photos.append(_photo_of(row))
+            photos.append(photo_of(decode_image(row["image"], "RGB"), row | {"faces": row["faces"] or []}))
         except KeyError as error:
             raise FaceDataError(f"{path}: row {number}: a face has no {error}") from error
         except IMAGE_ERRORS as error:
-            raise FaceDataError(f"{path}: row {number} is not a photograph with faces: {error}") from error
+            raise FaceDataError(f"{path}: row {number} is not a photograph with labeled faces: {error}") from error
     if not photos:
         raise FaceDataError(f"{path}: contains no photographs")
     return photos
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Read some columns of a Parquet file of photographs: a dictionary per row.
+def boxes_of(faces: list[dict[str, Any]]) -> np.ndarray:
+    """Return the boxes of a row's faces, `(k, 4)` float32.
 
     Raises:
-        FaceDataError: if there is no such file, it is not Parquet, or it lacks a column.
+        KeyError: if a face lacks a coordinate.
     """
+    return np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     if not path.exists():
         raise FaceDataError(f"{path}: no such file")
     try:
@@ -101,15 +119,12 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _photo_of(row: dict[str, Any]) -> Photo:
-    photo = Image.open(io.BytesIO(row["image"]))
-    check_usable(photo)
-    image = photo.convert("RGB")
+def _photo_of(image: Image.Image, row: dict[str, Any]) -> Photo:
     full_width = image.width
     image.thumbnail((MAX_PHOTO_SIDE_PX, MAX_PHOTO_SIDE_PX))
     scale = image.width / full_width
-    faces = row["faces"] or []
-    boxes = np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
+    faces = row["faces"]
+    boxes = boxes_of(faces)
     landmarks = np.array([face["landmarks"] for face in faces], np.float32).reshape(-1, 5, 2)
     score = np.array([face["score"] for face in faces], np.float32)
     min_score = MIN_SCORE_PEOPLE if row["source"] in PEOPLE_SOURCES else MIN_SCORE_ELSEWHERE

@@ -1,6 +1,5 @@
 """Read FER-2013 from one file: the published CSV, or Parquet, optionally with the votes of FER+."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-from PIL import Image
 
-from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, emotion_named, upright_gray
+from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, emotion_named, open_content, upright_gray
 from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS
 
@@ -46,7 +44,7 @@ def gray_images(path: Path, column: pa.ChunkedArray) -> np.ndarray:
     images: list[np.ndarray] = []
     for row, content in enumerate(column, 1):
         try:
-            images.append(np.asarray(upright_gray(Image.open(io.BytesIO(content.as_py())))))
+            images.append(np.asarray(upright_gray(open_content(content.as_py()))))
         except IMAGE_ERRORS as error:
             raise DataError(f"{path}: row {row}: not a usable image: {error}") from error
         if images[-1].shape != images[0].shape:

@@ -1,10 +1,11 @@
 """Read labeled faces from image files in a folder per class, such as `train/angry/1.jpg`."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS
@@ -206,6 +207,29 @@ def upright_gray(image: Image.Image) -> Image.Image:
     """
     check_usable(image)
     return ImageOps.exif_transpose(image).convert("L")
+
+
+def decode_image(content: bytes, mode: str) -> Image.Image:
+    """Decode an image file in a mode such as "RGB", as it is stored: its EXIF orientation is ignored.
+
+    Raises:
+        ValueError: see `open_content` and `check_usable`; see IMAGE_ERRORS for others.
+    """
+    image = open_content(content)
+    check_usable(image)
+    return image.convert(mode)
+
+
+def open_content(content: bytes) -> Image.Image:
+    """Open an image file, given its content.
+
+    Raises:
+        ValueError: if it is not an image file; see IMAGE_ERRORS for others.
+    """
+    try:
+        return Image.open(io.BytesIO(content))
+    except UnidentifiedImageError as error:  # its message shows the memory address of `content`
+        raise ValueError("it cannot be read as an image. Save it as PNG or JPEG") from error
 
 
 def check_usable(image: Image.Image) -> None:

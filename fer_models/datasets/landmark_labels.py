@@ -5,7 +5,6 @@ The crops are a Parquet file with a row per crop: `image` (PNG or JPEG bytes, sq
 `fer_models/training/landmarks/label_with_mediapipe.py` writes them.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from fer_models.datasets.fer2013_files import known_splits
-from fer_models.datasets.image_folders import IMAGE_ERRORS, check_usable
+from fer_models.datasets.image_folders import IMAGE_ERRORS, decode_image
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.landmarks.network import INPUT_PX
 from fer_models.landmarks.points import N_POINTS
@@ -57,8 +55,8 @@ def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
     try:
         names = [name for name in ("image", "usage") if name in pq.read_schema(crops).names]
         images = pq.read_table(crops, columns=names)
-        pixels = np.stack([read_gray(content) for content in images["image"].to_pylist()])
-    except (*IMAGE_ERRORS, pa.ArrowException, KeyError) as error:
+        pixels = decode_crops(crops, images["image"], "L")
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DataError(f"{crops}: not face crops: {error}") from error
     try:
         found = pq.read_table(labels)
@@ -76,26 +74,26 @@ def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
 def _per_crop(column: pa.ChunkedArray, row: np.ndarray, n_crops: int) -> np.ndarray:
     """Return the points of a column of labels for each crop (n_crops, 70, 3); NaN without a label."""
     points = np.array(column.combine_chunks().flatten(), np.float32).reshape(len(row), N_POINTS, 3)
-    if len(row) and not 0 <= row.min() <= row.max() < n_crops:
-        raise ValueError(f"there is a label of row {row.max()}, but there are {n_crops} crops")
+    outside = row[(row < 0) | (row >= n_crops)]
+    if len(outside):
+        raise ValueError(f"there is a label of row {outside[0]}, but the crops are rows 0 to {n_crops - 1}")
     per_crop = np.full((n_crops, N_POINTS, 3), np.nan, np.float32)
     per_crop[row] = points
     return per_crop
 
 
-def read_gray(content: bytes) -> np.ndarray:
-    """Decode an image file as gray pixels (48, 48) uint8."""
-    return _decoded(content, "L")
+def decode_crops(path: Path, column: pa.ChunkedArray, mode: str) -> np.ndarray:
+    """Decode a column of image files at 48 px: (n, 48, 48) uint8 in mode "L", (n, 48, 48, 3) in mode "RGB".
 
-
-def read_rgb(content: bytes) -> np.ndarray:
-    """Decode an image file as RGB pixels (48, 48, 3) uint8."""
-    return _decoded(content, "RGB")
-
-
-def _decoded(content: bytes, mode: str) -> np.ndarray:
-    image = Image.open(io.BytesIO(content))
-    check_usable(image)
-    converted = image.convert(mode)
-    size = (INPUT_PX, INPUT_PX)
-    return np.asarray(converted if converted.size == size else converted.resize(size))
+    Raises:
+        DataError: if one cannot be read.
+        ValueError: if there are none.
+    """
+    size, crops = (INPUT_PX, INPUT_PX), []
+    for row, content in enumerate(column.to_pylist(), 1):
+        try:
+            image = decode_image(content, mode)
+        except IMAGE_ERRORS as error:
+            raise DataError(f"{path}: row {row}: not a usable image: {error}") from error
+        crops.append(np.asarray(image if image.size == size else image.resize(size)))
+    return np.stack(crops)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from fer_models.boxes import box_center, box_iou
+from fer_models.boxes import box_center, box_iou, face_size_px
 from fer_models.detection.protocol import FaceDetector
 from fer_models.frame_batch import FaceBatch
 from fer_models.threads import map_in_threads
@@ -43,8 +43,7 @@ def box_sides(boxes_xyxy: np.ndarray) -> np.ndarray:
     >>> box_sides(np.array([[0, 0, 4, 9]])).tolist()
     [6.0]
     """
-    sizes = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    sides: np.ndarray = np.sqrt(np.maximum(sizes.prod(axis=1), 1))
+    sides: np.ndarray = np.maximum(face_size_px(boxes_xyxy), 1)
     return sides
 
 

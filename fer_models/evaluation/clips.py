@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_models.boxes import box_area, box_iou
+from fer_models.boxes import box_iou, face_size_px
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.evaluation.detector_metrics import FOUND_IOU, JUDGED_PX, Candidate
 from fer_models.frame_batch import FaceBatch
@@ -46,7 +46,7 @@ def find_clips(folder: Path) -> list[Path]:
     Raises:
         FaceDataError: if there are none.
     """
-    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES | {".gif"})
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not clips:
         raise FaceDataError(f"{folder}: contains no videos")
     return clips
@@ -99,5 +99,5 @@ def _count_frame(
 def agreed_faces(first_xyxy: np.ndarray, second_xyxy: np.ndarray) -> np.ndarray:
     """Select the boxes of the first detector, of 24 px or more, that the second one confirms, `(k, 4)`."""
     overlap = (box_iou(first_xyxy, second_xyxy) >= FOUND_IOU).any(1)
-    agreed: np.ndarray = first_xyxy[overlap & (np.sqrt(box_area(first_xyxy)) >= JUDGED_PX)]
+    agreed: np.ndarray = first_xyxy[overlap & (face_size_px(first_xyxy) >= JUDGED_PX)]
     return agreed

@@ -12,13 +12,13 @@ from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
+from fer_models.crops import CROP_PX
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.metrics import Figures, measure_split, temperature_of
 from fer_models.registry.model_registry import ModelCard
 
 BATCHES = (1, 256)  # batch sizes whose speed is measured
 ROUNDS = 5  # rounds of the speed measurement, in which the models take turns, so that all run under the same load
-CROP_PX = 48  # side of the crops in the speed measurement, as in FER-2013
 
 log = logging.getLogger(__name__)
 

@@ -1,17 +1,17 @@
 """Accuracy and speed of a face detector: matching of its detections with the true faces, recall and precision."""
 
 import dataclasses
-import io
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from fer_models.boxes import MIRRORED_LANDMARKS, box_area, box_iou
-from fer_models.datasets.face_photos import FaceDataError, read_rows
+from fer_models.boxes import MIRRORED_LANDMARKS, box_iou, face_size_px
+from fer_models.datasets.face_photos import boxes_of, decode_rows
+from fer_models.evaluation.timing import best_round_s
 from fer_models.frame_batch import FaceBatch
 
 FOUND_IOU = 0.4  # a detection finds a face if their boxes overlap by at least this IoU
@@ -104,7 +104,7 @@ def match_hits(
             face_score[free.argmax()] = det_score[hit]
             is_face[hit] = True
     judged = is_face | ~on_uncounted
-    return Matches(det_score[judged], is_face[judged], np.sqrt(box_area(boxes_xyxy))[judged], face_score)
+    return Matches(det_score[judged], is_face[judged], face_size_px(boxes_xyxy)[judged], face_score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,25 +117,17 @@ class TruePhoto:
 
 
 def read_true_photos(path: Path) -> list[TruePhoto]:
-    """Read a Parquet file of photographs: `image` (JPEG bytes) and `faces` (boxes in pixels, each with a `kind`).
+    """Read a Parquet file of photographs: `image` (JPEG or PNG bytes), `faces` (boxes in pixels, each with a `kind`).
 
     Raises:
         FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
     """
-    photos = []
-    for number, row in enumerate(read_rows(path, ["image", "faces"])):
-        try:
-            pixels = np.array(Image.open(io.BytesIO(row["image"])).convert("RGB"))
-            boxes = [[face[key] for key in ("x1", "y1", "x2", "y2")] for face in row["faces"]]
-            kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
-            photos.append(TruePhoto(pixels, np.array(boxes, np.float32).reshape(-1, 4), kind))
-        except KeyError as error:
-            raise FaceDataError(f"{path}: row {number}: a face has no {error}") from error
-        except (OSError, TypeError, ValueError) as error:
-            raise FaceDataError(f"{path}: row {number} is not a photograph with labeled faces: {error}") from error
-    if not photos:
-        raise FaceDataError(f"{path}: contains no photographs")
-    return photos
+    return decode_rows(path, ["image", "faces"], _true_photo_of)
+
+
+def _true_photo_of(image: Image.Image, row: dict[str, Any]) -> TruePhoto:
+    kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
+    return TruePhoto(np.array(image), boxes_of(row["faces"]), kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +166,7 @@ def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:
     for photo in photos:
         faces = detect(photo.pixels[None])
         batches.append(faces)
-        size_px = np.sqrt(box_area(photo.boxes_xyxy))
+        size_px = face_size_px(photo.boxes_xyxy)
         counts = size_px >= SIZES_PX[0][0]
         for matches, min_iou in ((found, FOUND_IOU), (found_at_half, 0.5)):
             matches.append(match_hits(faces.boxes_xyxy, faces.det_score, photo.boxes_xyxy, counts, min_iou=min_iou))
@@ -202,13 +194,13 @@ def landmark_errors(
     """
     errors = []
     for photo, ours, theirs in zip(photos, judged, teacher, strict=True):
-        size_px = np.sqrt(box_area(photo.boxes_xyxy))
+        size_px = face_size_px(photo.boxes_xyxy)
         for truth in photo.boxes_xyxy[(photo.kind == "bare") & (size_px >= JUDGED_PX)]:
             pair = [_landmarks_of(faces, truth, threshold) for faces in (ours, theirs)]
             if pair[0] is None or pair[1] is None:
                 continue
             eyes_px = float(np.linalg.norm(pair[1][1] - pair[1][0]))
-            if eyes_px >= FRONTAL_EYE_DISTANCE * np.sqrt(box_area(truth[None])[0]):
+            if eyes_px >= FRONTAL_EYE_DISTANCE * face_size_px(truth[None])[0]:
                 errors.append(np.linalg.norm(pair[0] - pair[1], axis=1).mean() / eyes_px)
     return np.array(errors)
 
@@ -221,10 +213,4 @@ def _landmarks_of(faces: FaceBatch, truth_xyxy: np.ndarray, threshold: float) ->
 
 def frames_per_s(detect: Detect, pixels: np.ndarray, *, seconds: float = 3.0) -> float:
     """Measure frames per second on `(n, h, w, 3)`: the best round within `seconds`, after a warm-up."""
-    detect(pixels)
-    best_s, end_s = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end_s:
-        start_s = time.perf_counter()
-        detect(pixels)
-        best_s = min(best_s, time.perf_counter() - start_s)
-    return len(pixels) / best_s
+    return len(pixels) / best_round_s(lambda: detect(pixels), seconds)

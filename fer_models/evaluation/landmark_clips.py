@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from fer_models.datasets.labeled_faces import DataError
-from fer_models.datasets.landmark_labels import read_labeled_crops, read_rgb
+from fer_models.datasets.landmark_labels import decode_crops, read_labeled_crops
 from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy
 from fer_models.landmarks.in_frame import points_in_frame
 from fer_models.landmarks.landmarker import Landmarker
@@ -119,7 +119,7 @@ def _read_clip_crops(path: Path) -> _ClipCrops:
         side, center = (
             table[f"{part}_x"].to_numpy() + 1j * table[f"{part}_y"].to_numpy() for part in ("side", "center")
         )
-        rgb = np.stack([read_rgb(content) for content in table["image"].to_pylist()])
+        rgb = decode_crops(path, table["image"], "RGB")
         source = np.array(table["source"].to_pylist(), np.str_)
         return _ClipCrops(source, table["frame_index"].to_numpy(), side, center, rgb)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:

@@ -1,6 +1,5 @@
 """Tables of the accuracy of a landmark network: labeled images, trust in the score, clips, and speed."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from fer_models.datasets.landmark_labels import LabeledCrops
 from fer_models.evaluation.landmark_clips import ClipAccuracy, measure_clips
 from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy, point_errors, predict_gray
 from fer_models.evaluation.tables import Table
+from fer_models.evaluation.timing import best_round_s
 from fer_models.landmarks.landmarker import CHUNK_CROPS, LandmarkBatch, Landmarker
 from fer_models.landmarks.network import INPUT_PX
 
@@ -96,12 +96,7 @@ def _clip_cells(clip: ClipAccuracy) -> list[str]:
 def speed_table(landmarker: Landmarker, *, seconds: float) -> Table:
     """Measure the time per face: the best round within `seconds`."""
     crops = torch.zeros((4 * CHUNK_CROPS[landmarker.device.type], INPUT_PX, INPUT_PX, 3), dtype=torch.uint8)
-    landmarker.predict(crops)
-    best_s, end_s = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end_s:
-        start_s = time.perf_counter()
-        landmarker.predict(crops)
-        best_s = min(best_s, time.perf_counter() - start_s)
+    best_s = best_round_s(lambda: landmarker.predict(crops), seconds)
     row = [landmarker.name, f"{landmarker.card.parameters / 1e6:.2f} M", f"{1000 * best_s / len(crops):.3f}"]
     note = f"{landmarker.device}, {torch.get_num_threads()} threads; the best round in {seconds:g} s."
     return Table("Speed", note, ["network", "parameters", "ms per face"], [row])

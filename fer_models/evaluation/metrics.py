@@ -107,7 +107,7 @@ def measure_split(
         for name, views in (("flip", mirrored(images.pixels)), ("crops", ten_crops(images.pixels))):
             averaged = mean_scores(predict, views)
             figures |= with_interval(f"accuracy_{name}_averaged", averaged.argmax(dim=1) == images.label)
-            figures[f"macro_f1_{name}_averaged"] = macro_f1(averaged.argmax(dim=1), images.label)
+            figures[f"macro_f1_{name}_averaged"] = rounded(macro_f1(averaged.argmax(dim=1), images.label))
     return figures, scores
 
 
@@ -136,7 +136,7 @@ def against(scores: Tensor, target: Tensor, temperature: float | None) -> Figure
     )
     return {
         **with_interval("accuracy", predicted == target),
-        "macro_f1": macro_f1(predicted, target),
+        "macro_f1": rounded(macro_f1(predicted, target)),
         "ece": calibration_error(scores, target),
         **without,
         "f1": {emotion: rounded(value) for emotion, value in zip(EMOTIONS, f1, strict=True)},
@@ -176,7 +176,7 @@ def temperature_of(card: ModelCard) -> float | None:
 
 def macro_f1(predicted: Tensor, target: Tensor) -> float:
     """Return the mean F1 over the emotions that occur or were predicted."""
-    return rounded(multiclass_f1_score(predicted, target, len(EMOTIONS), average="macro"))
+    return float(multiclass_f1_score(predicted, target, len(EMOTIONS), average="macro"))
 
 
 def with_interval(name: str, right: Tensor) -> Figures:

@@ -4,7 +4,6 @@ Their weights are not part of the package; each is loaded from a file. The weigh
 public ones of biubug6/Face-Detector-1MB.
 """
 
-import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -33,12 +32,6 @@ BGR_MEAN = (104, 117, 123)
 
 class ReferenceDetectorError(FervidError):
     """A reference detector cannot be used on this machine."""
-
-
-def join_frames(batches: list[FaceBatch]) -> FaceBatch:
-    """Join the faces of single frames into one batch."""
-    numbered = [dataclasses.replace(faces, frame=faces.frame + i) for i, faces in enumerate(batches)]
-    return FaceBatch(*(np.concatenate([getattr(b, f.name) for b in numbered]) for f in dataclasses.fields(FaceBatch)))
 
 
 def _import_opencv(name: str) -> Any:
@@ -72,7 +65,7 @@ class YuNet:
 
     def __call__(self, pixels: np.ndarray) -> FaceBatch:
         """Detect faces in `(n, h, w, 3)` uint8 RGB frames, one at a time."""
-        return join_frames([self._detect(frame) for frame in pixels])
+        return FaceBatch.of_frames([self._detect(frame) for frame in pixels])
 
     def _detect(self, frame: np.ndarray) -> FaceBatch:
         self.network.setInputSize((frame.shape[1], frame.shape[0]))
@@ -101,7 +94,7 @@ class CenterFace:
 
     def __call__(self, pixels: np.ndarray) -> FaceBatch:
         """Detect faces in `(n, h, w, 3)` uint8 RGB frames, one at a time."""
-        return join_frames([self._detect(frame) for frame in pixels])
+        return FaceBatch.of_frames([self._detect(frame) for frame in pixels])
 
     def _detect(self, frame: np.ndarray) -> FaceBatch:
         padding = [(0, -side % CENTERFACE_MULTIPLE_PX) for side in frame.shape[:2]]
@@ -151,7 +144,7 @@ class RetinaFaceReference:
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> FaceBatch:
         """Detect faces in `(n, h, w, 3)` uint8 RGB frames, one at a time."""
-        return join_frames([self._detect(frame) for frame in pixels])
+        return FaceBatch.of_frames([self._detect(frame) for frame in pixels])
 
     def _detect(self, frame: np.ndarray) -> FaceBatch:
         blue_first = frame[..., ::-1].astype(np.float32) - np.array(BGR_MEAN, np.float32)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fer_models.crops import to_gray
 from fer_models.device import autocast_dtype
 from fer_models.landmarks.network import INPUT_PX, N_ANGLES, LandmarkNet, LandmarkOutputs
-from fer_models.landmarks.points import MIRRORED, N_POINTS
+from fer_models.landmarks.points import MIRRORED_POSE_SIGNS, N_POINTS, mirror_points
 from fer_models.oom import run_with_oom_backoff
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder
 from fer_models.registry.networks import build_with_weights
@@ -129,10 +129,9 @@ class Landmarker:
 
 def mirror_outputs(outputs: LandmarkOutputs) -> LandmarkOutputs:
     """Turn the outputs for mirrored crops into outputs for the crops."""
-    points_xy = outputs.points_xy[:, list(MIRRORED)]
     return LandmarkOutputs(
-        torch.stack([1 - points_xy[..., 0], points_xy[..., 1]], dim=2),
-        outputs.pose_deg * outputs.pose_deg.new_tensor([-1, 1, -1]),
+        mirror_points(outputs.points_xy),
+        outputs.pose_deg * outputs.pose_deg.new_tensor(MIRRORED_POSE_SIGNS),
         outputs.score_logit,
     )
 

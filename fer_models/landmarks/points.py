@@ -4,18 +4,22 @@ Points 0 to 67 are in the order of iBUG 300-W (Sagonas et al. 2013), 0-based; 68
 "Right" and "left" are the subject's: on a frontal face, the right eye is on the left side of the image.
 """
 
+from typing import TYPE_CHECKING, TypeVar
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Points = TypeVar("Points", np.ndarray, "Tensor")
 N_POINTS = 70
 
-# Points 0 to 16 are the jaw, from the subject's right ear over the chin to the left ear.
+# Points 0 to 16 are the jaw, from the subject's right ear over the chin to the left ear; 27 to 35 are the nose, and
+# 48 to 59 the outer lips.
 RIGHT_BROW, LEFT_BROW = tuple(range(17, 22)), tuple(range(22, 27))
-NOSE_BRIDGE, NOSE_BASE = tuple(range(27, 31)), tuple(range(31, 36))
 # The points of an eye, clockwise from its corner on the left side of the image: corner, upper lid, corner, lower lid.
 RIGHT_EYE, LEFT_EYE = tuple(range(36, 42)), tuple(range(42, 48))
-# Points clockwise from the subject's right mouth corner.
-OUTER_LIPS, INNER_LIPS = tuple(range(48, 60)), tuple(range(60, 68))
-RIGHT_IRIS, LEFT_IRIS = 68, 69
+INNER_LIPS = tuple(range(60, 68))  # clockwise from the subject's right mouth corner
 
 RIGHT_OUTER_EYE_CORNER, LEFT_OUTER_EYE_CORNER = 36, 45
 RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 48, 54
@@ -31,10 +35,11 @@ MIRRORED = (
     *(64, 63, 62, 61, 60, 67, 66, 65),
     *(69, 68),
 )
+MIRRORED_POSE_SIGNS = (-1, 1, -1)  # of yaw, pitch and roll of a mirrored face
 
 
-def mirror_points(points_xy: np.ndarray) -> np.ndarray:
+def mirror_points(points_xy: Points) -> Points:
     """Return the points (m, 70, 2) of the mirrored crops, as shares of the crop's side like `points_xy`."""
-    mirrored = points_xy[:, MIRRORED]
+    mirrored = points_xy[:, list(MIRRORED)]
     mirrored[..., 0] = 1 - mirrored[..., 0]
     return mirrored

@@ -8,7 +8,7 @@ from fer_models.registry.model_registry import (
     ONNX_ARCHITECTURE,
     ModelCard,
     WeightsError,
-    list_model_dirs,
+    list_cards,
     load_model_folder,
     read_card,
     read_weights,
@@ -17,13 +17,7 @@ from fer_models.registry.model_registry import (
 
 def check_models() -> dict[str, ModelCard | WeightsError]:
     """Hash the weights of every model; return its card, or the error if it is damaged, by model name."""
-    checked: dict[str, ModelCard | WeightsError] = {}
-    for name, folder in list_model_dirs().items():
-        try:
-            checked[name] = check_model(folder)
-        except WeightsError as error:
-            checked[name] = error
-    return checked
+    return list_cards(check_model)
 
 
 def check_model(folder: Path) -> ModelCard:

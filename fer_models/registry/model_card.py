@@ -26,10 +26,10 @@ class WeightsError(FervidError):
     """A model was not found, its files are invalid, or they do not belong together."""
 
 
-def is_sha256(text: str) -> bool:
+def is_sha256_or_empty(text: str) -> bool:
     """Whether `text` is a sha256 in lower-case hexadecimal, or empty (not yet known).
 
-    >>> is_sha256("0" * 64), is_sha256(""), is_sha256("0" * 63), is_sha256("Z" * 64)
+    >>> is_sha256_or_empty("0" * 64), is_sha256_or_empty(""), is_sha256_or_empty("0" * 63), is_sha256_or_empty("Z" * 64)
     (True, True, False, False)
     """
     return text == "" or (len(text) == 64 and set(text) <= set("0123456789abcdef"))
@@ -74,7 +74,7 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=dict)
     training_s: Annotated[float, Ge(0)] = 0.0
     licence_note: str = ""
-    sha256: Annotated[str, Predicate(is_sha256)] = ""  # sha256 of the weights file
+    sha256: Annotated[str, Predicate(is_sha256_or_empty)] = ""  # sha256 of the weights file
 
     def as_json(self) -> dict[str, object]:
         """Return the content of `model.json`."""

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,9 @@ def user_model_dir(name: str) -> Path:
     Raises:
         WeightsError: if the name cannot be the name of a folder, or is that of a model included in the package.
     """
-    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
+    if not name.strip() or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise WeightsError(f"{name!r}: not a valid model name. It becomes the name of a folder")
-    if name in NO_MODEL or not name.strip():
+    if name in NO_MODEL:
         raise WeightsError(f"{name!r}: not a model name, because --init gives it another meaning. Choose another name")
     if is_packaged_name(name):
         raise WeightsError(f"{name}: the name of a model included in the package. Choose another name")
@@ -75,12 +76,12 @@ def model_source(name: str) -> str:
     return "user, replaces package" if is_packaged_name(name) else "user"
 
 
-def list_cards() -> dict[str, ModelCard | WeightsError]:
-    """Map the name of every model to its card, or to the error if the card cannot be read."""
+def list_cards(read: Callable[[Path], ModelCard] = read_card) -> dict[str, ModelCard | WeightsError]:
+    """Map the name of every model to its card, or to the error if `read` fails for its folder."""
     cards: dict[str, ModelCard | WeightsError] = {}
     for name, folder in list_model_dirs().items():
         try:
-            cards[name] = read_card(folder)
+            cards[name] = read(folder)
         except WeightsError as error:
             cards[name] = error
     return cards

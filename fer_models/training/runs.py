@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -38,6 +39,15 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
         return averaged + (current - averaged) * max(1 - decay, 10 / (10 + int(n_averaged)))
 
     return average
+
+
+def cosine_factor(share: float) -> float:
+    """Return the factor of the learning rate after a `share` of the steps: half a cosine from 1 to 0.01.
+
+    >>> cosine_factor(0.0), cosine_factor(0.5), round(cosine_factor(1.0), 6)
+    (1.0, 0.505, 0.01)
+    """
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ FIXED_SIZE_ARCHITECTURES = (
     "vgg16_transfer",
 )
 # Smallest input of the architectures whose feature maps are empty after the last pooling if it is smaller.
-MIN_INPUT_PX = {"cnn4": 46, "vgg16_transfer": 32}
+MIN_INPUT_PX = {"cnn4": 46, "cnn5": 16, "cnn_wide": 12, "vgg16_transfer": 32}
 
 
 def architecture_options(architecture: str, *, input_size_px: int, outputs: int) -> dict[str, int]:
@@ -53,7 +53,10 @@ def build_network(architecture: str, options: dict[str, Any] | None = None) -> n
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}; got {architecture!r}")
-    return ARCHITECTURES[architecture](**(options or {}))
+    options, least_px = options or {}, MIN_INPUT_PX.get(architecture, 0)
+    if (input_size_px := options.get("input_size_px", least_px)) < least_px:
+        raise ValueError(f"input_size_px must be at least {least_px} for {architecture}; got {input_size_px}")
+    return ARCHITECTURES[architecture](**options)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -33,17 +33,6 @@ class PlainNetwork(nn.Module):
         return logits
 
 
-def flattened(channels: int, map_px: int) -> int:
-    """Return the number of values in `channels` feature maps of `map_px` x `map_px`.
-
-    Raises:
-        ValueError: if the maps are empty.
-    """
-    if map_px < 1:
-        raise ValueError("input_size_px is too small: the feature maps are empty after the last pooling")
-    return channels * map_px**2
-
-
 def conv(channels_in: int, channels_out: int, kernel: int = 3, *, same: bool = True) -> list[nn.Module]:
     """Return a convolution and its ReLU, with padding that keeps the size (`same`) or without padding."""
     return [nn.Conv2d(channels_in, channels_out, kernel, padding="same" if same else 0), nn.ReLU(inplace=True)]
@@ -73,7 +62,7 @@ def cnn4(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     for width in (128, 256, 512, 512):
         features += [*conv(channels, width, same=False), *pool(0.4)]
         channels, size_px = width, (size_px - 2) // 2
-    head = [*dense(flattened(512, size_px), 512, 0.4), *dense(512, 256, 0.3), nn.Linear(256, outputs)]
+    head = [*dense(512 * size_px**2, 512, 0.4), *dense(512, 256, 0.3), nn.Linear(256, outputs)]
     return PlainNetwork(features, head)
 
 
@@ -94,7 +83,7 @@ def cnn5(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetwork:
     ]
     size_px = input_size_px // 16
     head = [
-        *dense(flattened(512, size_px), 256, 0.25, norm=True),
+        *dense(512 * size_px**2, 256, 0.25, norm=True),
         *dense(256, 512, 0.25, norm=True),
         nn.Linear(512, outputs),
     ]
@@ -116,5 +105,5 @@ def cnn_wide(input_size_px: int = 48, outputs: int = len(EMOTIONS)) -> PlainNetw
         *(*conv(256, 512), *conv(512, 512), *pool(0.25, norm=512)),
     ]
     size_px = (input_size_px // 2 - 2) // 2 // 2
-    head = [*dense(flattened(512, size_px), 1024, 0.5), nn.Linear(1024, outputs)]
+    head = [*dense(512 * size_px**2, 1024, 0.5), nn.Linear(1024, outputs)]
     return PlainNetwork(features, head, l2_layers=("features.9", "features.14", "features.16"))

@@ -71,8 +71,6 @@ def vgg16_transfer(input_size_px: int = 224, outputs: int = len(EMOTIONS)) -> Tr
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     size_px = input_size_px // 32
-    if size_px < 1:
-        raise ValueError(f"input_size_px must be at least 32, got {input_size_px}")
     head = nn.Sequential(
         *(nn.Flatten(), nn.Linear(512 * size_px**2, 1024), nn.ReLU(inplace=True), nn.Dropout(0.5)),
         *(nn.Linear(1024, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, outputs)),

@@ -10,7 +10,7 @@ import numpy as np
 from fer_models.atomic_files import replaced_atomically
 from fer_models.boxes import box_iou, face_size_px
 from fer_models.datasets.face_photos import MASKED_SOURCES, MIN_FACE_PX, PEOPLE_SOURCES, Photo
-from fer_models.evaluation.references import join_frames, load_reference, reference_file
+from fer_models.evaluation.references import load_reference, reference_file
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import sha256_of
 
@@ -144,7 +144,7 @@ def _faces_of(teacher: str, photos: list[Photo], data: Path, references: Path, c
         if number % LOG_EVERY_PHOTOS == 0:
             log.info("%s: %d of %d photographs", teacher, number, len(photos))
         batches.append(detect(photo.pixels[None]))
-    faces = join_frames(batches)
+    faces = FaceBatch.of_frames(batches)
     cache.mkdir(parents=True, exist_ok=True)
     with replaced_atomically(file) as part, part.open("wb") as stream:
         np.savez(stream, fingerprint=fingerprint, **dataclasses.asdict(faces))

@@ -40,6 +40,7 @@ from fer_models.training.runs import (
     RunError,
     check_can_start,
     check_same_settings,
+    cosine_factor,
     moving_average,
     read_checkpoint,
     report_fresh_start,
@@ -138,7 +139,7 @@ class DetectorTraining(lightning.LightningModule):
         def factor(step: int) -> float:
             if step < warm_up:
                 return (step + 1) / warm_up
-            return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up)))) / 2
+            return cosine_factor(min(1.0, (step - warm_up) / max(1, total - warm_up)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -21,7 +21,6 @@ from fer_models.datasets.face_photos import FaceDataError, read_photos
 from fer_models.labels import EMOTIONS
 from fer_models.training.emotion.augmentation import draw_uniform, normalize
 
-CROP_PX = 48  # side of the crops of unlabeled faces, as in FER-2013
 MIN_SCORE, MIN_FACE_PX = 0.75, 28  # unlabeled faces with a lower score or a smaller size are not used
 # Largest rotation, and largest relative change of size, aspect ratio, position and shear, from one frame to the next.
 ANGLE_DEG, SCALE, ASPECT, SHIFT, SHEAR = 5.0, 0.06, 0.04, 0.08, 0.04
@@ -53,7 +52,7 @@ def read_unlabeled_faces(path: Path) -> Tensor:
             torch.from_numpy(photo.boxes_xyxy[confident]), torch.from_numpy(photo.landmarks_xy[confident])
         )
         frame = torch.zeros(len(side), dtype=torch.int64)
-        rgb = crop_faces(torch.from_numpy(photo.pixels)[None], frame, side, center, size_px=CROP_PX)
+        rgb = crop_faces(torch.from_numpy(photo.pixels)[None], frame, side, center)
         crops.append(to_gray(rgb).round().to(torch.uint8))
     if not crops:
         raise FaceDataError(f"{path}: no face scores {MIN_SCORE} or more and is {MIN_FACE_PX} px or larger")

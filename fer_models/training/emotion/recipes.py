@@ -81,9 +81,8 @@ class Recipe:
     l2: float = 0.0  # weight of the sum of squared weights, see `l2_penalty`
     # Smoothing of hard labels; votes are not smoothed because they already express uncertainty.
     label_smoothing: float = 0.1
-    labels: str = (
-        "hard"  # "hard": the data set's labels; "votes": shares of the annotators' votes; "both": a head for each
-    )
+    # "hard": the data set's labels; "votes": shares of the annotators' votes; "both": a head for each
+    labels: str = "hard"
     class_weights: bool = False  # weight the loss so that rare emotions count as much as frequent ones
     augment: str = "strong"  # strength of augmentation: "none", "standard", "strong" or "wide"
     mixup: float = 0.3  # both parameters of the beta distribution from which mixup draws its shares; 0: no mixup
@@ -95,9 +94,8 @@ class Recipe:
     teacher_share: float = 0.5  # share of the teacher's probabilities in the targets
     teacher_temperature: float = 1.0  # softens (above 1) or sharpens (below 1) the teacher's probabilities
     consistency: float = 0.0  # weight of the consistency loss; 0: no consistency training
-    unlabeled: str = (
-        ""  # Parquet file of photographs whose faces the consistency loss uses, in addition to the labeled ones
-    )
+    # Parquet file of photographs whose faces the consistency loss uses, in addition to the labeled ones
+    unlabeled: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 import lightning
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_f1_score
 
 from fer_models.classification.architectures import architecture_options, build_network, count_parameters
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.normalization import MEAN, STD
 from fer_models.datasets.labeled_faces import FaceImages, fingerprint
-from fer_models.evaluation.metrics import MAX_LOG_TEMPERATURE, fit_temperature, logits_of, measure_split
+from fer_models.evaluation.metrics import MAX_LOG_TEMPERATURE, fit_temperature, logits_of, macro_f1, measure_split
 from fer_models.int8 import measure_inputs
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, save_model_folder
@@ -267,11 +266,6 @@ def best_mixture(logits: Tensor, label: Tensor, majority: Tensor) -> float:
     shares = [step / MIXTURE_STEPS for step in range(MIXTURE_STEPS + 1)]
     means = [mean_f1(share) for share in shares]
     return next(share for share, mean in zip(shares, means, strict=True) if mean >= max(means) - MIXTURE_TOLERANCE)
-
-
-def macro_f1(predicted: Tensor, truth: Tensor) -> float:
-    """Compute the mean F1 over the emotions of predicted classes (n,)."""
-    return float(multiclass_f1_score(predicted, truth, len(EMOTIONS), average="macro"))
 
 
 def merge_heads(network: nn.Module, shares: list[float]) -> dict[str, Tensor]:

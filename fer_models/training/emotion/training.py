@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import lightning
@@ -172,17 +172,9 @@ class EmotionTrainer(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer | OptimizerLRSchedulerConfig:
         """Create Adam with a constant learning rate, or SGD with one epoch of warm-up and a cosine schedule to zero."""
         recipe = self.recipe
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = optimizer_of(recipe, [parameter for parameter in self.parameters() if parameter.requires_grad])
         if recipe.optimizer == "adam":
-            # Not fused, which is the default on CPUs, a step takes four times as long.
-            return torch.optim.Adam(trained, lr=recipe.learning_rate, fused=True)
-        optimizer = torch.optim.SGD(
-            trained,
-            lr=recipe.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=recipe.weight_decay,
-        )
+            return optimizer
         warm_up = self.steps_per_epoch
         total = recipe.epochs * self.steps_per_epoch
 
@@ -194,6 +186,16 @@ class EmotionTrainer(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def optimizer_of(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Create the optimizer of a recipe, without a schedule of the learning rate."""
+    if recipe.optimizer == "adam":
+        # Fused, because the default implementation on CPUs takes four times as long per step.
+        return torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
+    return torch.optim.SGD(
+        parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+    )
 
 
 def heads_of(recipe: Recipe) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_models.landmarks.points import mirror_points
+from fer_models.landmarks.points import MIRRORED_POSE_SIGNS, mirror_points
 
 MAX_ROTATION_DEG, MAX_SHIFT, MAX_LOG_SCALE = 12.0, 0.06, 0.14
 BLOCK_PX = 8  # side of the blocks of JPEG
@@ -50,8 +50,8 @@ def _chance(n: int, share: float, generator: torch.Generator) -> Tensor:
 
 def _mirror_some(gray: Tensor, targets: LandmarkTargets, generator: torch.Generator) -> tuple[Tensor, LandmarkTargets]:
     mirrored = _chance(len(gray), 0.5, generator)
-    points = torch.from_numpy(mirror_points(targets.points_xy.numpy()))
-    pose = targets.pose_deg * torch.tensor([-1.0, 1.0, -1.0])
+    points = mirror_points(targets.points_xy)
+    pose = targets.pose_deg * targets.pose_deg.new_tensor(MIRRORED_POSE_SIGNS)
     return (
         torch.where(mirrored[:, None, None], gray.flip(2), gray),
         LandmarkTargets(

@@ -23,7 +23,7 @@ LOSS_WEIGHTS = {"points": 1.0, "eyes": 5.0, "mouth": 5.0, "pose": 1.0, "score": 
 # Wing loss of Feng et al. (2018): logarithmic for distances below `WING_WIDTH`, linear above, in interocular distances.
 WING_WIDTH, WING_CURVATURE = 0.10, 0.02
 FINE_POINT_WEIGHT = 2.0  # weight of the points of eyes and inner lips
-POSE_SCALE_DEG = 10.0
+POSE_ERROR_UNIT_DEG = 10.0  # the loss of the pose is computed on errors in this unit
 # Smallest distance used, as a share of the crop's side, because the eyes' outer corners coincide in profile.
 MIN_INTEROCULAR = 0.25
 MIN_EYE_WIDTH = 0.06  # likewise for the corners of one eye
@@ -42,7 +42,7 @@ def landmark_losses(outputs: LandmarkOutputs, targets: LandmarkTargets) -> dict[
     trusted[known] = (errors < TRUSTED_ERROR).float()
     predicted, true = outputs.points_xy[known], targets.points_xy[known]
     down = downward(true)
-    pose = (outputs.pose_deg - targets.pose_deg)[known] / POSE_SCALE_DEG
+    pose = (outputs.pose_deg - targets.pose_deg)[known] / POSE_ERROR_UNIT_DEG
     return {
         "points": (wing(distance) * point_weights()[None, :, None]).mean(),
         "eyes": opening_loss(lid_gaps(predicted, down), lid_gaps(true, down)),

@@ -32,6 +32,7 @@ from fer_models.training.runs import (
     RunError,
     check_can_start,
     check_same_settings,
+    cosine_factor,
     moving_average,
     read_checkpoint,
     report_fresh_start,
@@ -92,6 +93,11 @@ def train_landmarks(
     report_fresh_start(checkpoint, resume)
     crops = [read_labeled_crops(*files) for files in data]
     learned = training_crops(crops)
+    if not learned.is_consistent.any():
+        raise DataError(
+            f"{', '.join(str(labels) for _, labels in data)}: no consistent landmarks of training crops. "
+            "Label them with fer_models/training/landmarks/label_with_mediapipe.py"
+        )
     log.info(
         "%d training crops, %d of them with consistent landmarks", len(learned.pixels), learned.is_consistent.sum()
     )
@@ -129,21 +135,14 @@ def train_landmarks(
 
 
 def training_crops(crops: Sequence[LabeledCrops]) -> LabeledCrops:
-    """Select the training crops, without copies of images of the other splits.
-
-    Raises:
-        DataError: if none of them has consistent landmarks.
-    """
+    """Select the training crops, without copies of images of the other splits."""
     training = SPLITS.index("Training")
     held_out = {_digest(image) for part in crops for image in part.pixels[part.split != training]}
     kept = []
     for part in crops:
         is_new = np.array([_digest(image) not in held_out for image in part.pixels])
         kept.append(part.select(is_new & (part.split == training)))
-    learned = LabeledCrops.join(kept)
-    if not learned.is_consistent.any():
-        raise DataError("the training crops have no consistent landmarks: label them first")
-    return learned
+    return LabeledCrops.join(kept)
 
 
 def _digest(image: np.ndarray) -> bytes:
@@ -218,7 +217,7 @@ class TrainingRun:
     def _set_learning_rate(self, step: int) -> None:
         """Warm up, then follow a cosine to 1 % of the maximum."""
         share = step / max(1, self.recipe.epochs * self.steps_per_epoch)
-        factor = min(1.0, (step + 1) / WARM_UP_STEPS) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+        factor = min(1.0, (step + 1) / WARM_UP_STEPS) * cosine_factor(share)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * factor
 
