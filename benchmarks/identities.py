@@ -1,7 +1,7 @@
 """Compare Fervid's tracks with those of two other trackers, on synthetic scenes with known identities.
 
     uv venv peers && uv pip install --python peers/bin/python trackers trackeval   # they bring an OpenCV of their own
-    .venv/bin/python benchmarks/identities.py ../shared/data/faces/train.parquet --peers peers/bin/python --work FOLDER
+    .venv/bin/python -m benchmarks.identities ../shared/data/faces/train.parquet --peers peers/bin/python --work FOLDER
 
 Scenes (see identity_scenes.py) are composed from the photographs of the parquet file (as for `fervid train-detector`).
 In most scenes, detections are simulated with typical errors (boxes 4 % off, misses, false positives). In every fourth
@@ -22,11 +22,11 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from identity_scenes import KINDS, Detection, make_scene, read_people
 
 from analytics.tracking.reid import ReidConfig, associate_tracklets
 from analytics.tracking.shot_detection import ShotDetectionConfig, find_shot_boundaries
 from analytics.tracking.tracker import TrackerConfig, confirm, link_faces
+from benchmarks.identity_scenes import KINDS, Detection, make_scene, read_people
 from fer_models import load_detector
 
 SIMULATED_THRESHOLD = 0.5  # lowest score of a simulated detection that counts as a face

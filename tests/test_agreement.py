@@ -237,8 +237,8 @@ def test_an_elan_export_of_fervid_can_be_read_with_its_movements(tmp_path):
 def test_codes_become_emotions(tmp_path):
     file = tmp_path / "map.csv"
     file.write_text("code,emotion\nsmile,happy\nblink,\n")
-    codes = [Code(0, 1, "Smile"), Code(1, 2, "blink"), Code(2, 3, "Anger")]
-    assert [code.code for code in translate_codes(codes, read_code_map(file), "x")] == ["happy", "angry"]
+    codes = [Code(0, 1, "Smile"), Code(1, 2, "blink"), Code(2, 3, "Anger"), Code(3, 4, "scared")]
+    assert [code.code for code in translate_codes(codes, read_code_map(file), "x")] == ["happy", "angry", "fear"]
     with pytest.raises(CodesError, match="unknown codes Smile: give --map"):  # a blink is a movement, not an emotion
         translate_codes(codes, {}, "x")
     file.write_text("code; emotion\nsmile; sad\n")

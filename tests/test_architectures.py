@@ -1,7 +1,9 @@
 """Architectures: outputs, parameter counts, input size limits, recipes and initial weights."""
 
+import dataclasses
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from fer_models.classification.architectures import (
     l2_penalty,
 )
 from fer_models.registry.model_registry import WeightsError, user_models_dir
-from fer_models.training.emotion.augmentation import STRENGTHS, augment
+from fer_models.training.emotion.augmentation import STRENGTHS, augment, erase_rectangles, mix_up
 from fer_models.training.emotion.initialization import IMAGENET_FILES, imagenet_weights, read_imagenet, start_from
 from fer_models.training.emotion.recipes import RECIPES, Recipe, recipe_for
 
@@ -180,3 +182,49 @@ def test_shear_shifts_rows_horizontally():
     assert varied.min() >= -1
     assert varied.max() <= 1  # neither contrast nor brightness is changed, nothing is erased
     assert (varied[:, 0, 8, 24] != varied[:, 0, 40, 24]).all()
+
+
+def test_contrast_multiplies_and_brightness_is_added():
+    strength = dataclasses.replace(STRENGTHS["standard"], erased=0.0)  # contrast 0.25, brightness 0.2
+    uniform = torch.tensor([0.0, 1.0, -2.0])[:, None, None].expand(400, 3, 8, 8)  # no geometry changes it
+    varied = augment(uniform, torch.Generator().manual_seed(0), 8, strength)
+    zeros, ones, others = varied.unbind(dim=1)
+    brightness, contrast = zeros[:, 0, 0], (ones - zeros)[:, 0, 0]
+    torch.testing.assert_close(zeros, brightness[:, None, None].expand(400, 8, 8))
+    torch.testing.assert_close(ones, (contrast + brightness)[:, None, None].expand(400, 8, 8))
+    torch.testing.assert_close(others, (-2 * contrast + brightness)[:, None, None].expand(400, 8, 8))
+    for values, low, high in ((contrast, 0.75, 1.25), (brightness, -0.2, 0.2)):
+        assert low - 1e-5 <= values.min() < low + 0.02 and high - 0.02 < values.max() <= high + 1e-5
+        assert values.mean().item() == pytest.approx((low + high) / 2, abs=0.03)
+    assert torch.corrcoef(torch.stack([contrast, brightness]))[0, 1].abs() < 0.15
+
+
+def test_rectangles_are_erased_in_a_share_of_the_crops():
+    crops = torch.full((4000, 2, 40, 50), 3.0)
+    erased = erase_rectangles(crops, torch.Generator().manual_seed(0), 0.25)
+    inside = (erased == 0).all(dim=1)
+    assert torch.equal(erased, crops.masked_fill(inside[:, None], 0))  # everything else is as before
+    has_hole = inside.any(dim=(1, 2))
+    assert has_hole.float().mean().item() == pytest.approx(0.25, abs=0.02)  # three standard errors
+    inside = inside[has_hole]
+    rows, columns = inside.any(dim=2), inside.any(dim=1)
+    assert torch.equal(inside, rows[:, :, None] & columns[:, None])
+    area = inside.float().mean(dim=(1, 2))
+    is_whole = ~(rows[:, 0] | rows[:, -1] | columns[:, 0] | columns[:, -1])  # no part of it lies outside the crop
+    pixel = 1 / 40 + 1 / 50  # limits are 0.2 and 0.5 of a side, give or take a pixel
+    assert 0.04 - 0.5 * pixel < area[is_whole].min() < 0.06
+    assert 0.22 < area.max() < 0.25 + 0.5 * pixel
+
+
+def test_crops_and_targets_are_mixed_alike():
+    n = 500
+    each = torch.eye(n)  # every crop has one bright pixel of its own, and the same target
+    crops, targets = mix_up(each[:, None, None], each, 0.4, torch.Generator().manual_seed(0))
+    assert torch.equal(crops[:, 0, 0], targets)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(n))
+    assert (targets >= 0).all() and ((targets > 0).sum(dim=1) <= 2).all()
+    own = targets.diagonal().numpy()
+    # The variance of Beta(a, a) is 1 / (4 (2 a + 1)).
+    assert own.mean() == pytest.approx(0.5, abs=0.05) and own.var() == pytest.approx(1 / 7.2, abs=0.015)
+    others = np.argmax(np.where(np.eye(n, dtype=bool), 0, targets), axis=1)
+    assert len(np.unique(others)) > 0.95 * n  # each is mixed in once, and hardly any with itself

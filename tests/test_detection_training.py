@@ -24,7 +24,7 @@ from fer_models.evaluation.detector_metrics import Matches, evaluate_detector, m
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import ModelCard, WeightsError, read_card
 from fer_models.training.detector.augmentation import cover_faces, cut_tile, mosaic, random_tile, tile_map, upside_down
-from fer_models.training.detector.inputs import EpochBatches, FaceInputs
+from fer_models.training.detector.inputs import EpochBatches, FaceInputs, photo_weights
 from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import TEACHER_WEIGHTS, merge_labels, merge_teacher_labels
 from fer_models.training.detector.recipe import DetectorRecipe
@@ -281,6 +281,30 @@ def test_labels_of_three_detectors_are_merged():
     assert merged.is_confident.tolist() == [True, False, False]
     masked = merge_labels(dataclasses.replace(photo, source="mask_wearing"), by_teacher)
     assert masked.is_confident.tolist() == [True, False, True]
+
+
+def test_positive_examples_need_higher_scores_in_photographs_without_people():
+    boxes = np.array([[10, 10, 30, 30], [50, 10, 70, 30]], np.float32)
+    by_teacher = {"retinaface_mobilenet025": seen([boxes[0]], [1.0]), "centerface": seen([boxes[1]], [0.75])}
+    # The mean scores are (1 + 1.6 * 0.75) / 3.2 and (1 + 0.6) / 3.2.
+    for source, is_confident in (("azure_face", [True, True]), ("animals", [True, False])):
+        merged = merge_labels(photo_of(boxes, source=source), by_teacher)
+        assert merged.score.tolist() == pytest.approx([0.6875, 0.5])
+        assert merged.is_confident.tolist() == is_confident
+
+
+def test_photographs_are_sampled_by_source_and_hard_negatives():
+    face, none = np.array([[10, 10, 30, 30]], np.float32), np.empty((0, 4), np.float32)
+    photos = [
+        dataclasses.replace(photo_of(boxes, source=source), hard_negatives_xyxy=hard_negatives)
+        for source, boxes, hard_negatives in (
+            ("azure_face", none, face),  # 3 / sqrt(2) = 2.1213
+            ("azure_face", face, face),  # 1 / sqrt(2) = 0.7071
+            ("muxspace", face, none),  # 0.35
+            ("human_samples", none, none),  # 1; the sum is 4.1784
+        )
+    ]
+    np.testing.assert_allclose(photo_weights(photos), [0.50768, 0.16923, 0.08376, 0.23932], atol=1e-5)
 
 
 def test_faces_of_one_detector_are_never_positive_examples():

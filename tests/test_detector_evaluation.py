@@ -12,6 +12,7 @@ from PIL import Image
 
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.evaluation.clips import ClipCount, _count_frame, agreed_faces, find_clips
+from fer_models.evaluation.detector_comparison import photograph_table
 from fer_models.evaluation.detector_metrics import (
     Candidate,
     Evaluation,
@@ -142,6 +143,9 @@ def test_the_recall_at_a_precision_is_that_of_one_kind_of_large_faces():
     assert evaluation.recall_at_precision("bare", 0.75) == pytest.approx(2 / 3)  # threshold 0.6
     assert evaluation.recall_at_precision("masked", 0.75) == 1
     assert np.isnan(evaluation.recall_at_precision("badly_masked", 0.75))
+    rows = dict(photograph_table({"a": evaluation}, {"a": 0.65}, level_with=None).rows)
+    assert rows["precision"] == "0.667" and rows["recall"] == "0.400"
+    assert rows["precision: detections of 12 to 24 px"] == "-"  # there are none
 
 
 def test_the_command_offers_every_reference():

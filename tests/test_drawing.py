@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from fer_models.rendering.drawing import BLACK, CELLS, FADE, draw_box, draw_labels, hide, label_bitmap
+from fer_models.rendering.drawing import (
+    BLACK,
+    CELLS,
+    FADE,
+    WHITE,
+    draw_box,
+    draw_labels,
+    hide,
+    label_bitmap,
+    paste,
+    text_bitmap,
+)
 from fer_models.rendering.timeline_strip import PALETTE, UNLABELED, Spans, TimelineStrip
 
 
@@ -90,6 +101,10 @@ def test_the_strip_has_times_and_says_who_is_still_to_come():
     timeline = TimelineStrip(SPANS, 640, 360, 0.0, 30.0)
     strip = np.empty((timeline.height_px, 640, 3), np.uint8)
     timeline.draw(strip, 6.0)
+    clock = np.full_like(strip, BLACK)
+    paste(clock, text_bitmap("0:06.0", WHITE, timeline.text_px), 2 * timeline.gap_px, timeline.gap_px)
+    corner = slice(timeline.gap_px + timeline.lane_px), slice(timeline.gutter_px)
+    assert (strip[corner] == clock[corner]).all()
     axis = strip[timeline.gap_px + timeline.lane_px + timeline.gap_px :][: timeline.lane_px, timeline.gutter_px :]
     assert (axis.max(axis=(0, 2)) > 120).sum() > 60  # several tick labels are drawn
     absent = strip_at(timeline, 6.0)[1]
@@ -122,4 +137,7 @@ def test_people_visible_for_the_shortest_time_are_left_out_whatever_their_labels
 def test_a_strip_of_nobody_is_drawn_too():
     nobody = Spans(*(np.empty(0, kind) for kind in (int, int, float, float)))
     timeline = TimelineStrip(nobody, 64, 36, 0.0, 2.0)
-    timeline.draw(np.empty((timeline.height_px, 64, 3), np.uint8), 0.0)
+    strips = [np.full((timeline.height_px, 64, 3), gray, np.uint8) for gray in (0, 255)]
+    for strip in strips:
+        timeline.draw(strip, 0.0)
+    assert (strips[0] == strips[1]).all()  # every pixel is drawn

@@ -26,9 +26,10 @@ from fer_models.evaluation.metrics import (
     ten_crops,
 )
 from fer_models.evaluation.plots import draw_reliability, with_truth
-from fer_models.registry.model_registry import WeightsError, find_model, read_card
+from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, read_card
 from flows.training.comparison import (
     Report,
+    accuracy_table,
     as_html,
     as_markdown,
     cell,
@@ -310,6 +311,25 @@ def test_a_report_without_speed_says_so():
     assert row[-4:-1] == ("int8", "-", "-")  # the speeds for batches of 1 and 256 images
     assert "speed was not measured" in conditions(Path("few.parquet"), "cpu", with_speed=False, with_published=False)
     assert "speed on cpu" in conditions(Path("few.parquet"), "cpu", with_speed=True, with_published=False)
+
+
+def test_rows_of_a_report():
+    figures = {
+        "images": 7,
+        "accuracy": 0.73123,
+        "accuracy_interval": [0.7168, 0.7453],
+        "macro_f1": 0.6,
+        "ece_uncalibrated": 0.0512,
+        "ece": 0.02,
+        "ece_interval": [0.0104, 0.0296],
+    }
+    card = ModelCard(name="small", task="emotion", architecture="cnn4", parameters=4_228_000, training_s=754.0)
+    one = Compared(card, {"PublicTest": figures}, {}, "float32", 12_340_000, {1: 99.6, 256: 1234.4})
+    (row,) = accuracy_table([one], "PublicTest").rows
+    accuracy, ece = "0.7312 (0.717 to 0.745)", "0.0200 (0.010 to 0.030)"
+    assert row == ("small", "7", accuracy, "-", "-", "-", "0.6000", "0.0512", ece)
+    (row,) = cost_table([one]).rows
+    assert row == ("small", "cnn4", "4.23 M", "12.3 M", "float32", "100", "1234", "13 min")
 
 
 def test_report_files_of_other_types_are_refused(few_faces, tmp_path):

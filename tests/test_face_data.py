@@ -200,7 +200,7 @@ def test_a_parquet_file_needs_no_votes(tmp_path):
 
 
 def test_synonyms_of_the_emotions_are_recognized(few, tmp_path):
-    names = ("Anger", "disgusted", "fearful", "HAPPINESS", "sadness", "surprised", "neutral")
+    names = ("Anger", "disgusted", "Scared", "HAPPINESS", "sadness", "surprised", "neutral")
     splits = {"Training": "Train", "PublicTest": "valid", "PrivateTest": "PrivateTest"}
     data = read_data(write_folders(tmp_path, *few, names=names, splits=splits))
     assert data.class_map == dict(zip(names, EMOTIONS, strict=True))

@@ -1,5 +1,6 @@
 """The landmark network: inference, head pose, labels, losses and training."""
 
+import copy
 import dataclasses
 import io
 import math
@@ -24,7 +25,7 @@ from fer_models.registry.model_card import read_card
 from fer_models.registry.model_registry import PACKAGED_DIR, WeightsError, load_model_folder, save_model_folder
 from fer_models.training.landmarks.augmentation import LandmarkTargets, _move, augment
 from fer_models.training.landmarks.losses import landmark_losses
-from fer_models.training.landmarks.training import LandmarkRecipe, train_landmarks
+from fer_models.training.landmarks.training import LandmarkRecipe, TrainingRun, train_landmarks
 from fer_models.training.runs import RunError
 
 CPU = torch.device("cpu")
@@ -336,6 +337,34 @@ def test_losses_see_lids_that_are_upside_down():
     # The right eye, 0.15 wide and open by 0.03, seems open by -0.2 instead of 0.2; nothing is wrong in the left eye.
     # Opening: (0.4 - 0.1 / 2) / 2 eyes; single pairs of lids: 0.3 * 0.4 / 2 eyes.
     assert landmark_losses(outputs, targets)["eyes"].item() == pytest.approx(0.175 + 0.06, abs=0.001)
+
+
+def test_openings_of_eyes_and_mouth_weigh_five_times_as_much_as_points(few_labels):
+    """The gradient of the first step is that of the weighted sum of the losses, up to its length, which is limited."""
+    run = TrainingRun(read_labeled_crops(*few_labels), LandmarkRecipe(), CPU)
+    network, rows = copy.deepcopy(run.network).train(), torch.arange(len(run.pixels))
+    run.network.train()
+    run._train_batch(rows, torch.Generator().manual_seed(0))
+    gray, targets = augment(run.pixels.float(), run.targets, torch.Generator().manual_seed(0))
+    with torch.autocast(CPU.type, run.dtype, enabled=run.dtype != torch.float32):
+        outputs = network(((gray / 255 - 0.5) / 0.25)[:, None])
+    losses = landmark_losses(outputs, targets)
+    (losses["points"] + 5 * losses["eyes"] + 5 * losses["mouth"] + losses["pose"] + 0.1 * losses["score"]).backward()
+    gradient, expected = (
+        torch.cat([parameter.grad.ravel() for parameter in n.parameters()]) for n in (run.network, network)
+    )
+    assert torch.cosine_similarity(gradient, expected, dim=0) > 0.999
+
+
+def test_the_learning_rate_warms_up_and_falls_to_1_percent(few_labels):
+    run = TrainingRun(read_labeled_crops(*few_labels), LandmarkRecipe(epochs=1000, batch_size=5), CPU)
+    (group,) = run.optimizer.param_groups
+    rates = []
+    run.train_epoch(lambda: rates.append(group["lr"]))
+    assert rates == pytest.approx([2e-3 / 200, 2 * 2e-3 / 200], rel=1e-4)  # ten crops in batches of 5
+    for step, rate in ((99, 1e-3), (1000, (0.01 + 0.99 / 2) * 2e-3), (2000, 2e-5)):
+        run._set_learning_rate(step)
+        assert group["lr"] == pytest.approx(rate, rel=0.01)
 
 
 @pytest.mark.slow

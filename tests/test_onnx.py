@@ -18,6 +18,7 @@ from analytics import connect
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
+from fer_models.classification.onnx_spec import OnnxSpec
 from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.model_installation.registration import add_model, make_ensemble
 from fer_models.model_installation.verification import check_models
@@ -87,6 +88,11 @@ def test_classes_in_any_order_and_other_names_are_mapped(tmp_path):
     expected = [twelfth, twelfth, twelfth, 4 * twelfth, twelfth, twelfth, twelfth, 2 * twelfth, 0.25, -0.5]
     np.testing.assert_allclose(outputs, [expected] * 3, atol=1e-6)
     assert load_classifier("tiny", "cpu").predict(black).shape == (3, 7)
+
+
+def test_synonyms_of_classes_are_understood():
+    spec = OnnxSpec(("Scared", "afraid", " Joy", "contempt", "unknown", "valence", "ignore"), 48)
+    assert spec.meanings("card.json") == ["fear", "fear", "happy", "other", "other", "valence", "ignore"]
 
 
 def test_outputs_are_joined_and_further_classes_summed(tmp_path):

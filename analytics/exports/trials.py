@@ -19,6 +19,7 @@ from analytics.queries.groups import (
     by_video,
     check_spelling,
     find_header,
+    persons_of_tracks,
 )
 from analytics.results.video_record import NamedVideo, VideoName
 from fer_models.labels import EMOTIONS
@@ -61,7 +62,6 @@ SELECT trial, track_id, bin, {_seconds("true")} AS observed_s,
     {", ".join(f'''{_seconds(f"smooth_emotion = '{name}'")} AS s_{name}''' for name in EMOTIONS)}
 FROM shown GROUP BY ALL HAVING observed_s > 0 ORDER BY ALL
 """
-_PERSONS = "SELECT video_id, track_id, person FROM people"
 COLUMNS = (  # docs/exports.md explains the columns
     ("participant", pa.string()),
     ("condition", pa.string()),
@@ -145,7 +145,7 @@ def trials_table(
     groups = conditions if events is not None and conditions else None
     if groups and "group" in covariate_names:
         raise GroupError("the covariates have a column group, and so do the groups: rename one of them")
-    persons = {(video, track): person for video, track, person in connection.sql(_PERSONS).fetchall()}
+    persons = persons_of_tracks(connection)
     rows = []
     for row, participant in zip(bins, participant_of_bin, strict=True):
         trial = trials[row["trial"]]

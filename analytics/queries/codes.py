@@ -12,19 +12,8 @@ from analytics.queries.csv_files import NOT_UTF8, parse_csv, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
 from analytics.timeline.time_tolerance import is_longer, is_shorter
 from fer_models.errors import FervidError
-from fer_models.labels import EMOTIONS
+from fer_models.labels import EMOTIONS, emotion_named
 
-# Names of the seven emotions in coding schemes and py-feat.
-SYNONYMS = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "afraid": "fear",
-    "fearful": "fear",
-    "happiness": "happy",
-    "joy": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-}
 CODE_COLUMNS = ("code", "label", "emotion", "behavior")
 PERSON_COLUMNS = ("person", "subject", "track", "track_id")
 # Headers of the columns that name a video, in lower case; those of BORIS hold paths on the coder's computer.
@@ -99,16 +88,6 @@ def read_code_map(path: Path) -> dict[str, str | None]:
     return {code: emotion or None for code, emotion in found.items()}
 
 
-def emotion_of(code: str) -> str | None:
-    """The emotion that a code names, as such or by a synonym; None for any other code.
-
-    >>> emotion_of("Joy"), emotion_of("speaking")
-    ('happy', None)
-    """
-    name = code.strip().lower()
-    return name if name in EMOTIONS else SYNONYMS.get(name)
-
-
 def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], source: str) -> list[Code]:
     """Replace the names of codes by emotions; movements, and codes that the map leaves empty, are dropped.
 
@@ -118,7 +97,7 @@ def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], s
     codes = list(codes)
     names = {code.code.strip().lower() for code in codes}
     known: dict[str, str | None] = dict.fromkeys(MOVEMENT_KINDS)
-    known |= {name: emotion for name in names if (emotion := emotion_of(name))}
+    known |= {name: emotion for name in names if (emotion := emotion_named(name))}
     known |= code_map
     if unknown := sorted({code.code for code in codes if code.code.strip().lower() not in known}):
         raise CodesError(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.queries.event_files import read_events, video_hint
-from analytics.queries.groups import check_spelling
+from analytics.queries.groups import check_spelling, persons_of_tracks
 from analytics.queries.sql_files import map_videos
 from analytics.results.video_record import NamedVideo, video_names
 from analytics.results.videos import choose_videos
@@ -22,7 +22,6 @@ from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
 from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_longer
 from fer_models.labels import EMOTIONS
 
-_PERSONS = "SELECT video_id, track_id, person FROM people"
 _ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
 _N_VIDEOS = "SELECT count(DISTINCT video_id) FROM videos"
 _PATHS = "SELECT video_id, path FROM videos WHERE status = 'done'"
@@ -185,7 +184,7 @@ def during_matched_events(
 ) -> pa.Table:
     """Summarize the emotions of each person during each event of their video, as `during_events`, with the video_id."""
     unfiltered = {row[0] for row in connection.sql(_WITHOUT_FILTER).fetchall()}
-    persons = {(video_id, track): person for video_id, track, person in connection.sql(_PERSONS).fetchall()}
+    persons = persons_of_tracks(connection)
 
     def answer(video_id: str, faces: pa.Table) -> pa.Table:
         mine = of_videos.filter(pc.equal(of_videos["video_id"], video_id))

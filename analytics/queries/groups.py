@@ -117,6 +117,12 @@ def resolve_participants(
     return Participants(of_video, of_track)
 
 
+def persons_of_tracks(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int], str]:
+    """The person of each track, by video_id and track_id: the name given in the dashboard, else P and the track."""
+    rows = connection.sql("SELECT video_id, track_id, person FROM people").fetchall()
+    return {(video_id, track_id): person for video_id, track_id, person in rows}
+
+
 def several_people_note(
     connection: duckdb.DuckDBPyConnection, participants: Mapping[str, str] | Path | None
 ) -> str | None:

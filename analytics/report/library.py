@@ -7,6 +7,7 @@ from typing import NamedTuple
 import duckdb
 
 from analytics import queries
+from analytics.queries.groups import persons_of_tracks
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos, file_name, short_names
 from fer_models.labels import EMOTIONS
@@ -30,7 +31,6 @@ _QUALITY = f"""
 SELECT video_id, CASE WHEN left_out_by_speech(quality_reason) THEN '{_LEFT_OUT}: ' || quality_reason
     ELSE coalesce(quality_reason, 'good') END AS reason, count(*) AS n_faces FROM visible('faces') GROUP BY ALL
 """
-_PEOPLE = "SELECT video_id, track_id, person FROM people"
 _TRACKS = """
 SELECT video_id, track_id, start_s, end_s, seen_s, ok_s + left_out_s AS good_s, left_out_s, n_faces,
     n_faces_ok + n_faces_left_out AS n_good, switch_s
@@ -94,7 +94,7 @@ class Library:
         # The results of a replaced file share its path, so that no single one of them is meant.
         several = {path for path, n in Counter(video.path for video in self.done).items() if n > 1}
         self.name_of_path |= {path: file_name(path) for path in several}
-        self.person = {(video, track): person for video, track, person in connection.sql(_PEOPLE).fetchall()}
+        self.person = persons_of_tracks(connection)
         self.validity = queries.validity(connection).to_pylist()
         # Where --speech leaves faces out, a share of speaking among the labels says nothing.
         included = {video.path for video in self.done if _speech(video) == "include"}

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from analytics.results.checksums import ShardChecksum, stream_crc32
 from analytics.results.storage_paths import (
     StoragePath,
+    check_readable,
     filesystem_of,
     is_remote,
     read_bytes,
     translate_client_errors,
 )
-from fer_models.files import other_kind
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -35,8 +35,8 @@ def read_table(path: StoragePath, **options: Any) -> pa.Table:
     Raises:
         OSError, pa.ArrowException: if it cannot be read.
     """
-    if not is_remote(path) and (kind := other_kind(path)):
-        raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for a writer
+    if not is_remote(path):
+        check_readable(path)
     with pa.BufferReader(read_bytes(path)) if is_remote(path) else pa.OSFile(str(path)) as source:
         return pq.read_table(source, partitioning=None, **options)
 

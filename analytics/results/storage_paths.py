@@ -138,13 +138,22 @@ def read_bytes(path: StoragePath) -> bytes:
         OSError: if it cannot be read.
     """
     if not is_remote(path):
-        if kind := other_kind(path):
-            raise OSError(f"{path}: is {kind}, not a regular file")  # reading a pipe would wait for a writer
+        check_readable(path)
         return path.read_bytes()
     fs, name = filesystem_of(path)
     with translate_client_errors(path):
         content: bytes = fs.cat_file(name, start=0)  # start=0, because without it s3fs first requests the size
     return content
+
+
+def check_readable(path: Path) -> None:
+    """Check that a path is a regular file, because reading a pipe would wait for a writer.
+
+    Raises:
+        OSError: if it is not, or there is nothing at this path.
+    """
+    if kind := other_kind(path):
+        raise OSError(f"{path}: is {kind}, not a regular file")
 
 
 def read_json(path: StoragePath) -> Any:

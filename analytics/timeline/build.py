@@ -30,6 +30,7 @@ from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
 from analytics.timeline.movements import MovementConfig, Movements
 from analytics.timeline.quality import QualityConfig, QualityMeasures, gate_quality, speech_reasons
+from analytics.timeline.runs import begins_run, number_runs
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
 from analytics.timeline.time_tolerance import is_longer
 from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
@@ -171,11 +172,11 @@ def _frames_of_rows(observations: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """First row of each frame, and the frame of each row, counted from 0 in order of time."""
     frame_index = observations["frame_index"].to_numpy()
     face_index = to_float_array(observations, "face_index")
-    is_new = np.concatenate([np.ones(min(1, len(frame_index)), bool), frame_index[1:] != frame_index[:-1]])
+    is_new = begins_run(frame_index)
     twice = ~is_new[1:] & ~(face_index[1:] > face_index[:-1])  # also True for a second row without a face
     if twice.any():
         raise ValueError(f"frame {frame_index[1:][twice][0]} is observed twice: do segments overlap?")
-    return np.flatnonzero(is_new), np.cumsum(is_new) - 1
+    return np.flatnonzero(is_new), number_runs(is_new)
 
 
 def _reasons(faces: pa.Table, config: QualityConfig) -> np.ndarray:
@@ -197,7 +198,8 @@ def _order_by_track(known: Identities, frame: np.ndarray, shot: np.ndarray, show
     row = np.argsort(known.track, kind="stable")
     row = row[known.track[row] >= 0]
     track = known.track[row]
-    return TrackOrder(row, track, _number_runs(track, shot[row]), shown.start_s[frame[row]], shown.end_s[frame[row]])
+    shot_of_track = number_runs(begins_run(track) | begins_run(shot[row]))
+    return TrackOrder(row, track, shot_of_track, shown.start_s[frame[row]], shown.end_s[frame[row]])
 
 
 def _follow(
@@ -226,9 +228,8 @@ def _follow(
     # A label outlasts rows without one, unless a shot ends or too much time passes.
     stretch = stretches(track[has_label], start_s[has_label], end_s[has_label])
     label = np.full(len(row), -1, np.int8)
-    label[has_label] = steady_labels(
-        _number_runs(order.shot[has_label], stretch), smoothed[has_label], config.smoothing.min_lead
-    )
+    part = number_runs(begins_run(order.shot[has_label]) | begins_run(stretch))
+    label[has_label] = steady_labels(part, smoothed[has_label], config.smoothing.min_lead)
     return TrackedFaces(
         row=row,
         track=track,
@@ -248,12 +249,6 @@ def _follow(
         baselines=baselines,
         movements=movements,
     )
-
-
-def _number_runs(*keys: np.ndarray) -> np.ndarray:
-    """Number the runs of rows with equal keys, each `(m,)`, from 0."""
-    is_new = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    return np.concatenate([np.zeros(min(1, len(keys[0])), np.int64), np.cumsum(is_new)])
 
 
 def _add_columns(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.timeline.runs import after_gap, begins_run
 from analytics.timeline.time_tolerance import is_longer, is_shorter
 from analytics.tracking.ranges import expand_ranges
 
@@ -63,7 +64,7 @@ def find_episodes(
         is_other: (m,) bool, whether another emotion is the label.
         config: the settings.
     """
-    segment = np.cumsum(_changed(track) | _after_gap(start_s, end_s, config.max_gap_s))
+    segment = np.cumsum(begins_run(track) | after_gap(start_s, end_s, config.max_gap_s))
     first, last = _runs(segment, _is_on(segment, values, config))
     n_other = np.concatenate([[0], np.cumsum(is_other)])
     apart = (
@@ -105,22 +106,16 @@ def observed_ends(
         is_known: (m,) bool, whether each row has a label.
         max_gap_s: longest gap.
     """
-    unbroken = ~(_changed(shot) | _after_gap(start_s, end_s, max_gap_s))
+    unbroken = ~(begins_run(shot) | after_gap(start_s, end_s, max_gap_s))
     before = np.append(False, unbroken[1:] & is_known[:-1]) if len(shot) else unbroken
     after = np.append(unbroken[1:] & is_known[1:], False) if len(shot) else unbroken
     return before[episodes.first_row], after[episodes.last_row]
 
 
-def _after_gap(start_s: np.ndarray, end_s: np.ndarray, max_gap_s: float) -> np.ndarray:
-    """Whether nobody was seen for more than `max_gap_s` before each row; False for the first."""
-    is_gap = is_longer(start_s[1:] - end_s[:-1], max_gap_s)
-    return np.concatenate([np.zeros(min(1, len(start_s)), bool), is_gap])
-
-
 def _is_on(segment: np.ndarray, values: np.ndarray, config: EpisodeConfig) -> np.ndarray:
     """The state of the two thresholds at each row: that of the last row that was clearly on or off."""
     clearly_on = values >= config.on
-    decided = clearly_on | ~(values >= config.off) | _changed(segment)
+    decided = clearly_on | ~(values >= config.off) | begins_run(segment)
     rows = np.arange(len(values))
     last_decided = np.maximum.accumulate(np.where(decided, rows, 0))
     is_on: np.ndarray = clearly_on[last_decided]
@@ -129,12 +124,7 @@ def _is_on(segment: np.ndarray, values: np.ndarray, config: EpisodeConfig) -> np
 
 def _runs(segment: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First and last row of each unbroken run of True within a segment."""
-    begins = np.flatnonzero(_changed(segment) | _changed(state))
+    begins = np.flatnonzero(begins_run(segment) | begins_run(state))
     last = np.append(begins, len(state))[1:] - 1
     on = state[begins]
     return begins[on], last[on]
-
-
-def _changed(values: np.ndarray) -> np.ndarray:
-    """Whether each row differs from the one before it; the first one does."""
-    return np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]])

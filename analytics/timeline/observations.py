@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from analytics.tables.arrow_utils import emotion_columns, to_column
 from analytics.tables.schema import OBSERVATIONS
-from fer_models.boxes import box_area
+from fer_models.boxes import face_size_px
 from fer_models.frame_batch import FaceBatch, FaceLandmarks
 from fer_models.labels import EMOTIONS
 from fer_models.observation import Observation
@@ -160,7 +160,7 @@ def face_geometry(boxes_xyxy: np.ndarray, landmarks_xy: np.ndarray) -> dict[str,
     along = across / np.maximum(interocular_px, 1e-6)[:, None]
     nose_offset = ((nose - (right_eye + left_eye) / 2) * along).sum(1) / np.maximum(interocular_px, 1e-6)
     return {
-        "face_px": np.sqrt(np.maximum(box_area(boxes_xyxy), 0)),
+        "face_px": face_size_px(boxes_xyxy),
         "interocular_px": interocular_px,
         "yaw_deg": np.rad2deg(np.arctan(nose_offset / NOSE_DEPTH)),
         "roll_deg": np.rad2deg(np.arctan2(across[:, 1], across[:, 0])),

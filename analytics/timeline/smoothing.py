@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from analytics.timeline.runs import begins_run
 from analytics.timeline.time_tolerance import is_longer
 
 
@@ -51,7 +52,7 @@ def smooth(
     Returns:
         (m, k) float64; NaN farther than `max_reach_s` from every row with a weight.
     """
-    starts = _starts(track)
+    starts = begins_run(track)
     fade = np.exp(-np.where(starts[1:], np.inf, np.diff(pts_s)) / config.time_constant_s)
     values_and_one = np.column_stack([np.where(weights[:, None] > 0, values, 0), np.ones(len(weights))])
     own = values_and_one * weights[:, None]
@@ -81,16 +82,11 @@ def steady_labels(track: np.ndarray, probabilities: np.ndarray, min_lead: float)
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
     labels = top.copy()
     # Rows whose likeliest class leads by enough take it, whatever came before; only the others depend on earlier rows.
-    for row in np.flatnonzero(~_starts(track) & (first - second < min_lead)).tolist():
+    for row in np.flatnonzero(~begins_run(track) & (first - second < min_lead)).tolist():
         present = labels[row - 1]
         if probabilities[row, top[row]] - probabilities[row, present] < min_lead:
             labels[row] = present
     return labels.astype(np.int8)
-
-
-def _starts(track: np.ndarray) -> np.ndarray:
-    """Whether each row is the first of its track."""
-    return np.concatenate([np.ones(min(1, len(track)), bool), track[1:] != track[:-1]])
 
 
 def _running_sum(own: np.ndarray, fade: np.ndarray) -> np.ndarray:

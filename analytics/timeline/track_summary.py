@@ -10,7 +10,7 @@ from analytics.timeline.baseline import Baselines
 from analytics.timeline.episodes import EpisodeConfig, find_episodes, observed_ends
 from analytics.timeline.movement_tables import movements_of_tracks
 from analytics.timeline.movements import Movements
-from analytics.timeline.time_tolerance import is_longer
+from analytics.timeline.runs import after_gap, begins_run, number_runs
 from fer_models.labels import EMOTIONS
 
 # No label persists across a longer absence, and no transition is counted across a longer time without a label.
@@ -155,8 +155,7 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
 
 def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
     """Number the parts of tracks in which no two successive rows are more than `UNSEEN_S` apart, from 0."""
-    is_new = (track[1:] != track[:-1]) | is_longer(start_s[1:] - end_s[:-1], UNSEEN_S)
-    return np.concatenate([np.zeros(min(1, len(track)), np.int64), np.cumsum(is_new)])
+    return number_runs(begins_run(track) | after_gap(start_s, end_s, UNSEEN_S))
 
 
 def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:

@@ -11,11 +11,11 @@ from pathlib import Path, PurePath
 import streamlit as st
 
 from analytics.queries.agreement import compare_with_codes
-from analytics.queries.codes import Code, CodesError, emotion_of, read_codes
+from analytics.queries.codes import Code, CodesError, read_codes
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
 from dashboard.text import percent, plain
-from fer_models.labels import EMOTIONS
+from fer_models.labels import EMOTIONS, emotion_named
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
 PEOPLE_SQL = "SELECT track_id, person, is_hidden FROM people WHERE video_id = $video_id ORDER BY track_id"
@@ -156,12 +156,12 @@ def _comparable(codes: Iterable[Code], video_id: str, track_of: Mapping[str, int
     return [
         replace(code, code=emotion, person=f"P{track_of[code.person or '']}", video=video_id)
         for code in codes
-        if (emotion := emotion_of(code.code)) is not None and (code.person or "") in track_of
+        if (emotion := emotion_named(code.code)) is not None and (code.person or "") in track_of
     ]
 
 
 def _span(code: Code) -> CodedSpan:
-    emotion = emotion_of(code.code)
+    emotion = emotion_named(code.code)
     return CodedSpan(code.start_s, code.end_s, code.code, None if emotion is None else EMOTIONS.index(emotion))
 
 

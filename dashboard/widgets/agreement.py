@@ -7,12 +7,13 @@ import pandas as pd
 import streamlit as st
 
 from analytics.queries.agreement import Agreement, compare_with_codes
-from analytics.queries.codes import Code, CodesError, emotion_of
+from analytics.queries.codes import Code, CodesError
 from analytics.queries.groups import resolve_participants
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.codes import Codes, comparable_codes, people_of
 from dashboard.data.results import Results
 from dashboard.text import percent, plain
+from fer_models.labels import emotion_named
 
 PERCENT = st.column_config.NumberColumn(format="%.0f %%")
 SECONDS = st.column_config.NumberColumn(format="%.1f")
@@ -76,7 +77,7 @@ def show_agreement(results: Results, codes: Codes) -> None:
     except (CodesError, UnknownVideoError) as error:
         st.warning(plain(f"{codes.name}: {error}"))
         return
-    if others := sorted({code.code for code in codes.codes if emotion_of(code.code) is None}):
+    if others := sorted({code.code for code in codes.codes if emotion_named(code.code) is None}):
         st.info(plain(f"Codes that name no emotion are not compared: {', '.join(others)}."))
     overall = found.summary.to_pylist()[0]
     if not overall["compared_s"]:

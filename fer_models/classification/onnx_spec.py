@@ -5,24 +5,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Interval, MaxLen, MinLen
 
-from fer_models.labels import EMOTIONS
+from fer_models.labels import EMOTIONS, emotion_named
 from fer_models.registry.model_card import Scale, Shift, Size, Temperature, WeightsError
 
 # Possible meanings of a classifier's outputs. Every model has the seven emotions; the last three are optional.
 OUTPUTS = (*EMOTIONS, "other", "valence", "arousal")
-SYNONYMS = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "scared": "fear",
-    "afraid": "fear",
-    "happiness": "happy",
-    "joy": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-    "contempt": "other",
-    "unknown": "other",
-}
+OTHER_EMOTIONS = {"contempt": "other", "unknown": "other"}
 IGNORE = "ignore"
 
 PerChannel = Shift | Annotated[tuple[Shift, ...], MinLen(1), MaxLen(3)]
@@ -91,7 +79,7 @@ class OnnxSpec:
     def _meaning(self, name: str, source: str) -> str:
         known = (*OUTPUTS, IGNORE)
         plain = name.strip().lower()
-        meaning = self.class_map.get(name, SYNONYMS.get(plain, plain))
+        meaning = self.class_map.get(name, emotion_named(name) or OTHER_EMOTIONS.get(plain, plain))
         if meaning not in known:
             raise WeightsError(
                 f"{source}: unknown class {name!r:.60}. Map it with class_map to one of {', '.join(known)}"

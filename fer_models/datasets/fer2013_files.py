@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, emotion_named, open_content, upright_gray
+from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, open_content, upright_gray
 from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
-from fer_models.labels import EMOTIONS
+from fer_models.labels import EMOTIONS, emotion_named
 
 SIZE_PX = 48
 CLASS_MAP = {str(i): emotion for i, emotion in enumerate(EMOTIONS)}  # maps FER-2013's class numbers to emotions

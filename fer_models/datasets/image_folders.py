@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
-from fer_models.labels import EMOTIONS
+from fer_models.labels import EMOTIONS, emotion_named
 
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -27,16 +27,6 @@ SPLIT_NAMES = {
 IMAGE_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 MAX_IMAGE_PIXELS = 178_956_970  # as by Pillow's default
 QUARTER_TURNS = range(5, 9)  # EXIF orientations that swap width and height
-OTHER_NAMES = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "afraid": "fear",
-    "happiness": "happy",
-    "joy": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-}
 
 
 def read_folders(path: Path, size_px: int) -> Faces:
@@ -113,17 +103,6 @@ def emotion_of(folder: Path) -> str:
             f"{folder}: its name is not one of the emotions {', '.join(EMOTIONS)}. Rename it or move it elsewhere"
         )
     return emotion
-
-
-def emotion_named(name: str) -> str | None:
-    """Return the emotion that a class name means; None if it is not one of the seven.
-
-    >>> emotion_named("Happiness"), emotion_named("FEAR"), emotion_named("contempt")
-    ('happy', 'fear', None)
-    """
-    name = name.strip().lower()
-    emotion = OTHER_NAMES.get(name, name)
-    return emotion if emotion in EMOTIONS else None
 
 
 def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, list[bytes], tuple[str, ...]]:
