@@ -125,17 +125,12 @@ def baseline_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[s
     notes = []
     for has_span, n_without, n_people in connection.sql(_WITHOUT_BASELINE, params=about).fetchall():
         has, was = ("has", "was") if n_without == 1 else ("have", "were")
-        option, lacks, advice = (
-            "--baseline neutral_stretch",
-            "neutral stretch",
-            "Give a neutral period with --baseline-span",
-        )
         if has_span:
-            option, lacks, advice = (
-                "--baseline-span",
-                "good face in that period",
-                "Give a period in which all are visible",
-            )
+            option, lacks = "--baseline-span", "good face in that period"
+            advice = "Give a period in which all are visible"
+        else:
+            option, lacks = "--baseline neutral_stretch", "neutral stretch"
+            advice = "Give a neutral period with --baseline-span"
         notes.append(
             f"{option}: {n_without} of {n_people} people {has} no {lacks} and {was} not corrected: do not compare them "
             f"with the others. {advice}, or use --baseline own_mean or none."
