@@ -78,7 +78,10 @@ def draw_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def erase_rectangles(pixels: Tensor, generator: torch.Generator, share: float) -> Tensor:
-    """Set a rectangle of 4 to 25 % of the area to zero (the mean gray) in a share of the crops (n, c, h, w)."""
+    """Set a rectangle of 4 to 25 % of the area to zero (the mean gray) in a share of the crops (n, c, h, w).
+
+    Its center is anywhere in the crop; the part that lies outside is cut off.
+    """
     n, _, h, w = pixels.shape
     side = draw_uniform((n, 2), generator) * 0.3 + 0.2  # height and width of the rectangles, 0.2 to 0.5 of the image
     center = draw_uniform((n, 2), generator)
