@@ -1,6 +1,7 @@
 """Agreement with human codes: kappa and events computed manually and by brute force; files of ELAN and BORIS."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -376,6 +377,34 @@ def test_a_second_coder_may_code_only_some_of_the_videos(tmp_path):
     rows = list(csv.DictReader(run.stdout.splitlines()))
     assert [(row["path"], float(row["compared_s"])) for row in rows] == [("", 2), ("/a.mp4", 0), ("/b.mp4", 2)]
     assert float(rows[0]["share_same"]) == pytest.approx(0.5)
+
+
+def test_the_units_of_two_coders_are_participants(tmp_path):
+    """Two named people in each of six videos are two participants, which are too few for an interval."""
+    store = Store(tmp_path / "results")
+    faces = [Face(i, x=x, p=feeling("happy")) for i in range(20) for x in (100, 500)]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+    for video in range(6):
+        ids = {"video_id": f"v{video}", "analysis_id": "a1", "path": f"/{video}.mp4", "duration_s": 2.0}
+        store.commit_analysis(ids, timeline)
+        rename(store.root, f"v{video}", 0, "Ann")
+        rename(store.root, f"v{video}", 1, "Bob")
+
+    def write_codes(name: str, people: tuple[str, str], change_s: float) -> Path:
+        lines = [
+            f"0,{change_s},happy,{person},{video}.mp4\n{change_s},2,sad,{person},{video}.mp4\n"
+            for video in range(6)
+            for person in people
+        ]
+        (tmp_path / name).write_text("start_s,end_s,code,person,video\n" + "".join(lines))
+        return tmp_path / name
+
+    first = write_codes("first.csv", ("Ann", "Bob"), 1)
+    second, by_track = (write_codes(f"{people[0]}.csv", people, 1.5) for people in (("Ann", "Bob"), ("P0", "P1")))
+    for options in ([], ["--second", second], ["--second", by_track]):
+        run = fervid("agreement", store.root, "--codes", first, *options, "--format", "csv")
+        overall = next(csv.DictReader(run.stdout.splitlines()))
+        assert (overall["low"], overall["note"]) == ("", "no interval: 5 participants are needed, got 2")
 
 
 def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):

@@ -182,7 +182,7 @@ def pair_with_coder(
     tracks: Tracks,
     videos: Mapping[str, CodedVideo],
 ) -> list[tuple[int | None, Coding]]:
-    """The second coder's coding of each coded person, in the same order; empty in videos that only the first one coded.
+    """The track of each coded person and the second coder's coding, which is empty in videos that only the first coded.
 
     Raises:
         CodesError: if the second coder coded the video, but not that person.
@@ -199,7 +199,8 @@ def pair_with_coder(
                 counterpart = other
         if there and counterpart not in there:
             raise _no_counterpart(videos[video_id].path, name, [codes.name for codes in there.values()])
-        found.append((None, there[counterpart].coding if there else _coding([])))
+        track_id = next((one for one in (key, counterpart) if isinstance(one, int)), None)
+        found.append((track_id, there[counterpart].coding if there else _coding([])))
     return found
 
 
