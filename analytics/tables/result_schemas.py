@@ -202,7 +202,8 @@ SYNCHRONY = explained(
         "chance_r",
         pa.float64(),
         "-1 to 1",
-        "95th percentile of peak_r over surrogates: one of the two shifted in time, and people of other videos",
+        "95th percentile of peak_r over surrogates: one of the two shifted in time, and people of all other videos of "
+        "the results, also with --video; NULL with fewer than 19",
     ),
     (
         "p_surrogate",
