@@ -1,6 +1,7 @@
 """Agreement with human codes: kappa and events computed manually and by brute force; files of ELAN and BORIS."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scenes import Face, feeling, observe, still_landmarks
 from analytics.exports import export_videos
 from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
-from analytics.queries.codings import CLASS_OF, CodedVideo, codings_of
+from analytics.queries.codings import CLASS_OF, CodedVideo, Tracks, codings_of
 from analytics.queries.connection import connect
 from analytics.results.notes import hide, rename
 from analytics.results.store import Store
@@ -378,6 +379,34 @@ def test_a_second_coder_may_code_only_some_of_the_videos(tmp_path):
     assert float(rows[0]["share_same"]) == pytest.approx(0.5)
 
 
+def test_the_units_of_two_coders_are_participants(tmp_path):
+    """Two named people in each of six videos are two participants, which are too few for an interval."""
+    store = Store(tmp_path / "results")
+    faces = [Face(i, x=x, p=feeling("happy")) for i in range(20) for x in (100, 500)]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+    for video in range(6):
+        ids = {"video_id": f"v{video}", "analysis_id": "a1", "path": f"/{video}.mp4", "duration_s": 2.0}
+        store.commit_analysis(ids, timeline)
+        rename(store.root, f"v{video}", 0, "Ann")
+        rename(store.root, f"v{video}", 1, "Bob")
+
+    def write_codes(name: str, people: tuple[str, str], change_s: float) -> Path:
+        lines = [
+            f"0,{change_s},happy,{person},{video}.mp4\n{change_s},2,sad,{person},{video}.mp4\n"
+            for video in range(6)
+            for person in people
+        ]
+        (tmp_path / name).write_text("start_s,end_s,code,person,video\n" + "".join(lines))
+        return tmp_path / name
+
+    first = write_codes("first.csv", ("Ann", "Bob"), 1)
+    second, by_track = (write_codes(f"{people[0]}.csv", people, 1.5) for people in (("Ann", "Bob"), ("P0", "P1")))
+    for options in ([], ["--second", second], ["--second", by_track]):
+        run = fervid("agreement", store.root, "--codes", first, *options, "--format", "csv")
+        overall = next(csv.DictReader(run.stdout.splitlines()))
+        assert (overall["low"], overall["note"]) == ("", "no interval: 5 participants are needed, got 2")
+
+
 def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):
     codes = tmp_path / "codes.csv"
     codes.write_text("start_s,end_s,code\n2,4,happy\n")
@@ -395,7 +424,7 @@ def test_rounding_errors_between_codes_are_no_gaps():
         Code(6.000000000000001, 9.999999999999998, "sad"),
     ]
     videos = {"v1": CodedVideo("v1", "/clips/a.mp4", 10.0)}
-    (found,) = codings_of(codes, videos, "neutral").values()
+    ((_, found),) = codings_of(codes, videos, Tracks({}, {}, {}), "neutral").values()
     assert found.code.tolist() == [CLASS_OF["happy"], CLASS_OF["sad"]]
     np.testing.assert_allclose((found.start_s, found.end_s), [(0, 3), (3, 10)], atol=1e-9)
     whole = coding((0, 10, CLASS_OF["sad"]))
@@ -446,8 +475,47 @@ def test_people_may_be_named_in_a_file(study, tmp_path):
     codes.write_text("start_s,end_s,code,person\n2,4,happy,Ann\n0,2,happy,P7\n")
     people.write_text("person,track_id\nAnn,0\nP7,0\n")
     run = fervid("agreement", study, "--codes", codes, "--people", people, "--format", "csv")
-    rows = {row["person"]: row for row in csv.DictReader(run.stdout.splitlines())}
-    assert (float(rows["Ann"]["share_same"]), float(rows["P7"]["share_same"])) == (1, 0)
+    rows = {row["person"]: float(row["share_same"]) for row in csv.DictReader(run.stdout.splitlines())}
+    assert rows == {"": 0.5, "Ann, P7": 0.5}  # one track, which is neutral until 2 s
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_names_of_one_track_are_one_person(tmp_path, second):
+    """P0, 0 and Ann are one track of 60 s, happy throughout; it is coded happy for 50 s, in three spellings."""
+    store = Store(tmp_path / "results")
+    observed = observe(np.arange(600) / 10, [Face(i, p=feeling("happy")) for i in range(600)])
+    ids = {"video_id": "v1", "analysis_id": "a1", "path": "/a.mp4", "duration_s": 60.0}
+    store.commit_analysis(ids, build_timeline(observed, TimelineConfig()))
+    rename(store.root, "v1", 0, "Ann")
+    codes, other = tmp_path / "codes.csv", tmp_path / "other.csv"
+    codes.write_text("start_s,end_s,code,person\n0,20,happy,P0\n20,40,happy,Ann\n50,60,happy,0\n")
+    other.write_text("start_s,end_s,code,person\n0,60,happy,p0\n")
+    options = ["--second", other] if second else []
+    run = fervid("agreement", store.root, "--codes", codes, "--uncoded", "neutral", *options, "--format", "csv")
+    overall, person = csv.DictReader(run.stdout.splitlines())
+    assert person["person"] == "P0, Ann, 0"
+    for row in (overall, person):
+        assert (float(row["compared_s"]), float(row["share_same"])) == pytest.approx((60, 50 / 60))
+    codes.write_text("start_s,end_s,code,person\n0,40,happy,P0\n30,60,sad,Ann\n")
+    run = fervid("agreement", store.root, "--codes", codes, *options)
+    assert run.exit_code == 1
+    assert "the codes of P0, Ann in /a.mp4 overlap" in " ".join(run.output.split())
+
+
+def test_codes_of_two_coders_for_different_tracks_are_not_compared(tmp_path):
+    """One coder codes P0, the other one P1, who is hidden."""
+    store = Store(tmp_path / "results")
+    faces = [Face(i, x=x, p=feeling("happy")) for i in range(20) for x in (100, 500)]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "/a.mp4", "duration_s": 2.0}, timeline)
+    hide(store.root, "v1", 1, True)
+    codes, other = tmp_path / "codes.csv", tmp_path / "other.csv"
+    codes.write_text("start_s,end_s,code,person\n0,2,happy,P0\n")
+    other.write_text("start_s,end_s,code,person\n0,2,happy,P1\n")
+    run = fervid("agreement", store.root, "--codes", codes, "--second", other)
+    assert (run.exit_code, "no counterpart for P0 among P1" in run.output) == (1, True)
+    other.write_text("start_s,end_s,code,person\n0,2,happy,Ann\n")  # the only person visible
+    assert fervid("agreement", store.root, "--codes", codes, "--second", other).exit_code == 0
 
 
 def test_codes_name_people_as_the_dashboard_does(tmp_path):

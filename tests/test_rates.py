@@ -456,6 +456,19 @@ def test_windows_in_another_event_are_reported(results, tmp_path):
         assert "overlap another event: their changes are relative" in " ".join(run.output.split())
 
 
+def test_only_overlaps_in_shown_videos_are_reported(results, tmp_path):
+    """Each b begins less than 1 s after a; d, which is in all videos, less than 1 s after b: not in the third one."""
+    lines = ["1,2,a,1.mp4", "2,3,b,1.mp4", "1,2,a,2.mp4", "2.5,3,b,2.mp4", "5,6,c,2.mp4", "1,2,a,3.mp4"]
+    (tmp_path / "events.csv").write_text("start_s,end_s,label,video\n" + "\n".join([*lines, "3,4,d,"]) + "\n")
+    found = {}
+    for video in (None, "1.mp4", "2.mp4", "3.mp4"):
+        with connect(results, video=video) as connection:
+            found[video] = queries.baseline_overlap_note(connection, tmp_path / "events.csv", before_s=1)
+    expected = {None: "3 of 7", "1.mp4": "2 of 3", "2.mp4": "2 of 4", "3.mp4": None}
+    for video, counts in expected.items():
+        assert (f"before the onset of {counts} events overlap" in found[video]) if counts else found[video] is None
+
+
 def test_events_during_which_nobody_is_seen_are_reported(results, tmp_path):
     """The videos end at 6 s; the first event is in all six, the second one in one of them."""
     events = tmp_path / "events.csv"

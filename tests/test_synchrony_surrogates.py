@@ -6,7 +6,10 @@ import pytest
 from scenes import Face, feeling, observe
 from test_synchrony import faces_of
 
-from analytics.queries.synchrony import pair_synchrony
+from analytics.queries.connection import connect
+from analytics.queries.synchrony import pair_synchrony, synchrony
+from analytics.results.notes import hide
+from analytics.results.store import Store
 from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value, without_drift
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
@@ -120,3 +123,34 @@ def test_the_answer_says_the_lag_and_the_chance_level():
     assert row["n_surrogates"] >= 19
     assert row["p_surrogate"] < 0.06
     assert row["chance_r"] < 0.8
+
+
+@pytest.mark.parametrize(("n_strangers", "is_known"), [(13, False), (14, True)])
+def test_the_chance_level_needs_19_surrogates(n_strangers, is_known):
+    """Of a series of 200 steps there are 5 shifts by multiples of 31 steps: 31 to 155, up to 200 - 31."""
+    strangers = [mood(200) for _ in range(n_strangers)]
+    (row,) = pair_synchrony(smiling_faces(*(0.5 + mood(200) / 20 for _ in range(2))), strangers=strangers).to_pylist()
+    assert row["n_surrogates"] == 5 + n_strangers
+    assert (row["chance_r"] is not None, row["p_surrogate"] is not None) == (is_known, is_known)
+
+
+def test_a_single_video_has_the_surrogates_of_all_videos(tmp_path):
+    """Fifteen videos of 40 s: 14 people of other videos and 5 shifts are the 19 surrogates that are needed."""
+    store = Store(tmp_path / "results")
+    for video in range(15):
+        shown = RNG.choice(["happy", "sad", "neutral"], (40, 2))
+        faces = [Face(i, x=100 + 400 * k, p=feeling(shown[i // 5, k])) for i in range(200) for k in range(2)]
+        timeline = build_timeline(observe(np.arange(200) / 5, faces), TimelineConfig())
+        store.commit_analysis({"video_id": f"v{video:02d}", "analysis_id": "a", "path": f"{video:02d}.mp4"}, timeline)
+    with connect(store.root) as connection:
+        rows = synchrony(connection).to_pylist()
+    assert [row["n_surrogates"] for row in rows] == [19] * 15
+    assert all(row["chance_r"] is not None for row in rows)
+    with connect(store.root, video="03.mp4") as connection:
+        assert synchrony(connection).to_pylist() == [rows[3]]
+    hide(store.root, "v00", 0, True)  # then the other person is the surrogate
+    hide(store.root, "v01", 0, True)
+    hide(store.root, "v01", 1, True)  # then nobody is
+    with connect(store.root, video="03.mp4") as connection:
+        (row,) = synchrony(connection).to_pylist()
+    assert (row["n_surrogates"], row["chance_r"]) == (18, None)

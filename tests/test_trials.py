@@ -101,6 +101,23 @@ def test_without_events_a_video_is_a_trial(results, tmp_path):
     assert len(rows) == 2 * 7
 
 
+def test_events_may_name_videos_that_are_not_exported(tmp_path):
+    """Of three videos with an event each, one failed and one is not selected."""
+    store, events = Store(tmp_path / "results"), tmp_path / "events.csv"
+    timeline = build_timeline(observe(np.arange(40) / 10, [Face(i) for i in range(40)]), TimelineConfig())
+    for number in (1, 2):
+        ids = {"video_id": f"v{number}", "analysis_id": f"a{number}", "path": f"{number}.mp4"}
+        store.commit_analysis(ids, timeline)
+    store.commit_failure({"video_id": "v3", "analysis_id": "a3", "path": "3.mp4"}, "not a video")
+    events.write_text("start_s,end_s,label,video\n" + "".join(f"0,1,film,{number}.mp4\n" for number in (1, 2, 3)))
+    assert set(export(store.root, tmp_path / "all", "--events", events).video) == {"1.mp4", "2.mp4"}
+    one = export(store.root, tmp_path / "one", "--events", events, "--video", "1.mp4")
+    assert (set(one.video), set(one.trial)) == ({"1.mp4"}, {0})
+    events.write_text("start_s,end_s,label,video\n0,1,film,4.mp4\n")
+    run = fervid("export", store.root, "--format", "trials", "--out", tmp_path / "none", "--events", events)
+    assert "4.mp4: no such video in the results" in " ".join(run.output.split())
+
+
 def test_the_mixed_model_of_the_page_finds_the_effect(results, tmp_path):
     smf = pytest.importorskip("statsmodels.formula.api", reason="statsmodels is not installed")
     events = tmp_path / "events.csv"

@@ -12,7 +12,7 @@ import pyarrow.csv
 
 from analytics.exports.tables import without_formulas
 from analytics.queries.csv_files import parse_csv, read_csv_file
-from analytics.queries.events import events_of_videos
+from analytics.queries.events import match_events
 from analytics.queries.groups import (
     GroupError,
     Participants,
@@ -21,7 +21,7 @@ from analytics.queries.groups import (
     find_header,
     persons_of_tracks,
 )
-from analytics.results.video_record import NamedVideo, VideoName
+from analytics.results.video_record import NamedVideo
 from fer_models.labels import EMOTIONS
 
 
@@ -130,10 +130,11 @@ def trials_table(
     Raises:
         GroupError: if two labels of events differ only in case or blanks, or the covariates have none of the
             participants or spell them differently.
+        UnknownVideoError: if an event names a video that is not in the results.
     """
     videos = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
     path_of = {video_id: path for video_id, path in videos if video_ids is None or video_id in video_ids}
-    trials = _trials(path_of, events, conditions or {})
+    trials = _trials(connection, path_of, events, conditions or {})
     bins = _time_bins(connection, trials, bin_ms)
     people, names = participants or Participants(), _names(path_of)
     found = [people.find(trials[row["trial"]].video_id, row["track_id"]) for row in bins]
@@ -251,9 +252,14 @@ def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:
     pyarrow.csv.write_csv(without_formulas(table) if escape_formulas else table, path)
 
 
-def _trials(path_of: Mapping[str, str], events: pa.Table | None, conditions: Mapping[str, str]) -> list[_Trial]:
+def _trials(
+    connection: duckdb.DuckDBPyConnection,
+    path_of: Mapping[str, str],
+    events: pa.Table | None,
+    conditions: Mapping[str, str],
+) -> list[_Trial]:
+    """The trials of the videos in `path_of`; events may also name other videos of the results."""
     if events is None:
         return [_Trial(video_id, conditions.get(video_id), 0.0, float("inf")) for video_id in path_of]
-    check_spelling(events["label"].to_pylist(), "the events")
-    known = [VideoName(video_id, path) for video_id, path in path_of.items()]
-    return [_Trial(**event) for event in events_of_videos(events, known).to_pylist()]
+    matched = match_events(connection, events).to_pylist()
+    return [_Trial(**event) for event in matched if event["video_id"] in path_of]

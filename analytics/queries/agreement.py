@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.queries.codes import Code
-from analytics.queries.codings import CLASS_OF, CodedVideo, codings_of, pair_with_coder, pair_with_tracks
+from analytics.queries.codings import CLASS_OF, CodedVideo, codings_of, find_tracks, pair_with_coder, pair_with_tracks
 from analytics.queries.groups import Participants
 from analytics.queries.intervals import MAX_GAP_S
 from analytics.statistics.agreement import (
@@ -60,21 +60,22 @@ def compare_with_codes(
     """
     videos = connection.sql("SELECT video_id, path, duration_s FROM videos WHERE status = 'done'").to_arrow_table()
     known = {row["video_id"]: CodedVideo(**row) for row in videos.to_pylist()}
-    reference = codings_of(codes, known, uncoded)
+    tracks = find_tracks(connection, people or {})
+    reference = codings_of(codes, known, tracks, uncoded)
     if second is None:
-        found = pair_with_tracks(connection, reference, people or {}, known)
+        found = pair_with_tracks(connection, reference, tracks, known)
     else:
-        found = pair_with_coder(connection, reference, codings_of(second, known, uncoded), known)
+        found = pair_with_coder(reference, codings_of(second, known, tracks, uncoded), tracks, known)
     units = participants or Participants()
     compared = []
-    for (video_id, person), (track_id, other) in zip(sorted(reference), found, strict=True):
-        mine, theirs = common_events(reference[video_id, person], other, MAX_GAP_S)
+    for ((video_id, _), (person, coding)), (track_id, other) in zip(reference.items(), found, strict=True):
+        mine, theirs = common_events(coding, other, MAX_GAP_S)
         compared.append(
             _Compared(
                 known[video_id].path,
                 person,
                 units.find(video_id, track_id),
-                confusion_s(reference[video_id, person], other, len(EMOTIONS)),
+                confusion_s(coding, other, len(EMOTIONS)),
                 [match_events(mine, theirs, k, tolerance_s) for k in CLASS_OF.values()],
             )
         )
@@ -84,7 +85,7 @@ def compare_with_codes(
 @dataclass(frozen=True, eq=False)
 class _Compared:
     path: str
-    person: str  # the name that the codes give the person
+    person: str  # as `PersonCodes.name`
     participant: str
     confusion: np.ndarray
     events: list[EventMatch]  # the matched events of each emotion

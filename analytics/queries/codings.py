@@ -16,8 +16,15 @@ from analytics.statistics.agreement import Coding
 from analytics.timeline.time_tolerance import is_longer
 from fer_models.labels import EMOTIONS
 
-Who = tuple[str, str]  # video_id, and the person's name in the codes or track
+Who = tuple[str, int | str]  # video_id, and the track or, if no track has the name, the person's name in the codes
 CLASS_OF = {name: i for i, name in enumerate(EMOTIONS)}
+
+
+class PersonCodes(NamedTuple):
+    """The codes of one person of a video."""
+
+    name: str  # the name in the codes; several with commas between them if they name the same track differently
+    coding: Coding
 
 
 class CodedVideo(NamedTuple):
@@ -28,34 +35,78 @@ class CodedVideo(NamedTuple):
     duration_s: float | None
 
 
-def codings_of(codes: Iterable[Code], videos: Mapping[str, CodedVideo], uncoded: str | None) -> dict[Who, Coding]:
-    """The codes of each person of each video.
+@dataclass(frozen=True)
+class Tracks:
+    """Find the tracks that names of people refer to."""
+
+    of_person: Mapping[str, int]  # tracks of people given by the user, the same in every video
+    of_name: Mapping[tuple[str, str], int]  # tracks of people named in the dashboard, by video
+    is_hidden: Mapping[tuple[str, int], bool]  # whether each track is hidden
+
+    def find(self, video_id: str, person: str) -> int | None:
+        """The track that a name refers to."""
+        track_id = self.of_person.get(person, self.of_name.get((video_id, person)))
+        if track_id is None and re.fullmatch(r"[Pp]?\d+", person):
+            number = int(person.lstrip("Pp"))
+            return number if (video_id, number) in self.is_hidden else None
+        return track_id
+
+    def visible(self, video_id: str) -> list[int]:
+        """The tracks of a video that are not hidden."""
+        return [track for (video, track), is_hidden in self.is_hidden.items() if video == video_id and not is_hidden]
+
+
+def find_tracks(connection: duckdb.DuckDBPyConnection, people: Mapping[str, int]) -> Tracks:
+    """The tracks of all videos and the names given in the dashboard; `people` has the tracks of further names.
+
+    A name refers to a track if at most one visible track of the video has it; to a hidden one if no visible one has it.
+    """
+    named = connection.sql(
+        "SELECT video_id, person, arg_min(track_id, is_hidden) FROM people WHERE is_named "
+        "GROUP BY video_id, person HAVING count(*) FILTER (NOT is_hidden) <= 1"
+    ).fetchall()
+    hidden = connection.sql("SELECT video_id, track_id, is_hidden FROM people").fetchall()
+    return Tracks(
+        people,
+        {(video_id, person): track_id for video_id, person, track_id in named},
+        {(video_id, track_id): is_hidden for video_id, track_id, is_hidden in hidden},
+    )
+
+
+def codings_of(
+    codes: Iterable[Code], videos: Mapping[str, CodedVideo], tracks: Tracks, uncoded: str | None
+) -> dict[Who, PersonCodes]:
+    """The codes of each person of each video; names of the same track are one person.
 
     Args:
         codes: whose names are emotions; one without a video belongs to the only video.
         videos: the finished videos, by id.
+        tracks: the tracks that names of people refer to.
         uncoded: the emotion of time without a code, from 0 to the end of the video; None: this time is left out.
 
     Raises:
         CodesError: if a video cannot be found, or codes of one person overlap.
     """
-    spans: dict[Who, list[tuple[float, float, int]]] = defaultdict(list)
+    by_person: dict[Who, list[Code]] = defaultdict(list)
     for code in codes:
-        spans[_video(code, videos), code.person or ""].append((code.start_s, code.end_s, CLASS_OF[code.code]))
+        video_id, person = _video(code, videos), code.person or ""
+        track_id = tracks.find(video_id, person)
+        by_person[video_id, person if track_id is None else track_id].append(code)
     found = {}
-    for (video_id, person), rows in spans.items():
-        rows = _join_equal(rows)
+    for (video_id, key), own in by_person.items():
+        name = ", ".join(dict.fromkeys(code.person for code in own if code.person))
+        rows = _join_equal((code.start_s, code.end_s, CLASS_OF[code.code]) for code in own)
         if uncoded is not None:
             rows = _fill(rows, CLASS_OF[uncoded], videos[video_id].duration_s or 0.0)
         try:
-            found[video_id, person] = _coding(rows)
+            found[video_id, key] = PersonCodes(name, _coding(rows))
         except ValueError as error:
-            name = f" of {person}" if person else ""
-            raise CodesError(f"the codes{name} in {videos[video_id].path} overlap: give one code at a time") from error
+            of = f" of {name}" if name else ""
+            raise CodesError(f"the codes{of} in {videos[video_id].path} overlap: give one code at a time") from error
     return found
 
 
-def _join_equal(rows: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+def _join_equal(rows: Iterable[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
     """Sort intervals by time, and merge those of the same class that touch or overlap, such as those of synonyms."""
     joined: list[tuple[float, float, int]] = []
     for start_s, end_s, code in sorted(rows):
@@ -101,8 +152,8 @@ def _video(code: Code, videos: Mapping[str, CodedVideo]) -> str:
 
 def pair_with_tracks(
     connection: duckdb.DuckDBPyConnection,
-    reference: Collection[Who],
-    people: Mapping[str, int],
+    reference: Mapping[Who, PersonCodes],
+    tracks: Tracks,
     videos: Mapping[str, CodedVideo],
 ) -> list[tuple[int | None, Coding]]:
     """The track of each coded person and its labels, in the same order; None in videos in which nobody is visible.
@@ -110,53 +161,46 @@ def pair_with_tracks(
     Raises:
         CodesError: if no visible track is that person.
     """
-    tracks = _Tracks(
-        people,
-        dict(_named_tracks(connection)),
-        dict(connection.sql("SELECT (video_id, track_id), is_hidden FROM people").fetchall()),
-    )
     labels = _labels(connection, {video_id for video_id, _ in reference})
     found: list[tuple[int | None, Coding]] = []
-    for video_id, person in sorted(reference):
+    for (video_id, key), (name, _) in reference.items():
         visible = tracks.visible(video_id)
-        track_id = tracks.find(video_id, person)
+        track_id = key if isinstance(key, int) else None
         if track_id is None and len(visible) == 1 and _is_alone(video_id, reference):
             (track_id,) = visible
         if not visible:
             track_id = None
         elif track_id not in visible:
-            raise _no_counterpart(videos[video_id].path, person, [f"P{number}" for number in visible])
+            raise _no_counterpart(videos[video_id].path, name, [f"P{number}" for number in visible])
         found.append((track_id, labels.get((video_id, track_id), _coding([]))))
     return found
 
 
 def pair_with_coder(
-    connection: duckdb.DuckDBPyConnection,
-    reference: Collection[Who],
-    second: Mapping[Who, Coding],
+    reference: Mapping[Who, PersonCodes],
+    second: Mapping[Who, PersonCodes],
+    tracks: Tracks,
     videos: Mapping[str, CodedVideo],
 ) -> list[tuple[int | None, Coding]]:
-    """The second coder's coding of each coded person, in the same order; empty in videos that only the first one coded.
+    """The track of each coded person and the second coder's coding, which is empty in videos that only the first coded.
 
     Raises:
         CodesError: if the second coder coded the video, but not that person.
     """
-    n_visible = dict(
-        connection.sql("SELECT video_id, count(*) FROM people WHERE NOT is_hidden GROUP BY ALL").fetchall()
-    )
     found: list[tuple[int | None, Coding]] = []
-    for video_id, person in sorted(reference):
-        there = [name for video, name in second if video == video_id]
-        name = person
-        if (
-            len(there) == 1
-            and _is_alone(video_id, reference)
-            and ("" in (person, *there) or n_visible.get(video_id) == 1)
-        ):
-            (name,) = there
-        if there and name not in there:
-            raise _no_counterpart(videos[video_id].path, person, there)
-        found.append((None, second.get((video_id, name), _coding([]))))
+    for (video_id, key), (name, _) in reference.items():
+        there = {other: codes for (video, other), codes in second.items() if video == video_id}
+        counterpart = key
+        if key not in there and len(there) == 1 and _is_alone(video_id, reference):
+            (other,) = there
+            # Names of two tracks are two people. Others may be the same one if there is nobody else.
+            are_tracks = isinstance(key, int) and isinstance(other, int)
+            if not are_tracks and ("" in (key, other) or len(tracks.visible(video_id)) == 1):
+                counterpart = other
+        if there and counterpart not in there:
+            raise _no_counterpart(videos[video_id].path, name, [codes.name for codes in there.values()])
+        track_id = next((one for one in (key, counterpart) if isinstance(one, int)), None)
+        found.append((track_id, there[counterpart].coding if there else _coding([])))
     return found
 
 
@@ -178,33 +222,3 @@ def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> 
         for row in label_intervals(connection, video_id).to_pylist():
             found[video_id, row["track_id"]].append((row["start_s"], row["end_s"], CLASS_OF[row["emotion"]]))
     return {track: _coding(rows) for track, rows in found.items()}
-
-
-@dataclass(frozen=True)
-class _Tracks:
-    """Find the tracks that names of people refer to."""
-
-    of_person: Mapping[str, int]  # tracks of people given by the user, the same in every video
-    of_name: Mapping[Who, int]  # tracks of people named in the dashboard, by video
-    is_hidden: Mapping[tuple[str, int], bool]  # whether each track is hidden
-
-    def find(self, video_id: str, person: str) -> int | None:
-        """The track that a name refers to."""
-        track_id = self.of_person.get(person, self.of_name.get((video_id, person)))
-        if track_id is None and re.fullmatch(r"[Pp]?\d+", person):
-            number = int(person.lstrip("Pp"))
-            return number if (video_id, number) in self.is_hidden else None
-        return track_id
-
-    def visible(self, video_id: str) -> list[int]:
-        """The tracks of a video that are not hidden."""
-        return [track for (video, track), is_hidden in self.is_hidden.items() if video == video_id and not is_hidden]
-
-
-def _named_tracks(connection: duckdb.DuckDBPyConnection) -> list[tuple[Who, int]]:
-    """The track of each name that at most one visible track of the video has; a hidden one if no visible one has it."""
-    rows = connection.sql(
-        "SELECT video_id, person, arg_min(track_id, is_hidden) FROM people WHERE is_named "
-        "GROUP BY video_id, person HAVING count(*) FILTER (NOT is_hidden) <= 1"
-    ).fetchall()
-    return [((video_id, person), track_id) for video_id, person, track_id in rows]

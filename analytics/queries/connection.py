@@ -26,6 +26,7 @@ from analytics.results.results_folder import check_results
 from analytics.results.segments import segments_in
 from analytics.results.storage_paths import StoragePath, resolve_path
 from analytics.results.video_record import VideoName, video_names
+from analytics.results.video_rows import ids_of
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS
 from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
@@ -149,7 +150,7 @@ def connect(
     check_results(root)
     catalog = read_catalog(root, skip_damaged=True)
     videos, analyses = _all(catalog.rows) if all_analyses else latest_rows(catalog.rows)
-    known = videos.select(["video_id", "path"])
+    known, known_ids = videos.select(["video_id", "path"]), sorted(ids_of(analyses))
     if video is not None:
         damaged = [VideoName(damage.video_id, "") for damage in catalog.damaged]
         chosen = choose_videos([*video_names(known), *damaged], [video])
@@ -161,10 +162,14 @@ def connect(
     connection = _open(memory_limit)
     connection.register("videos", videos)
     connection.register("known_videos", known)  # all videos, because events may belong to videos that are not shown
-    ids = sorted(zip(analyses["video_id"].to_pylist(), analyses["analysis_id"].to_pylist(), strict=True))
+    ids = sorted(ids_of(analyses))
     for name, schema in TIMELINE_TABLES.items():
         stored = "stored_tracks" if name == "tracks" else name
-        connection.register(stored, catalog.table(name, ids, schema))
+        shown = catalog.table(name, ids, schema)
+        connection.register(stored, shown)
+        if name in ("tracks", "faces"):  # of all videos, because synchrony compares people with those of other videos
+            every = shown if ids == known_ids else catalog.table(name, known_ids, schema)
+            connection.register(f"known_{name}", every)
     connection.execute(_MOVEMENTS)
     connection.register("noted_people", noted_people(root))
     connection.execute(_PEOPLE)

@@ -139,7 +139,7 @@ def baseline_overlap_note(
     """A sentence on events before whose onset another event is shown in the same video; None without any.
 
     Args:
-        connection: the results.
+        connection: the results; events that only apply to videos that are not shown or failed are left out.
         events: see `during_events`.
         before_s: length of the time before an event to compare with.
 
@@ -155,9 +155,12 @@ def baseline_overlap_note(
             if latest_end_s > start_s - before_s + TIME_TOLERANCE_S:
                 overlapped.add((video_id, start_s))
             latest_end_s = max(latest_end_s, *(event["end_s"] for event in simultaneous))
+    shown = dict(connection.sql(_PATHS).fetchall())
+    in_shown = [[event for event in rows if event["video_id"] in shown] for rows in _by_event(*known)]
     overlaps = [
         any((event["video_id"], round(event["start_s"], 6)) in overlapped for event in rows)
-        for rows in _by_event(*known)
+        for rows in in_shown
+        if rows
     ]
     if before_s <= 0 or not any(overlaps):
         return None

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from analytics.queries.sql_files import map_videos
 from analytics.statistics.synchrony import (
     LEAST_SPREAD,
+    chance_level,
     lagged_correlations,
     peak,
     shifted_peaks,
@@ -36,11 +37,11 @@ from fer_models.labels import EMOTIONS
 
 MAX_SURROGATES = 100  # maximum number of people of other videos with whom a pair is compared to find the chance level
 _LONGEST_TRACKS = """
-SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('tracks')
+SELECT video_id, arg_max(track_id, (labelled_s, -track_id)) FROM visible('known_tracks')
 GROUP BY video_id HAVING max(labelled_s) > 0 ORDER BY max(labelled_s) DESC, video_id LIMIT $n
 """
 _FACES_OF_TRACK = """
-SELECT * FROM faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
+SELECT * FROM known_faces WHERE video_id = $video_id AND track_id = $track_id AND smooth_emotion IS NOT NULL
 """
 
 
@@ -77,7 +78,7 @@ def synchrony(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np.ndarray]]:
-    """The longest valence series of the results, one per video, as surrogates for people of other videos."""
+    """The longest valence series of all videos of the results, one per video, as surrogates."""
     longest = connection.sql(_LONGEST_TRACKS, params={"n": MAX_SURROGATES + 1}).fetchall()
     found = []
     for video_id, track_id in longest:
@@ -225,7 +226,7 @@ def _lagged(
     return {
         "peak_r": found.r,
         "peak_lag_s": found.lag * config.grid_s,
-        "chance_r": float(np.quantile(surrogates, 0.95)) if len(surrogates) else None,
+        "chance_r": chance_level(surrogates),
         "p_surrogate": surrogate_p_value(found.r, surrogates),
         "n_surrogates": len(surrogates),
     }

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 MIN_SAMPLES = 10  # a correlation needs at least this many common samples
 LEAST_SPREAD = 0.01  # smallest standard deviation of valence that counts as variation: below it, a face hardly changes
+MIN_SURROGATES = 19  # with fewer surrogates, p cannot reach 0.05
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,14 @@ def shifted_peaks(x: Array, y: Array, max_lag: int) -> Array:
     return np.array([one.r for one in found if one is not None])
 
 
+def chance_level(surrogates: Array) -> float | None:
+    """The 95th percentile of surrogates; None with fewer than `MIN_SURROGATES`."""
+    return float(np.quantile(surrogates, 0.95)) if len(surrogates) >= MIN_SURROGATES else None
+
+
 def surrogate_p_value(r: float, surrogates: Array) -> float | None:
-    """The share of surrogates at least as high as `r`, counting the observed one; None with fewer than 19."""
-    if len(surrogates) < 19:  # with fewer surrogates, p cannot reach 0.05
+    """The share of surrogates of at least `r`, counting the observed one; None with fewer than `MIN_SURROGATES`."""
+    if len(surrogates) < MIN_SURROGATES:
         return None
     return float((1 + (surrogates >= r - 1e-12).sum()) / (1 + len(surrogates)))
 

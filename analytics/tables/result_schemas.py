@@ -202,7 +202,8 @@ SYNCHRONY = explained(
         "chance_r",
         pa.float64(),
         "-1 to 1",
-        "95th percentile of peak_r over surrogates: one of the two shifted in time, and people of other videos",
+        "95th percentile of peak_r over surrogates: one of the two shifted in time, and people of all other videos of "
+        "the results, also with --video; NULL with fewer than 19",
     ),
     (
         "p_surrogate",
@@ -327,7 +328,7 @@ AGREEMENT = explained(
     "`fervid agreement RESULTS --codes FILE`, `--show summary`: agreement with human codes; a row over all, then "
     "one per video and person.",
     ("path", pa.string(), "", "the video; NULL in the row over all"),
-    ("person", pa.string(), "", "the person as the codes name them"),
+    ("person", pa.string(), "", "the person as the codes name them, with commas between several names of a track"),
     ("compared_s", pa.float64(), "s", "time that both codings cover"),
     ("share_same", pa.float64(), "0 to 1", "share of it with the same emotion in both"),
     ("kappa", pa.float64(), "-1 to 1", "time-weighted Cohen's kappa; NULL if there is one emotion only"),
