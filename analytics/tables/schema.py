@@ -539,7 +539,7 @@ EVENTS_OF_VIDEOS = pa.schema(
 
 EVENT_BINS = pa.schema(
     [
-        _field("video_id", pa.string(), "", "video of the event"),
+        *_IDS,
         _field("label", pa.string(), "", "label of the event"),
         _field("start_s", pa.float64(), "s", "start of the event (its onset), in the time of the video"),
         _field("end_s", pa.float64(), "s", "end of the event"),
