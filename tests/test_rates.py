@@ -282,7 +282,8 @@ def test_curves_around_events_are_a_view_of_sql(results, tmp_path):
     )
     with connect(results, events=events) as connection:
         rows = connection.sql(sql).fetchall()
-        assert connection.sql("SELECT * FROM event_bins").columns == VIEWS["event_bins"].names
+        found = connection.sql("SELECT * FROM event_bins").to_arrow_table().schema
+        assert (found.names, found.types) == (VIEWS["event_bins"].names, VIEWS["event_bins"].types)
     before = [("film", bin_s, 0.5, 2.0, 0.0, 0.0) for bin_s in (-2, -1.5, -1, -0.5)]
     after = [("film", bin_s, 0.5, 2.0, 1.0, 1.0) for bin_s in (0, 0.5)]
     without = [("start", bin_s, 0.5, 0.0, 0.0, None) for bin_s in (0, 0.5)]
