@@ -57,7 +57,7 @@ _CURVE = "(PARTITION BY video_id, analysis_id, label, start_s, end_s, track_id)"
 EVENT_BINS_SQL = f"""
 WITH bins AS ({
     _bins_sql(
-        "SELECT DISTINCT video_id, label, start_s, end_s, start_s AS from_s, end_s AS to_s FROM events",
+        "SELECT video_id, label, start_s, end_s, start_s AS from_s, end_s AS to_s FROM events",
         "video_id, analysis_id, label, start_s, end_s",
         "500",
         "5.0",

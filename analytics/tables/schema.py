@@ -533,7 +533,7 @@ EVENTS_OF_VIDEOS = pa.schema(
     metadata={
         "description": "Only with `--events FILE` or `connect(…, events=FILE)`: a row per event and video. The file is "
         "a CSV with the columns start_s, end_s, label and optionally video (a path, file name or video_id); an event "
-        "without a video belongs to every video."
+        "without a video belongs to every video. Events that repeat others of the same video are left out."
     },
 )
 
