@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics import connect
+from analytics import connect, query
 from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.corrections import (
     CorrectionError,
@@ -27,7 +27,7 @@ from analytics.results.corrections import (
     rebuild_with_notes,
 )
 from analytics.results.ids import analysis_id, file_sha256, identities_id
-from analytics.results.notes import Correction, Step, add_steps, notes_path, read_notes, rename, undo
+from analytics.results.notes import Correction, Step, add_steps, hide, notes_path, read_notes, rename, undo
 from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
 from analytics.results.video_record import VideoRecord
@@ -277,6 +277,50 @@ def test_people_who_are_numbered_differently_are_reported(store: Store, caplog: 
         "in/alice.mp4: people are tracked differently than before: check P0 (Anna), P1, P2 in the dashboard; "
         "merges and splits are not applied"
     ]
+
+
+def people_of_analyses(store: Store) -> list[tuple]:
+    """Observations, track and person of each track of all analyses."""
+    sql = """SELECT observation_id, track_id, person, is_named FROM people JOIN videos USING (video_id, analysis_id)
+        ORDER BY observation_id, len(settings), track_id"""
+    return [tuple(row.values()) for row in query(store.root, sql, all_analyses=True).to_pylist()]
+
+
+def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) -> None:
+    """The happy person is track 0, then track 1 of another analysis, in which the sad one is track 0."""
+    rename(store.root, ALICE, 0, "Anna")
+    hide(store.root, ALICE, 1, True)
+    analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+    first = [("o1", 0, "Anna", True), ("o1", 1, "P1", False), ("o1", 2, "P2", False)]
+    second = [("o2", 0, None, False), ("o2", 1, "P1", False), ("o2", 2, "P2", False)]
+    assert people_of_analyses(store) == first + second
+    participants = query(store.root, "SELECT participant FROM people ORDER BY ALL", all_analyses=True)
+    assert participants["participant"].null_count == 1
+    shown = query(store.root, "SELECT track_id FROM visible('tracks') ORDER BY 1", all_analyses=True)
+    assert shown["track_id"].to_pylist() == [0, 0, 2, 2]  # who is track 1 of the other analysis is not known
+    assert query(store.root, "SELECT person FROM people WHERE track_id = 0").to_pylist() == [{"person": "Anna"}]
+    rename(store.root, ALICE, 0, "Bea")
+    assert people_of_analyses(store)[::3] == [("o1", 0, None, False), ("o2", 0, "Bea", True)]
+    path = notes_path(store.root, ALICE)
+    steps = json.loads(path.read_text())["steps"]
+    for step in steps:
+        del step["analysis_id"]  # as version 0.1 stored them
+    path.write_text(json.dumps({"steps": steps}))
+    assert people_of_analyses(store)[::3] == [("o1", 0, None, False), ("o2", 0, None, False)]
+
+
+def test_a_name_is_that_of_the_same_person_of_another_analysis(store: Store) -> None:
+    """The boxes of the other analysis are a little larger; later, two people of it are merged."""
+    rename(store.root, ALICE, 0, "Anna")
+    analyze_again(store, [dataclasses.replace(face, size_px=110) for face in SCENE])
+    expected = [(name, *person) for name in ("o1", "o2") for person in ((0, "Anna"), (1, "P1"), (2, "P2"))]
+    assert [row[:3] for row in people_of_analyses(store)] == expected
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2)])
+    rebuild(store)
+    assert [row[:3] for row in people_of_analyses(store)] == [*expected, ("o2", 0, "Anna"), ("o2", 1, "P1")]
+    rename(store.root, ALICE, 1, "Bea")  # of both parts, of which the earlier analyses have one
+    of_1 = [name for _, track, name, _ in people_of_analyses(store) if track == 1]
+    assert of_1 == [None, None, "Bea"]
 
 
 def test_returning_to_the_first_model_shows_its_corrections_again(

@@ -428,16 +428,19 @@ def test_validity_names_the_reason_of_those_who_have_low_quality_faces(store: St
 
 
 def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
-    file = mark("1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n")
+    lines = "1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n"
+    file = mark(lines)
     shown = page("timeline", results)
     known = markers.Markers("ads.csv", read_events(file))
     of_alice = known.of_video(Results(results), ALICE)
     assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
+    mark(f"{lines}8,12,ad B,alice.mp4\n")
     shown = compare_markers(page, results)
     table = shown.dataframe[0].value.set_index(["A − B", "emotion"])
     assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other person is neutral
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
+    assert "1 event repeats another of the same video, label, start and end, and is left out." in words(shown)
     assert "Change around the onset" in [heading.value for heading in shown.subheader]
     assert "Left out, because no person has a good face in the 5 s before their markers: ad C." in words(shown)
     domain = re.compile(r'"domain": (\[[^]]*"ad A"[^]]*\])')

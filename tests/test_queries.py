@@ -622,6 +622,31 @@ def test_events_after_the_end_of_their_videos_are_reported(tmp_path):
     assert "After the end" not in fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
 
 
+def test_an_event_that_is_repeated_counts_once(results, tmp_path):
+    """The talk, of 1 s, is twice for a.mp4 and once for all four videos, in one of which nobody was analyzed."""
+    file = tmp_path / "events.csv"
+    file.write_text("start_s,end_s,label,video\n1,2,talk,a.mp4\n1,2,talk,\n1,2,talk,/films/a.mp4\n2,4,ad,\n")
+    labeled = """SELECT sum(least(pts_s + duration_s, end_s) - greatest(pts_s, start_s)) FROM faces
+        JOIN events USING (video_id) WHERE label = 'talk' AND pts_s < end_s - 1e-6 AND pts_s + duration_s > start_s"""
+    with connect(results, events=file) as connection:
+        assert connection.sql(labeled).fetchall() == [(pytest.approx(4),)]  # one person in a and in b, two in c
+        assert connection.sql("SELECT count(*) FROM events").fetchall() == [(8,)]
+        talk = [row for row in queries.averages(connection, file, bin_ms=1000).to_pylist() if row["label"] == "talk"]
+        assert {row["n_trials"] for row in talk if row["start_s"] >= 0} == {3}
+        during = queries.during_events(connection, file, before_s=1)
+        assert of(during, "label") == ["talk", "ad", "talk", "ad", "talk", "talk", "ad", "ad"]
+        assert "of 1 of 2 events" in queries.baseline_overlap_note(connection, file, before_s=1)
+    sql = "SELECT count(*) FROM events"
+    commands = [("summary", results, name, "--format", "csv") for name in ("events", "averages", "compare")]
+    commands += [("query", results, sql), ("export", results, "--format", "trials", "--out", tmp_path / "out")]
+    note = "2 events repeat others of the same video, label, start and end, and are left out."
+    assert [command for command in commands if note not in fervid(*command, "--events", file).stderr] == []
+    with (tmp_path / "out" / "trials.csv").open(newline="") as trials:
+        assert len({row["trial"] for row in csv.DictReader(trials)}) == 6  # two in each of the three finished videos
+    file.write_text("start_s,end_s,label,video\n1,2,talk,a.mp4\n1,2,talk,b.mp4\n1,2,ad,a.mp4\n")
+    assert "repeat" not in fervid(*commands[0], "--events", file).stderr
+
+
 def test_events_of_all_videos_are_reported_if_a_column_was_not_read(results, tmp_path):
     file, note = (
         tmp_path / "events.csv",

@@ -282,11 +282,30 @@ def test_curves_around_events_are_a_view_of_sql(results, tmp_path):
     )
     with connect(results, events=events) as connection:
         rows = connection.sql(sql).fetchall()
-        assert set(connection.sql("SELECT * FROM event_bins").columns) == set(VIEWS["event_bins"].names)
+        found = connection.sql("SELECT * FROM event_bins").to_arrow_table().schema
+        assert (found.names, found.types) == (VIEWS["event_bins"].names, VIEWS["event_bins"].types)
     before = [("film", bin_s, 0.5, 2.0, 0.0, 0.0) for bin_s in (-2, -1.5, -1, -0.5)]
     after = [("film", bin_s, 0.5, 2.0, 1.0, 1.0) for bin_s in (0, 0.5)]
     without = [("start", bin_s, 0.5, 0.0, 0.0, None) for bin_s in (0, 0.5)]
     assert rows == [pytest.approx(row) for row in [*before, *after, *without]]
+
+
+def test_curves_of_several_analyses_of_a_video_are_apart(tmp_path):
+    """One analysis has 0.2 before the onset and 0.6 after it, the other 0.1 and 0.9; both have 2 s before it."""
+    store = Store(tmp_path / "results")
+    for number, levels in enumerate(((0.2, 0.6), (0.1, 0.9))):
+        faces = [Face(i, p=feeling("happy", levels[i >= 20])) for i in range(30)]
+        timeline = build_timeline(observe(np.arange(30) / 10, faces), TimelineConfig())
+        store.commit_analysis({"video_id": "v1", "analysis_id": f"a{number}", "path": "1.mp4"}, timeline)
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n2,2.5,film\n")
+    sql = "SELECT analysis_id, track_id, ok_s, before_s, p_happy, change_happy FROM event_bins WHERE bin_start_s = 0"
+    with connect(store.root, events=events, all_analyses=True) as connection:
+        rows = connection.sql(f"{sql} ORDER BY ALL").fetchall()
+    expected = [("a0", 0, 0.5, 2, 0.6, 0.4), ("a1", 0, 0.5, 2, 0.9, 0.8)]
+    assert rows == [pytest.approx(row, abs=1e-3) for row in expected]
+    with connect(store.root, events=events) as connection:
+        assert connection.sql(sql).fetchall() == rows[1:]  # the newest one
 
 
 def test_episodes_without_observed_ends_have_no_median(tmp_path):

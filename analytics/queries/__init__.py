@@ -14,6 +14,7 @@ from analytics.queries.events import (
     baseline_overlap_note,
     during_events,
     late_events_note,
+    repeated_events_note,
     unassigned_events_note,
     unseen_events_note,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "movements",
     "quality",
     "rates",
+    "repeated_events_note",
     "several_people_note",
     "shares",
     "speech_notes",

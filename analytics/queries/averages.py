@@ -52,23 +52,24 @@ TRIAL_BINS_SQL = _bins_sql(
     "$bin_ms",
     "$before_s",
 )
-_CURVE = "(PARTITION BY video_id, label, start_s, end_s, track_id)"
+_CURVE = "(PARTITION BY video_id, analysis_id, label, start_s, end_s, track_id)"
 # The view `event_bins`: measures of each track around each event, by time bin, with the defaults of `queries.averages`.
 EVENT_BINS_SQL = f"""
 WITH bins AS ({
     _bins_sql(
-        "SELECT DISTINCT video_id, label, start_s, end_s, start_s AS from_s, end_s AS to_s FROM events",
-        "video_id, label, start_s, end_s",
+        "SELECT video_id, label, start_s, end_s, start_s AS from_s, end_s AS to_s FROM events",
+        "video_id, analysis_id, label, start_s, end_s",
         "500",
         "5.0",
     )
 })
-SELECT video_id, label, start_s, end_s, track_id, bin * 0.5 AS bin_start_s, ok_s,
-    coalesce(sum(ok_s) FILTER (bin < 0) OVER {_CURVE}, 0) AS before_s, {", ".join(f"p_{name}" for name in EMOTIONS)},
+SELECT video_id, analysis_id, label, start_s, end_s, track_id, CAST(bin * 0.5 AS DOUBLE) AS bin_start_s, ok_s,
+    coalesce(sum(ok_s) FILTER (bin < 0) OVER {_CURVE}, 0) AS before_s,
+    {", ".join(f"CAST(p_{name} AS FLOAT) AS p_{name}" for name in EMOTIONS)},
     {
     ", ".join(
-        f"p_{name} - sum(p_{name} * ok_s) FILTER (bin < 0) OVER {_CURVE} / sum(ok_s) FILTER (bin < 0) OVER {_CURVE} "
-        f"AS change_{name}"
+        f"CAST(p_{name} - sum(p_{name} * ok_s) FILTER (bin < 0) OVER {_CURVE} "
+        f"/ sum(ok_s) FILTER (bin < 0) OVER {_CURVE} AS FLOAT) AS change_{name}"
         for name in EMOTIONS
     )
 }

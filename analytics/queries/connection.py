@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -21,11 +21,12 @@ from analytics.queries.unfiltered import UNFILTERED_FACES_SQL
 from analytics.results.catalog import Catalog, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
 from analytics.results.datasets import Part, dataset
-from analytics.results.notes import all_notes
+from analytics.results.notes import Notes, all_notes
 from analytics.results.results_folder import check_results
 from analytics.results.segments import segments_in
 from analytics.results.storage_paths import StoragePath, resolve_path
-from analytics.results.video_record import VideoName, video_names
+from analytics.results.store import Store
+from analytics.results.video_record import VideoName, VideoRecord, video_names, video_records
 from analytics.results.video_rows import ids_of
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS
@@ -55,13 +56,17 @@ FROM (SELECT video_id, analysis_id, track_id, unnest(movements) AS movement FROM
 # A row per track; names and hidden people come from the users' notes.
 _PEOPLE = """
 CREATE TEMP VIEW people AS
-SELECT video_id, analysis_id, track_id, coalesce(name, 'P' || track_id) AS person,
-    coalesce(name, video_id || '/P' || track_id) AS participant, name IS NOT NULL AS is_named,
-    coalesce(is_hidden, false) AS is_hidden
-FROM tracks LEFT JOIN noted_people USING (video_id, track_id)
+SELECT video_id, analysis_id, track_id, CASE WHEN is_known THEN coalesce(name, 'P' || track_id) END AS person,
+    CASE WHEN is_known THEN coalesce(name, video_id || '/P' || track_id) END AS participant,
+    is_known AND name IS NOT NULL AS is_named, coalesce(is_hidden, false) AS is_hidden
+FROM (
+    SELECT *, coalesce(list_contains(analyses, analysis_id), true) AS is_known
+    FROM tracks LEFT JOIN noted_people USING (video_id, track_id)
+)
 """
-# `FROM visible('faces')` is the table `faces` without hidden people. It is a macro and not a view, because the
-# dashboard replaces some tables by others with fewer columns.
+# `FROM visible('faces')` is the table `faces` without hidden people. A hidden track number is hidden in every analysis,
+# because the person may have the same number there. It is a macro and not a view, because the dashboard replaces some
+# tables by others with fewer columns.
 _VISIBLE = """
 CREATE TEMP MACRO visible(name) AS TABLE
 SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
@@ -101,7 +106,13 @@ CREATE TEMP MACRO seconds_in_bin(start_s, end_s, bin, bin_ms) AS CASE WHEN end_s
 ) / 1e6 END
 """
 _NOTED_PEOPLE = pa.schema(
-    [("video_id", pa.string()), ("track_id", pa.int32()), ("name", pa.string()), ("is_hidden", pa.bool_())]
+    [
+        ("video_id", pa.string()),
+        ("track_id", pa.int32()),
+        ("name", pa.string()),
+        ("analyses", pa.list_(pa.string())),  # those in which the track has the name; NULL: the one that is shown
+        ("is_hidden", pa.bool_()),
+    ]
 )
 _UNKNOWN_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
 _OF_EVENTS = ("events", "event_bins")  # views that exist only with a file of events
@@ -132,7 +143,8 @@ def connect(
     Args:
         results: the results folder.
         video: show only this video: its path, name or id, or a file with the same content.
-        all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id.
+        all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id. A person
+            has a name only where it is known to be theirs, else NULL; a hidden track is hidden in every analysis.
         events: a CSV file of stimuli or markers (see `event_files.read_events`).
         observations: False leaves this view out, to avoid listing the segments of all videos.
         memory_limit: the memory that DuckDB may use, such as `500MB`.
@@ -171,7 +183,7 @@ def connect(
             every = shown if ids == known_ids else catalog.table(name, known_ids, schema)
             connection.register(f"known_{name}", every)
     connection.execute(_MOVEMENTS)
-    connection.register("noted_people", noted_people(root))
+    connection.register("noted_people", noted_people(root, analyses if all_analyses else None))
     connection.execute(_PEOPLE)
     connection.execute(_VISIBLE)
     connection.execute(_LEFT_OUT_BY_SPEECH)
@@ -274,19 +286,37 @@ def _open(memory_limit: str) -> duckdb.DuckDBPyConnection:
         raise QueryError(f"the memory limit must be a size such as 500MB or 2GB, got {memory_limit!r}") from error
 
 
-def noted_people(root: StoragePath) -> pa.Table:
-    """The tracks that have a name or are hidden, for the view `people`: video_id, track_id, name and is_hidden."""
-    rows = [
-        {
-            "video_id": video_id,
-            "track_id": track_id,
-            "name": notes.names.get(track_id),
-            "is_hidden": track_id in notes.hidden,
-        }
-        for video_id, notes in all_notes(root).items()
-        for track_id in sorted({*notes.names, *notes.hidden})
-    ]
+def noted_people(root: StoragePath, analyses: pa.Table | None = None) -> pa.Table:
+    """The tracks that have a name or are hidden, for the view `people`.
+
+    Args:
+        root: the results folder.
+        analyses: rows of the table `videos`, if several analyses of a video are shown.
+    """
+    of_video: dict[str, list[VideoRecord]] = {}
+    for record in [] if analyses is None else video_records(analyses):
+        of_video.setdefault(record.video_id, []).append(record)
+    rows = []
+    for video_id, notes in all_notes(root).items():
+        named_in = _analyses_of_names(root, of_video[video_id], notes) if notes.names and video_id in of_video else {}
+        rows += [
+            {
+                "video_id": video_id,
+                "track_id": track_id,
+                "name": notes.names.get(track_id),
+                "analyses": named_in.get(track_id),
+                "is_hidden": track_id in notes.hidden,
+            }
+            for track_id in sorted({*notes.names, *notes.hidden})
+        ]
     return pa.Table.from_pylist(rows, schema=_NOTED_PEOPLE)
+
+
+def _analyses_of_names(root: StoragePath, analyses: Sequence[VideoRecord], notes: Notes) -> dict[int, list[str]]:
+    # Imported here because it loads SciPy, which few queries need.
+    from analytics.results.same_tracks import analyses_of_names
+
+    return analyses_of_names(Store(root), analyses, notes)
 
 
 def _all(rows: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -79,6 +79,24 @@ def unassigned_events_note(connection: duckdb.DuckDBPyConnection, events: pa.Tab
     return f"{n_unassigned} {name} no video and {apply} to all {n_videos} videos; {hint}"
 
 
+def repeated_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
+    """A sentence on events that repeat others of the same video, which are left out; None without any.
+
+    Args:
+        connection: the results.
+        events: see `during_events`.
+
+    Raises:
+        As `during_events`.
+    """
+    events, videos = _events_and_videos(connection, events)
+    n = len(events) - len(_by_event(events, videos))
+    if not n:
+        return None
+    repeat, are = ("1 event repeats another", "is") if n == 1 else (f"{n} events repeat others", "are")
+    return f"{repeat} of the same video, label, start and end, and {are} left out."
+
+
 def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
     """A sentence on events that begin after the end of all videos that they apply to; None without any.
 
@@ -171,15 +189,22 @@ def baseline_overlap_note(
 
 
 def _by_event(events: pa.Table, videos: Sequence[NamedVideo]) -> list[list[dict[str, Any]]]:
-    """The rows of `schema.EVENTS_OF_VIDEOS` of each event: one per video that it applies to; as `events_of_videos`."""
+    """The rows of `schema.EVENTS_OF_VIDEOS` of each event: one per video that it applies to, without repeated ones.
+
+    Events that only repeat others are left out.
+    """
     everywhere = list(dict.fromkeys(video.video_id for video in videos))
-    return [
-        [
-            event | {"video_id": video_id}
-            for video_id in (everywhere if event["video"] is None else choose_videos(videos, [event["video"]]))
-        ]
-        for event in events.to_pylist()
-    ]
+    found: list[list[dict[str, Any]]] = []
+    seen: set[tuple[str, ...]] = set()
+    # Events of all videos come first, so that those of single videos repeat them, not the other way around.
+    for event in sorted(events.to_pylist(), key=lambda event: event["video"] is not None):
+        ids = everywhere if event["video"] is None else choose_videos(videos, [event["video"]])
+        rows = {(video_id, event["label"], event["start_s"], event["end_s"]): video_id for video_id in ids}
+        if ids and rows.keys() <= seen:
+            continue
+        found.append([event | {"video_id": video_id} for key, video_id in rows.items() if key not in seen])
+        seen |= rows.keys()
+    return found
 
 
 def during_matched_events(
@@ -201,7 +226,7 @@ def during_matched_events(
 
 
 def events_of_videos(events: pa.Table, videos: Sequence[NamedVideo]) -> pa.Table:
-    """The events of each video, by video and time: the rows of `schema.EVENTS_OF_VIDEOS`.
+    """The events of each video, by video and time: the rows of `schema.EVENTS_OF_VIDEOS`, each once.
 
     Args:
         events: as returned by `read_events`; an event without a video applies to every video.

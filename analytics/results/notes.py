@@ -18,11 +18,13 @@ from analytics.results.atomic_write import write_atomic
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_json
+from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
 
 KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
 FOLDER, FILE = "notes", "notes.json"
 MAX_NAME_LENGTH = 60
+_OPTIONAL = ("track_id", "session", "at", "new_track_id", "analysis_id")  # of a step in the file
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Step:
     session: str = ""  # id of the browser tab that made the change
     at: str = ""  # time of the change in UTC, ISO 8601
     new_track_id: int | None = None  # of a split: the track of its later part; version 0.1 did not store it
+    analysis_id: str = ""  # the analysis that was shown, which numbers the tracks; version 0.1 did not store it
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ class Notes:
     corrections: tuple[Correction, ...] = ()
     markers: tuple[Marker, ...] = ()  # markers, ordered by time
     steps: tuple[Step, ...] = ()
+
+    @property
+    def named_in(self) -> dict[int, str]:
+        """The id of the analysis in which each named track was named; empty if it is not known."""
+        of_track = {step.track_id: step.analysis_id for step in self.steps if step.kind == "name"}
+        return {track: of_track[track] for track in self.names}
 
 
 def notes_path(root: StoragePath, video_id: str) -> StoragePath:
@@ -195,8 +204,9 @@ def add_steps(root: StoragePath, video_id: str, steps: Iterable[Step], *, sessio
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path = notes_path(root, video_id)
     with hold_video(root, video_id):
-        step_id = secrets.token_hex(6)
-        added = [replace(step, id=step_id, session=session, at=now) for step in steps]
+        shown = Store(root).shown_analysis(video_id)
+        step_id, analysis_id = secrets.token_hex(6), shown.analysis_id if shown else ""
+        added = [replace(step, id=step_id, session=session, at=now, analysis_id=analysis_id) for step in steps]
         _parse_steps([asdict(step) for step in added])
         _write_steps(path, [*_read_steps(path), *added])
 
@@ -241,7 +251,7 @@ def _step(index: int, entry: Mapping[str, Any]) -> Step:
     """A step from JSON; those of version 0.1 have no id and no session."""
     if entry["kind"] not in KINDS:
         raise ValueError(f"unknown kind {entry['kind']!r}")
-    known = {name: entry[name] for name in ("track_id", "session", "at", "new_track_id") if name in entry}
+    known = {name: entry[name] for name in _OPTIONAL if name in entry}
     for track_id in (known.get("track_id"), known.get("new_track_id")):
         if not 0 <= (track_id or 0) < 2**31:
             raise ValueError(f"no track has the number {track_id}")

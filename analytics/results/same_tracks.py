@@ -4,6 +4,8 @@ Names, hidden people and corrections refer to people by the number of their trac
 may number the tracks otherwise, so tracks are compared face by face.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +22,34 @@ FACE = ("frame_index", "face_index")
 BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
 MIN_IOU = 0.5  # a face of one analysis is a face of the other if their boxes overlap by this much
 MIN_SHARE = 0.9  # tracks of the same number are of the same person if this share of the faces of each is in both
+
+
+def analyses_of_names(store: Store, analyses: Sequence[VideoRecord], notes: Notes) -> dict[int, list[str]]:
+    """The ids of the analyses of a video in which a named track is the person who was named, for each named track.
+
+    If the analysis in which it was named is gone or not known, these are the analyses with the tracks of all others.
+    """
+    known = {row.analysis_id: row for row in analyses}
+    of_analysis = {
+        named_in: [
+            row.analysis_id
+            for row in analyses
+            if all(
+                _keeps_names(store, named, row, notes)
+                for named in ([known[named_in]] if named_in in known else analyses)
+            )
+        ]
+        for named_in in set(notes.named_in.values())
+    }
+    return {track: of_analysis[named_in] for track, named_in in notes.named_in.items()}
+
+
+def _keeps_names(store: Store, named: VideoRecord, other: VideoRecord, notes: Notes) -> bool:
+    """Whether names given in one analysis hold in another one: it has the same tracks, and at least its corrections."""
+    if named.analysis_id == other.analysis_id:
+        return True
+    before, after = (row.stored_settings.get("timeline", {}).get("corrections", []) for row in (named, other))
+    return after[: len(before)] == before and has_same_tracks(store, named, other, notes)
 
 
 def has_same_tracks(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> bool:

@@ -533,13 +533,13 @@ EVENTS_OF_VIDEOS = pa.schema(
     metadata={
         "description": "Only with `--events FILE` or `connect(…, events=FILE)`: a row per event and video. The file is "
         "a CSV with the columns start_s, end_s, label and optionally video (a path, file name or video_id); an event "
-        "without a video belongs to every video."
+        "without a video belongs to every video. Events that repeat others of the same video are left out."
     },
 )
 
 EVENT_BINS = pa.schema(
     [
-        _field("video_id", pa.string(), "", "video of the event"),
+        *_IDS,
         _field("label", pa.string(), "", "label of the event"),
         _field("start_s", pa.float64(), "s", "start of the event (its onset), in the time of the video"),
         _field("end_s", pa.float64(), "s", "end of the event"),
@@ -561,22 +561,29 @@ PEOPLE = pa.schema(
     [
         *_IDS,
         _TRACK_ID,
-        _field("person", pa.string(), "", "the name given to the person in the dashboard, else P and the track number"),
+        _field(
+            "person",
+            pa.string(),
+            "",
+            "the name given to the person in the dashboard, else P and the track number; with --all-analyses, NULL if "
+            "the name may be that of another person, because it was given in an analysis with other tracks",
+        ),
         _field(
             "participant",
             pa.string(),
             "",
             "identifies the person across videos: the name, which means the same person in every video; without a "
             "name, the video and the track, whereas `fervid summary` counts the people of a video without a name as "
-            "one participant",
+            "one participant; NULL if person is",
         ),
         _field("is_named", pa.bool_(), "", "whether the person was given a name"),
         _field("is_hidden", pa.bool_(), "", "whether the person was hidden in the dashboard"),
     ],
     metadata={
         "description": "A row per track: the names of people and who is hidden, as set in the dashboard. Join it "
-        "USING (video_id, track_id). `FROM visible('faces')` has the rows of faces without hidden people, and likewise "
-        "for tracks, episodes and transitions."
+        "USING (video_id, track_id), with --all-analyses also analysis_id. `FROM visible('faces')` has the rows of "
+        "faces without hidden people, and likewise for tracks, episodes and transitions. A track number that was "
+        "hidden in one analysis is hidden in all of them, because the person may have the same number there."
     },
 )
 

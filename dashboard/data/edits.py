@@ -66,7 +66,7 @@ def steps_of(step: Step, before: Notes, tracks: Set[int]) -> list[Step]:
         EditError: if there is no such track, or two people to merge have different names or only one is hidden.
 
     >>> steps_of(Step("merge", 0, 1), Notes(names={1: "Anna"}), {0, 1})[1]
-    Step(kind='name', value='Anna', track_id=0, id='', session='', at='', new_track_id=None)
+    Step(kind='name', value='Anna', track_id=0, id='', session='', at='', new_track_id=None, analysis_id='')
     """
     others = {step.value} if step.kind == "merge" else set()
     if step.track_id is not None and (missing := {step.track_id, *others} - tracks):

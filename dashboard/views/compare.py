@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from analytics.queries.events import unassigned_events_note
+from analytics.queries.events import repeated_events_note, unassigned_events_note
 from analytics.queries.groups import GroupError, find_groups, several_people_note
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
@@ -53,8 +53,10 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
-    if note := results.answer(lambda connection: unassigned_events_note(connection, events)):
-        st.caption(plain(note))
+    notes_on = (unassigned_events_note, repeated_events_note)
+    for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
+        if note is not None:
+            st.caption(plain(note))
     frame = events.to_pandas()
     return Compared(
         marker_comparison_of(results, key, frame),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.answers import OverwriteOption
-from flows.cli.commands.query import Events, note_unassigned_events
+from flows.cli.commands.query import Events, note_on_events
 from flows.cli.console import Results, counted, fatal_errors, note, say
 
 
@@ -102,7 +102,7 @@ def export(
             )
             say(str(path))
             if events is not None:
-                note_unassigned_events(results, events)
+                note_on_events(results, events)
             return
         if form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table

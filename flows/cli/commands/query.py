@@ -69,16 +69,18 @@ def query(
         if all_analyses and sql is not None and "analysis_id" not in sql.lower():
             note("a video may have several analyses: join USING (video_id, analysis_id), and group by analysis_id")
         if events is not None:
-            note_unassigned_events(results, events, video)
+            note_on_events(results, events, video)
         if not len(rows):
             note("no rows")
 
 
-def note_unassigned_events(results: Path, events: Path, video: str | None = None) -> None:
-    """Print a note on events that apply to all videos because they name none, perhaps by mistake."""
+def note_on_events(results: Path, events: Path, video: str | None = None) -> None:
+    """Print notes on events that apply to all videos because they name none, perhaps by mistake, or repeat others."""
     from analytics import connect, queries
     from analytics.queries.event_files import read_events
 
+    read = read_events(events)
     with connect(results, video=video, observations=False) as connection:
-        if text := queries.unassigned_events_note(connection, read_events(events)):
-            note(text)
+        for text in (queries.unassigned_events_note(connection, read), queries.repeated_events_note(connection, read)):
+            if text:
+                note(text)

@@ -154,6 +154,8 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
         notes.append(several)
     if request.events is not None and (unassigned := queries.unassigned_events_note(connection, request.events)):
         notes.append(unassigned)
+    if request.events is not None and (repeated := queries.repeated_events_note(connection, request.events)):
+        notes.append(repeated)
     if request.events is not None and (late := queries.late_events_note(connection, request.events)):
         notes.append(late)
     if request.question == Question.events and request.events is not None:
