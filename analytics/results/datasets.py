@@ -56,13 +56,11 @@ def dataset(root: StoragePath, parts: Iterable[Part], schema: pa.Schema, small: 
     checksums = {name: part.crc32 for name, part in zip(names, parts, strict=True) if part.crc32 is not None}
     footers = {name: part.footer for name, part in zip(names, parts, strict=True) if part.footer is not None}
     fs, _ = arrow_files(root, small, checksums, footers)
-    fragments = [
-        read.make_fragment(
-            name,
-            fs,
-            partition_expression=part.rows_have(as_dictionary),
-            row_groups=part.row_groups,
-        )
-        for name, part in zip(names, parts, strict=True)
-    ]
-    return Dataset(fragments, as_read, read, fs)
+
+    def make_fragments() -> list[ds.Fragment]:
+        return [
+            read.make_fragment(name, fs, partition_expression=part.rows_have(as_dictionary), row_groups=part.row_groups)
+            for name, part in zip(names, parts, strict=True)
+        ]
+
+    return Dataset(make_fragments, as_read, read, fs)

@@ -5,6 +5,8 @@
 needs the lock in order to format the exception, and holds the scan's own lock: both threads wait forever.
 """
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +14,21 @@ import pyarrow.dataset as ds
 
 
 class Dataset(ds.FileSystemDataset):  # type: ignore[misc]  # pyarrow has no type stubs
-    """A dataset of files that is scanned through a `Scan`."""
+    """A dataset of files that is scanned through a `Scan`; its fragments, which are slow to make, are made then."""
+
+    def __init__(
+        self, make_fragments: Callable[[], list[ds.Fragment]], schema: pa.Schema, form: ds.FileFormat, fs: Any
+    ) -> None:
+        super().__init__([], schema, form, fs)
+        self._make_fragments = make_fragments
+
+    @cached_property
+    def _files(self) -> ds.FileSystemDataset:
+        return ds.FileSystemDataset(self._make_fragments(), self.schema, self.format, self.filesystem)
 
     def scanner(self, **options: Any) -> "Scan":
         """A scan of these columns and rows; the options are those of `pyarrow.dataset.Dataset.scanner`."""
-        return Scan(super().scanner(**options))
+        return Scan(self._files.scanner(**options))
 
 
 class Scan:
