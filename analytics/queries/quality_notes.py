@@ -156,7 +156,7 @@ def mixed_settings_note(connection: duckdb.DuckDBPyConnection, video_ids: Collec
     )
     return (
         f"The analyses of these videos differ in {differences}. Do not compare or pool them: analyze them with the "
-        "same settings, or build their timelines again with `fervid timeline`."
+        "same settings, or build their timelines again with fervid timeline."
     )
 
 
