@@ -189,9 +189,9 @@ def baseline_overlap_note(
 
 
 def _by_event(events: pa.Table, videos: Sequence[NamedVideo]) -> list[list[dict[str, Any]]]:
-    """The rows of `schema.EVENTS_OF_VIDEOS` of each event: one per video that it applies to, without repeated ones.
+    """The rows of `schema.EVENTS_OF_VIDEOS` of each event, one per video that it applies to.
 
-    Events that only repeat others are left out.
+    Rows that repeat those of another event are left out, and so are events without other rows.
     """
     everywhere = list(dict.fromkeys(video.video_id for video in videos))
     found: list[list[dict[str, Any]]] = []

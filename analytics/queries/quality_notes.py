@@ -30,7 +30,8 @@ FROM visible('tracks') JOIN videos USING (video_id, analysis_id)
 WHERE settings ->> '$.timeline.baseline.method' = 'neutral_stretch' AND labelled_s > 0 AND {_ABOUT}
 GROUP BY has_span HAVING n > 0 ORDER BY has_span
 """
-# What each setting is called, and its value. Videos of earlier versions lack some settings, which then had the default.
+# The settings that change labels most: what each is called, and its value. Videos of earlier versions lack some, which
+# then had the default.
 _SETTINGS = {
     "--fps": "coalesce(settings ->> '$.observe.fps', 'all frames')",
     "emotion model": "(settings ->> '$.observe.model') || ' ' || (weights ->> '$.classifier')",
@@ -139,7 +140,7 @@ def baseline_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[s
 
 
 def mixed_settings_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> str | None:
-    """A sentence on settings in which the analyses of the videos differ; None if they agree.
+    """A sentence on settings in which the analyses of the videos differ; None if they agree in all of `_SETTINGS`.
 
     Args:
         connection: the results.
