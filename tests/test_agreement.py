@@ -379,6 +379,28 @@ def test_a_second_coder_may_code_only_some_of_the_videos(tmp_path):
     assert float(rows[0]["share_same"]) == pytest.approx(0.5)
 
 
+def test_codes_of_videos_that_are_not_chosen_are_left_out(tmp_path):
+    """Only in video a do codes and labels agree; a name that two videos share stays ambiguous."""
+    store = Store(tmp_path / "results")
+    faces = [Face(i, p=feeling("happy")) for i in range(20)]
+    timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
+    for video, path in ("v1", "/x/a.mp4"), ("v2", "/x/b.mp4"), ("v3", "/x/c.mp4"), ("v4", "/y/c.mp4"):
+        store.commit_analysis({"video_id": video, "analysis_id": "a1", "path": path, "duration_s": 2.0}, timeline)
+    codes = tmp_path / "codes.csv"
+    codes.write_text("start_s,end_s,code,video\n0,2,happy,a.mp4\n0,2,sad,b.mp4\n")
+    run = fervid("agreement", store.root, "--codes", codes, "--video", "a.mp4", "--format", "csv")
+    rows = list(csv.DictReader(run.stdout.splitlines()))
+    assert [(row["path"], float(row["compared_s"]), float(row["share_same"])) for row in rows] == [
+        ("", 2, 1),
+        ("/x/a.mp4", 2, 1),
+    ]
+    run = fervid("agreement", store.root, "--codes", codes, "--video", "/y/c.mp4")
+    assert "all codes belong to other videos than /y/c.mp4" in run.stderr
+    codes.write_text("start_s,end_s,code,video\n0,2,happy,c.mp4\n")
+    run = fervid("agreement", store.root, "--codes", codes, "--video", "/y/c.mp4")
+    assert "2 videos have this name" in run.stderr
+
+
 def test_the_units_of_two_coders_are_participants(tmp_path):
     """Two named people in each of six videos are two participants, which are too few for an interval."""
     store = Store(tmp_path / "results")
@@ -424,7 +446,7 @@ def test_rounding_errors_between_codes_are_no_gaps():
         Code(6.000000000000001, 9.999999999999998, "sad"),
     ]
     videos = {"v1": CodedVideo("v1", "/clips/a.mp4", 10.0)}
-    ((_, found),) = codings_of(codes, videos, Tracks({}, {}, {}), "neutral").values()
+    ((_, found),) = codings_of(codes, videos, [*videos.values()], Tracks({}, {}, {}), "neutral").values()
     assert found.code.tolist() == [CLASS_OF["happy"], CLASS_OF["sad"]]
     np.testing.assert_allclose((found.start_s, found.end_s), [(0, 3), (3, 10)], atol=1e-9)
     whole = coding((0, 10, CLASS_OF["sad"]))

@@ -26,13 +26,14 @@ import psutil
 import pyarrow as pa
 import pytest
 from commands import fervid
+from pympi import Elan
 from scenes import Face, feeling, observe, still_landmarks
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from analytics import connect, queries
-from analytics.queries.codes import CodesError
-from analytics.queries.event_files import read_events
+from analytics.queries.codes import CodesError, read_codes
+from analytics.queries.event_files import EventsError, read_events
 from analytics.queries.groups import GroupError
 from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
@@ -49,6 +50,7 @@ from dashboard.data.player_data import player_data
 from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
+from dashboard.data.uploads import read_upload
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
@@ -72,6 +74,11 @@ ALICE, NOBODY, BROKEN = "v0000000000000001", "v0000000000000002", "v000000000000
 
 def timeline(pts_s: np.ndarray, faces: list[Face]) -> Timeline:
     return build_timeline(observe(pts_s, faces), TimelineConfig())
+
+
+def codes_in(content: bytes) -> codes.Codes:
+    """The codes of an uploaded CSV file."""
+    return codes.Codes("codes.csv", read_upload(read_codes, content, "codes.csv"))
 
 
 def row(video_id: str, path: str, **known: object) -> dict[str, object]:
@@ -431,10 +438,10 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     lines = "1,3,ad A,alice.mp4\n8,12,ad B,\n0,1,ad C,nobody.mp4\n"
     file = mark(lines)
     shown = page("timeline", results)
-    known = markers.Markers("ads.csv", read_events(file))
-    of_alice = known.of_video(Results(results), ALICE)
-    assert of_alice == [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
+    of_alice = [{"label": "ad A", "start_s": 1, "end_s": 3}, {"label": "ad B", "start_s": 8, "end_s": 12}]
+    assert markers.Markers("ads.csv", read_events(file)).of_video(Results(results), ALICE) == of_alice
     mark(f"{lines}8,12,ad B,alice.mp4\n")
+    assert markers.Markers("ads.csv", read_events(file)).of_video(Results(results), ALICE) == of_alice
     shown = compare_markers(page, results)
     table = shown.dataframe[0].value.set_index(["A − B", "emotion"])
     assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other person is neutral
@@ -479,7 +486,7 @@ def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
 0,1,neutral,Bo,alice.mp4
 0,1,fear,Anna,nobody.mp4
 """
-    known = codes.parse_codes(content, "codes.csv")
+    known = codes_in(content)
     opened = Results(store.root)
     anna, bo = codes.coded_lanes(opened, ALICE, known.of_video(opened, ALICE))
     assert (anna.person, anna.track_id, bo.person, bo.track_id) == ("Anna", 0, "Bo", None)
@@ -501,11 +508,11 @@ def test_codes_of_a_hidden_person_are_not_those_of_the_visible_one(results: Path
     for track_id in tracks[1:]:
         hide(results, ALICE, track_id, True)
     opened.reload_notes()
-    known = codes.parse_codes(f"start_s,end_s,code,person\n0,2,joy,{person}\n".encode(), "codes.csv")
+    known = codes_in(f"start_s,end_s,code,person\n0,2,joy,{person}\n".encode())
     (lane,) = codes.coded_lanes(opened, ALICE, known.codes)
     assert (lane.track_id, lane.agreement) == (None, "not compared: this person is hidden")
     assert codes.comparable_codes(opened, ALICE, known.codes) == []
-    alone = codes.parse_codes(b"start_s,end_s,code\n0,2,joy\n", "codes.csv")
+    alone = codes_in(b"start_s,end_s,code\n0,2,joy\n")
     assert [lane.track_id for lane in codes.coded_lanes(opened, ALICE, alone.codes)] == [tracks[0]]
 
 
@@ -513,7 +520,7 @@ def test_codes_of_a_name_that_two_people_have_are_not_compared(results: Path) ->
     for track_id in (0, 1):
         rename(results, ALICE, track_id, "Bo")
     opened = Results(results)
-    known = codes.parse_codes(b"start_s,end_s,code,person\n0,2,joy,Bo\n0,2,joy,P1\n", "codes.csv")
+    known = codes_in(b"start_s,end_s,code,person\n0,2,joy,Bo\n0,2,joy,P1\n")
     bo, second = codes.coded_lanes(opened, ALICE, known.codes)
     assert (bo.track_id, bo.agreement) == (None, "not compared: several visible people have this name")
     assert second.track_id == 1
@@ -552,7 +559,7 @@ def test_changes_around_an_onset_need_a_baseline() -> None:
 
 
 def test_codes_that_overlap_are_shown_but_not_compared(results: Path) -> None:
-    known = codes.parse_codes(b"start_s,end_s,code,person\n0,2,happy,P0\n1,3,sad,P0\n", "codes.csv")
+    known = codes_in(b"start_s,end_s,code,person\n0,2,happy,P0\n1,3,sad,P0\n")
     (lane,) = codes.coded_lanes(Results(results), ALICE, known.of_video(Results(results), ALICE))
     assert len(lane.spans) == 2
     assert lane.agreement == "not compared: codes overlap"
@@ -572,9 +579,24 @@ def test_compare_says_that_its_lines_end_before_the_videos(
     assert "The lines end" not in words(compare_markers(page, store.root))
 
 
+def test_annotations_of_an_uploaded_elan_file_are_markers(results: Path, tmp_path: Path) -> None:
+    eaf = Elan.Eaf()
+    eaf.add_linked_file("file:///clips/alice.mp4", mimetype="video/mp4")
+    eaf.add_tier("ads")
+    eaf.add_annotation("ads", 1000, 3000, "ad A")
+    eaf.to_file(str(tmp_path / "ads.eaf"))
+    events = read_upload(read_events, (tmp_path / "ads.eaf").read_bytes(), "ads.eaf")
+    of_alice, of_nobody = (
+        markers.Markers("ads.eaf", events).of_video(Results(results), one) for one in (ALICE, NOBODY)
+    )
+    assert (of_alice, of_nobody) == ([{"label": "ad A", "start_s": 1, "end_s": 3}], [])
+    with pytest.raises(EventsError, match=r"^ads\.eaf: not an ELAN file"):
+        read_upload(read_events, b"<html>", "ads.eaf")
+
+
 def test_codes_of_an_unknown_format_are_named() -> None:
     with pytest.raises(CodesError, match=r"^notes\.csv: no known format"):
-        codes.parse_codes(b"a,b\n1,2\n", "notes.csv")
+        read_upload(read_codes, b"a,b\n1,2\n", "notes.csv")
 
 
 def test_compare_says_how_to_compare_markers_made_with_m(results: Path, page: Page) -> None:

@@ -7,10 +7,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from analytics.queries.codes import Code
+from analytics.queries.codes import Code, CodesError
 from analytics.queries.codings import CLASS_OF, CodedVideo, codings_of, find_tracks, pair_with_coder, pair_with_tracks
 from analytics.queries.groups import Participants
 from analytics.queries.intervals import MAX_GAP_S
+from analytics.results.video_record import video_names
 from analytics.statistics.agreement import (
     EventMatch,
     cohens_kappa,
@@ -22,6 +23,11 @@ from analytics.statistics.agreement import (
 )
 from analytics.tables.result_schemas import AGREEMENT, AGREEMENT_CONFUSION, AGREEMENT_EMOTIONS
 from fer_models.labels import EMOTIONS
+
+# Videos that codes may name: failed ones cannot be compared with codes.
+_NAMEABLE_VIDEOS = """
+SELECT * FROM known_videos WHERE video_id NOT IN (SELECT video_id FROM videos WHERE status <> 'done')
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +52,7 @@ def compare_with_codes(
     """Compare codes, whose names are emotions, with the labels of the results, or with those of a second coder.
 
     Args:
-        connection: the results.
+        connection: the results; codes of videos that are not shown are left out.
         codes: the reference; one without a video belongs to the only video of the results.
         second: codes of another coder to compare with instead of the labels.
         people: the track of each person that the codes name; others are found by the name given in the dashboard, or
@@ -59,20 +65,23 @@ def compare_with_codes(
         CodesError: if a video or person cannot be found, or codes of one person overlap.
     """
     videos = connection.sql("SELECT video_id, path, duration_s FROM videos WHERE status = 'done'").to_arrow_table()
-    known = {row["video_id"]: CodedVideo(**row) for row in videos.to_pylist()}
+    shown = {row["video_id"]: CodedVideo(**row) for row in videos.to_pylist()}
+    nameable = video_names(connection.sql(_NAMEABLE_VIDEOS).to_arrow_table())
     tracks = find_tracks(connection, people or {})
-    reference = codings_of(codes, known, tracks, uncoded)
+    reference = codings_of(codes, shown, nameable, tracks, uncoded)
+    if codes and not reference:
+        raise CodesError(f"all codes belong to other videos than {', '.join(video.path for video in shown.values())}")
     if second is None:
-        found = pair_with_tracks(connection, reference, tracks, known)
+        found = pair_with_tracks(connection, reference, tracks, shown)
     else:
-        found = pair_with_coder(reference, codings_of(second, known, tracks, uncoded), tracks, known)
+        found = pair_with_coder(reference, codings_of(second, shown, nameable, tracks, uncoded), tracks, shown)
     units = participants or Participants()
     compared = []
     for ((video_id, _), (person, coding)), (track_id, other) in zip(reference.items(), found, strict=True):
         mine, theirs = common_events(coding, other, MAX_GAP_S)
         compared.append(
             _Compared(
-                known[video_id].path,
+                shown[video_id].path,
                 person,
                 units.find(video_id, track_id),
                 confusion_s(coding, other, len(EMOTIONS)),

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from analytics.queries.codes import Code, CodesError
 from analytics.queries.intervals import label_intervals
+from analytics.results.video_record import NamedVideo
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.statistics.agreement import Coding
 from analytics.timeline.time_tolerance import is_longer
@@ -28,7 +29,7 @@ class PersonCodes(NamedTuple):
 
 
 class CodedVideo(NamedTuple):
-    """A finished video, which codes may name."""
+    """A finished video that is shown."""
 
     video_id: str
     path: str
@@ -74,13 +75,18 @@ def find_tracks(connection: duckdb.DuckDBPyConnection, people: Mapping[str, int]
 
 
 def codings_of(
-    codes: Iterable[Code], videos: Mapping[str, CodedVideo], tracks: Tracks, uncoded: str | None
+    codes: Iterable[Code],
+    videos: Mapping[str, CodedVideo],
+    nameable: Sequence[NamedVideo],
+    tracks: Tracks,
+    uncoded: str | None,
 ) -> dict[Who, PersonCodes]:
-    """The codes of each person of each video; names of the same track are one person.
+    """The codes of each person of each video that is shown; names of the same track are one person.
 
     Args:
         codes: whose names are emotions; one without a video belongs to the only video.
-        videos: the finished videos, by id.
+        videos: the finished videos that are shown, by id.
+        nameable: the videos that codes may name, including those that are not shown, whose codes are left out.
         tracks: the tracks that names of people refer to.
         uncoded: the emotion of time without a code, from 0 to the end of the video; None: this time is left out.
 
@@ -89,7 +95,9 @@ def codings_of(
     """
     by_person: dict[Who, list[Code]] = defaultdict(list)
     for code in codes:
-        video_id, person = _video(code, videos), code.person or ""
+        video_id, person = _video(code, videos.keys(), nameable), code.person or ""
+        if video_id not in videos:
+            continue
         track_id = tracks.find(video_id, person)
         by_person[video_id, person if track_id is None else track_id].append(code)
     found = {}
@@ -133,13 +141,13 @@ def _coding(rows: Sequence[tuple[float, float, int]]) -> Coding:
     return Coding(np.array(start_s, float), np.array(end_s, float), np.array(code, np.int64))
 
 
-def _video(code: Code, videos: Mapping[str, CodedVideo]) -> str:
+def _video(code: Code, shown: Set[str], nameable: Sequence[NamedVideo]) -> str:
     if code.video is None:
-        if len(videos) == 1:
-            return next(iter(videos))
+        if len(shown) == 1:
+            return next(iter(shown))
         raise CodesError("the codes do not name their video: add a column video, or choose one with --video")
     try:
-        found = choose_videos([*videos.values()], [code.video])
+        found = choose_videos(nameable, [code.video])
     except (UnknownVideoError, ValueError) as error:
         raise CodesError(f"the codes name the video {code.video}: {error}") from error
     if len(found) > 1:

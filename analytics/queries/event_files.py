@@ -40,7 +40,7 @@ def read_events(path: Path) -> pa.Table:
         EventsError: if it cannot be read, lacks a column, or a line is wrong.
     """
     if path.suffix.lower() != ".eaf":
-        return parse_events(read_csv_file(path, EventsError), str(path))
+        return _parse_events(read_csv_file(path, EventsError), str(path))
     try:
         codes = read_codes(path)
     except CodesError as error:
@@ -53,12 +53,8 @@ def read_events(path: Path) -> pa.Table:
     return _table(events, "no media file is linked. Link the video in ELAN.")
 
 
-def parse_events(content: bytes, name: str) -> pa.Table:
-    """Parse the content of an events file; `name` is for messages. See `read_events`.
-
-    Raises:
-        EventsError: if it lacks a column, or a line is wrong.
-    """
+def _parse_events(content: bytes, name: str) -> pa.Table:
+    """Parse the content of an events file; `name` is for messages."""
     table = parse_csv(content, name, EventsError)
     our_name = _our_names(table.header)
     if missing := [column for column in NEEDED if column not in our_name.values()]:

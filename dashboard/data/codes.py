@@ -2,11 +2,10 @@
 
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import streamlit as st
 
@@ -28,7 +27,7 @@ class Codes:
     """The codes of a file."""
 
     name: str
-    codes: tuple[Code, ...]
+    codes: Sequence[Code]
 
     def by_video(self, results: Results) -> dict[str, list[Code]]:
         """The codes that name a video, by video_id.
@@ -180,22 +179,6 @@ def agreement_text(results: Results, codes: Sequence[Code]) -> str:
     return f"{kappa}{percent(overall['share_same'])} of {overall['compared_s']:.1f} s the same"
 
 
-def parse_codes(content: bytes, name: str) -> Codes:
-    """The codes of an uploaded file.
-
-    Raises:
-        CodesError: if the file cannot be read.
-    """
-    name = PurePath(name).name
-    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
-        path = Path(folder) / name  # the reader also recognizes the kind of file by its name
-        path.write_bytes(content)
-        try:
-            return Codes(name, tuple(read_codes(path)))
-        except CodesError as error:
-            raise CodesError(str(error).replace(f"{path}", name)) from error
-
-
 def current_codes() -> Codes | None:
     """The codes selected in this session, else those given to the command, else None.
 
@@ -206,7 +189,7 @@ def current_codes() -> Codes | None:
         chosen: Codes | None = st.session_state["codes"]
         return chosen
     path = os.environ.get(ENVIRONMENT)
-    return Codes(Path(path).name, tuple(read_codes(Path(path)))) if path else None
+    return Codes(Path(path).name, read_codes(Path(path))) if path else None
 
 
 def lanes_of(codes: Codes | None, results: Results, video_id: str) -> list[CodedLane]:

@@ -1,4 +1,4 @@
-"""Markers, such as advertisements: events of a CSV file, and those made while watching a video."""
+"""Markers, such as advertisements: events of a file, and those made while watching a video."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ class Markers:
     events: pa.Table
 
     def of_video(self, results: Results, video_id: str) -> list[MarkerSpan]:
-        """The markers of one video, by time.
+        """The different markers of one video, by time.
 
         Raises:
             UnknownVideoError: if a marker names a video that is not in the results.
@@ -46,8 +46,8 @@ class Markers:
         rows = self.events.to_pylist()
         ids = {name: choose_videos(videos, [name]) for name in {row["video"] for row in rows} - {None}}
         of_video = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]
-        spans = [MarkerSpan(label=row["label"], start_s=row["start_s"], end_s=row["end_s"]) for row in of_video]
-        return sorted(spans, key=lambda span: (span["start_s"], span["end_s"]))
+        spans = sorted({(row["start_s"], row["end_s"], row["label"]) for row in of_video})
+        return [MarkerSpan(label=label, start_s=start_s, end_s=end_s) for start_s, end_s, label in spans]
 
 
 def markers_csv(markers: Iterable[Marker], video_path: str) -> bytes:

@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from analytics.queries.codes import CodesError
-from analytics.queries.event_files import EventsError, parse_events
-from dashboard.data.codes import Codes, current_codes, parse_codes
+from analytics.queries.codes import CodesError, read_codes
+from analytics.queries.event_files import EventsError, read_events
+from dashboard.data.codes import Codes, current_codes
 from dashboard.data.markers import Markers, current_markers
+from dashboard.data.uploads import read_upload
 from dashboard.text import plain
 
-CODE_FORMATS = ["eaf", "csv", "tsv", "txt"]
+FORMATS = ["eaf", "csv", "tsv", "txt"]
 
 
 def choose_markers() -> Markers | None:
@@ -18,13 +19,11 @@ def choose_markers() -> Markers | None:
     with st.popover(label, width="content"):
         st.caption(
             "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
-            "empty: every video). It is kept for this session only; `fervid dashboard RESULTS --events FILE` shows it "
-            "to everybody. Markers made with M on page Timeline are not among them: save them there (Export, markers), "
-            "and choose the file here to compare them."
+            "empty: every video), or an ELAN file, whose annotations are markers. It is kept for this session only; "
+            "`fervid dashboard RESULTS --events FILE` shows it to everybody. Markers made with M on page Timeline are "
+            "not among them: save them there (Export, markers), and choose the file here to compare them."
         )
-        st.file_uploader(
-            "A CSV file of markers", type=["csv", "tsv", "txt"], key="markers_file", on_change=take_markers
-        )
+        st.file_uploader("A file of markers", type=FORMATS, key="markers_file", on_change=take_markers)
         if problem := st.session_state.pop("markers_problem", None):
             st.error(plain(problem))
         if markers is not None:
@@ -38,7 +37,7 @@ def take_markers() -> None:
     if file is None:
         return
     try:
-        st.session_state["markers"] = Markers(file.name, parse_events(file.getvalue(), file.name))
+        st.session_state["markers"] = Markers(file.name, read_upload(read_events, file.getvalue(), file.name))
     except EventsError as error:
         st.session_state["markers_problem"] = str(error)
 
@@ -52,7 +51,7 @@ def choose_codes() -> Codes | None:
             "file with the columns start_s, end_s, code, and optionally person (a name or P0, P1, …) and video. It is "
             "kept for this session only; `fervid dashboard RESULTS --codes FILE` shows it to everybody."
         )
-        st.file_uploader("A file of codes", type=CODE_FORMATS, key="codes_file", on_change=take_codes)
+        st.file_uploader("A file of codes", type=FORMATS, key="codes_file", on_change=take_codes)
         if problem := st.session_state.pop("codes_problem", None):
             st.error(plain(problem))
         if codes is not None:
@@ -66,6 +65,6 @@ def take_codes() -> None:
     if file is None:
         return
     try:
-        st.session_state["codes"] = parse_codes(file.getvalue(), file.name)
+        st.session_state["codes"] = Codes(file.name, read_upload(read_codes, file.getvalue(), file.name))
     except CodesError as error:
         st.session_state["codes_problem"] = str(error)
