@@ -6,6 +6,7 @@ import fcntl
 import gc
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
@@ -125,6 +126,16 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The system's Chromium; the processes of the headless shell take 30 % less processor time."""
+    names = "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install chromium-headless-shell")
+    return found
 
 
 @pytest.fixture(scope="session")

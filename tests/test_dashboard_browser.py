@@ -43,7 +43,6 @@ from fer_models.atomic_files import replaced_atomically
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Turn off Chromium's own network requests: there may be no network, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -135,14 +134,16 @@ class Dashboard:
 class Chromium:
     """A browser process, which is started again if it has ended."""
 
-    def __init__(self, playwright: Playwright) -> None:
-        self._playwright = playwright
+    def __init__(self, playwright: Playwright, executable: str) -> None:
+        self._playwright, self._executable = playwright, executable
         self._browser: Browser | None = None
 
     def browser(self) -> Browser:
         """The running browser."""
         if self._browser is None or not self._browser.is_connected():
-            self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=TIMEOUT_MS)
+            self._browser = self._playwright.chromium.launch(
+                executable_path=self._executable, args=FLAGS, timeout=TIMEOUT_MS
+            )
         return self._browser
 
     def kill(self) -> None:
@@ -169,11 +170,9 @@ def address(dashboard: Dashboard, results: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+def chromium(chromium_path: str) -> Iterator[Chromium]:
     with sync_playwright() as playwright:
-        chromium = Chromium(playwright)
+        chromium = Chromium(playwright, chromium_path)
         yield chromium
         chromium.browser().close()
 

@@ -1,7 +1,6 @@
 """The report: complete, consistent with the tables, self-contained, and safe from markup in file names."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -146,17 +145,14 @@ def test_the_page_can_be_heard(page):
 
 
 @pytest.mark.browser
-def test_the_page_fits_on_a_phone_and_uses_no_network(page, tmp_path):
+def test_the_page_fits_on_a_phone_and_uses_no_network(page, tmp_path, chromium_path):
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser looks at the page")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here")
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
     asked = []
     with playwright.sync_playwright() as browsers:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = browsers.chromium.launch(executable_path=chromium, args=arguments)
+        browser = browsers.chromium.launch(executable_path=chromium_path, args=arguments)
         for width in (360, 1280):
             shown = browser.new_page(viewport={"width": width, "height": 800})
             shown.on("request", lambda request: asked.append(request.url))
