@@ -84,18 +84,18 @@ def read_people(path: Path, n: int, seed: int) -> tuple[list[Person], list[np.nd
     table = pq.read_table(path, columns=["image", "faces"])
     order = np.random.default_rng(seed).permutation(len(table))
     people: list[Person] = []
-    places: list[np.ndarray] = []
+    backgrounds: list[np.ndarray] = []
     for row in order.tolist():
         faces = table["faces"][row].as_py()
-        if (not faces and len(places) < n) or (len(faces) == 1 and len(people) < n and _is_large(faces[0])):
+        if (not faces and len(backgrounds) < n) or (len(faces) == 1 and len(people) < n and _is_large(faces[0])):
             photo = Image.open(io.BytesIO(table["image"][row].as_py())).convert("RGB")
             if not faces:
-                places.append(np.asarray(photo.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.LANCZOS)))
+                backgrounds.append(np.asarray(photo.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.LANCZOS)))
             elif _has_shoulders(photo, faces[0]):
                 people.append(_cut_out(photo, faces[0]))
-        if len(people) == len(places) == n:
+        if len(people) == len(backgrounds) == n:
             break
-    return people, places
+    return people, backgrounds
 
 
 def _is_large(face: dict[str, float]) -> bool:
@@ -129,15 +129,15 @@ def _cut_out(photo: Image.Image, face: dict[str, float]) -> Person:
 
 
 def make_scene(
-    kind: str, people: list[Person], places: list[np.ndarray], seed: int, detection: Detection | None
+    kind: str, people: list[Person], backgrounds: list[np.ndarray], seed: int, detection: Detection | None
 ) -> Scene:
     """Compose a scene; its faces are found by a detector, or simulated from the ground truth without one."""
     rng = np.random.default_rng([KINDS.index(kind), seed])
     fps = int(RATES_FPS[seed % len(RATES_FPS)])
     pts_s = np.arange(round(rng.uniform(7, 10) * fps)) / fps
-    walks, place = _plan(kind, pts_s, len(people), rng)
+    walks, location = _plan(kind, pts_s, len(people), rng)
     pillar = _pillar(rng) if kind == "occlusion" else None
-    grounds = [places[i] for i in rng.choice(len(places), 2, replace=False)]
+    grounds = [backgrounds[i] for i in rng.choice(len(backgrounds), 2, replace=False)]
     light = 1 + rng.uniform(0.1, 0.3) * np.sin(
         np.linspace(0, math.pi * rng.uniform(1, 2), WIDTH_PX) + rng.uniform(0, 6)
     )
@@ -145,7 +145,7 @@ def make_scene(
     misses = _Misses(rng, fps, len(walks))
     frames, simulated, truth = [], [], []
     for i, t in enumerate(pts_s.tolist()):
-        boxes, visible, pixels = _draw(grounds[place[i]], walks, people, i, t, pillar, light)
+        boxes, visible, pixels = _draw(grounds[location[i]], walks, people, i, t, pillar, light)
         there = np.flatnonzero(visible >= MIN_VISIBLE_SHARE)
         truth += [(i, walks[j].person, *boxes[j]) for j in there]
         frames.append(pixels)
@@ -181,10 +181,10 @@ def _appearance(frames: list[np.ndarray], faces: list[FaceBatch]) -> np.ndarray:
 
 def _plan(kind: str, pts_s: np.ndarray, n_people: int, rng: np.random.Generator) -> tuple[list[Walk], np.ndarray]:
     """Plan the path of each person, and the background of each frame."""
-    place = np.zeros(len(pts_s), int)
+    location = np.zeros(len(pts_s), int)
     if kind == "cuts":
         every_s = rng.uniform(2, 3.5)
-        place = (pts_s // every_s).astype(int) % 2
+        location = (pts_s // every_s).astype(int) % 2
     n = int(rng.integers(5, 9)) if kind == "crowd" else int(rng.integers(2, 5))
     persons = rng.choice(n_people, n, replace=False)
     walks = []
@@ -197,9 +197,9 @@ def _plan(kind: str, pts_s: np.ndarray, n_people: int, rng: np.random.Generator)
         if kind == "cuts":
             # Each person is in one of the two shots; the first person is in both.
             other = center + np.array([rng.uniform(-250, 250), rng.uniform(-30, 30)])
-            center = np.where((place == k % 2)[:, None], center, other if k == 0 else np.nan)
+            center = np.where((location == k % 2)[:, None], center, other if k == 0 else np.nan)
         walks.append(Walk(person, center, size, rng.uniform(0, 6)))
-    return sorted(walks, key=lambda walk: walk.size_px), place
+    return sorted(walks, key=lambda walk: walk.size_px), location
 
 
 def _cross(pts_s: np.ndarray, k: int, size: float, rng: np.random.Generator) -> np.ndarray:
@@ -330,7 +330,7 @@ class _Misses:
 
 
 class _FalsePositives:
-    """Simulate false positives: a place in the background that looks like a face for a moment."""
+    """Simulate false positives: a part of the background that looks like a face for a moment."""
 
     def __init__(self, rng: np.random.Generator, fps: int) -> None:
         self.rng, self.fps = rng, fps

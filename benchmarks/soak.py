@@ -90,20 +90,20 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, help="use this clip instead of one without faces")
     options, of_fervid = parser.parse_known_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        clip = options.clip or place / "clip.mp4"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        clip = options.clip or folder / "clip.mp4"
         if options.clip is None:
             make_clip(clip, 4, options.fps, options.size)
         if options.hours:
-            long = place / "long.mp4"
+            long = folder / "long.mp4"
             run_ffmpeg("-stream_loop", -1, "-i", clip, "-t", options.hours * 3600, "-c", "copy", long)
-            soak("one long video", long, place / "long", options.every, of_fervid)
+            soak("one long video", long, folder / "long", options.every, of_fervid)
         if options.clips:
-            (place / "clips").mkdir()
+            (folder / "clips").mkdir()
             for i in range(options.clips):
-                (place / "clips" / f"{i:05d}.mp4").write_bytes(clip.read_bytes() + i.to_bytes(8, "big"))
-            soak("many short ones", place / "clips", place / "short", options.every, of_fervid)
+                (folder / "clips" / f"{i:05d}.mp4").write_bytes(clip.read_bytes() + i.to_bytes(8, "big"))
+            soak("many short ones", folder / "clips", folder / "short", options.every, of_fervid)
 
 
 if __name__ == "__main__":
