@@ -16,6 +16,7 @@ from analytics.exports import FORMATS, ExportError, export_videos
 from analytics.exports.annotations import BORIS_COLUMNS
 from analytics.exports.folder_tables import FOLDER_TABLES
 from analytics.queries.intervals import label_intervals
+from analytics.results.notes import hide
 from analytics.results.output_files import OutputError
 from analytics.results.store import Store
 from analytics.results.video_record import VideoName
@@ -228,6 +229,10 @@ def test_videos_of_one_name_get_files_of_their_own(results, tmp_path):
         (["/a/x.mp4", "/b/x.mp4", "/c/a-x.mp4"], ["x-v0", "b-x", "a-x"]),
         ([r"C:\clips\x.mp4", "/y/\x01|.mp4"], ["x", "__"]),
         ([r"/a/caf\xe9.mp4", r"/b/v1.2\xe9.mp4"], ["caf_xe9", "v1.2_xe9"]),  # names that are not UTF-8
+        (
+            ["/" + "長" * 60 + "/" + "x" * 80 + "é" * 9 + ".mp4", "/b/" + "x" * 80 + "é" * 9 + ".mov"],
+            ["長" * 30 + "-" + "x" * 80 + "é" * 5, "b-" + "x" * 80 + "é" * 5],
+        ),
         ([r"\\server\share\a\x.mp4", r"/b\xe9/x.mp4"], ["a-x", "b_xe9-x"]),
     ],
 )
@@ -235,6 +240,23 @@ def test_videos_of_one_name_are_distinguished(paths, names):
     rows = [VideoName(f"v{i}", path) for i, path in enumerate(paths)]
     assert list(names_apart(rows).values()) == names
     assert len({name.casefold() for name in names}) == len(names)
+
+
+def test_a_character_is_not_cut_apart():
+    assert list(names_apart([VideoName("v0", "/a/x" + "長" * 60)]).values()) == ["x" + "長" * 29]
+
+
+def test_hidden_faces_are_not_counted(tmp_path):
+    """One of two people leaves after 1 s, the other one is hidden."""
+    store = Store(tmp_path / "results")
+    faces = [*(Face(i, x=100) for i in range(10)), *(Face(i, x=500) for i in range(14))]
+    timeline = build_timeline(observe(np.arange(15) / 10, faces, undecoded=[14]), TimelineConfig())
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline)
+    with connect(store.root) as connection:
+        ((track_id,),) = connection.sql("SELECT track_id FROM faces WHERE frame_index = 12").fetchall()
+    hide(store.root, ALICE, track_id, True)
+    rows = pd.read_csv(export_videos(store.root, tmp_path / "out", "csv")[0])
+    assert rows["n_faces"].fillna(-1).tolist() == [1] * 10 + [0] * 4 + [-1]
 
 
 def test_a_video_is_found_by_path_name_id_and_content(tmp_path, monkeypatch):

@@ -101,6 +101,18 @@ def test_with_all_faces_low_quality_ones_count_with_their_own_emotion(connection
     assert effect["angry"]["all_faces_s"] == pytest.approx(1.7)
 
 
+@pytest.mark.parametrize("method", ["none", "own_mean"])
+def test_faces_without_probabilities_have_no_label(tmp_path, method):
+    """Good for 4 s; then dark and not classified for 6 s, of which labels reach into 0.3 s."""
+    unknown = (float("nan"),) * len(EMOTIONS)
+    faces = [Face(i) for i in range(40)] + [Face(i, p=unknown, brightness=5) for i in range(40, 100)]
+    config = TimelineConfig(baseline=BaselineConfig(method))
+    commit(Store(tmp_path / "r"), 1, "a.mp4", faces, np.arange(100) / 10, config)
+    with connect(tmp_path / "r") as connection:
+        (row,) = queries.shares(connection, all_faces=True).to_pylist()
+    assert (row["labelled_s"], row["neutral"], row["angry"]) == (pytest.approx(4.3), 1, 0)
+
+
 @pytest.mark.parametrize("method", ["own_mean", "neutral_stretch"])
 def test_low_quality_faces_are_corrected_for_the_baseline_of_their_track(tmp_path, method):
     """A face that never changes shows nothing but its resting face, also where it is blurred.

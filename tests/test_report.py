@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from commands import fervid
-from scenes import Face, feeling, observe
+from scenes import Face, feeling, observe, still_landmarks
 
-from analytics.report import ReportError, report_page
+from analytics import connect
+from analytics.report import ReportError, report_page, sections, timelines
 from analytics.report.charts import Grid, label_runs, person_chart, time_ticks, words_of_runs
+from analytics.report.library import Library
 from analytics.report.templating import macro, share_bar
 from analytics.results.notes import hide, rename
 from analytics.results.store import Store
@@ -109,6 +111,35 @@ def test_the_page_agrees_with_the_tables(page):
     assert "/clips/" not in page  # the report does not reveal the folders of the videos
     links = {a["href"].removeprefix("#") for tag, a in Page(page).elements if tag == "a" and a["href"].startswith("#")}
     assert links == {a["id"] for _, a in Page(page).elements if a.get("id", "").startswith("v0")}
+
+
+def test_people_of_a_replaced_file_are_those_of_the_right_content(tmp_path):
+    """Of the first content, speech is left out, of the second it is not; the third one failed."""
+    store = Store(tmp_path / "results")
+    observed = observe(np.arange(90) / 30, [Face(i) for i in range(90)], landmarks=still_landmarks(90))
+    timeline = build_timeline(observed, TimelineConfig())
+    settings = '{"timeline": {"quality": {"speech": "exclude"}}}'
+    store.commit_analysis({**row(1, "/c/a.mp4"), "settings": settings}, timeline)
+    store.commit_analysis(row(2, "/c/a.mp4"), timeline)
+    store.commit_failure(row(3, "/c/a.mp4"), "not a video")
+    with connect(store.root) as connection:
+        library = Library(connection)
+    first, second = "<bdi>a.mp4-v0000000000000001</bdi>", "<bdi>a.mp4-v0000000000000002</bdi>"
+    assert [line[:2] for line in sections.validity_table(library).rows] == [("P0", first), ("P0", second)]
+    assert [line[:2] for line in sections.speech_table(library).rows] == [("P0", second)]
+
+
+def test_videos_without_timelines_are_not_linked(tmp_path, monkeypatch):
+    monkeypatch.setattr(sections, "MAX_VIDEOS", 1)
+    monkeypatch.setattr(timelines, "MAX_VIDEOS", 1)
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
+    for video in (1, 2):
+        store.commit_analysis(row(video, f"/c/{video}.mp4"), timeline)
+    elements = Page(report_page(store.root)).elements
+    links = [a["href"] for tag, a in elements if tag == "a" and a["href"].startswith("#v")]
+    assert links == ["#v0000000000000001"]
+    assert [a["id"] for _, a in elements if a.get("id", "").startswith("v0")] == ["v0000000000000001"]
 
 
 def test_parts_of_videos_are_named(tmp_path):

@@ -177,6 +177,78 @@ def test_covariates_that_differ_between_the_videos_of_a_participant_are_those_of
     ]
 
 
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("subject,video,age\n0.mp4,0.mp4,1\n1.mp4,1.mp4,2\n", ["age"]),
+        ("participant,filename,age,\n0.mp4,0.mp4,1,\n", ["age"]),
+        ("subject,file,age\n0.mp4,0.mp4,1\nother,x.mp4,2\nother,y.mp4,2\n", ["age"]),
+        ("participant,name,age\n0.mp4,Ann,1\n", ["name", "age"]),
+    ],
+)
+def test_covariates_have_the_headers_of_groups(results, tmp_path, content, names):
+    file = tmp_path / "covariates.csv"
+    file.write_text(content)
+    rows = export(results, tmp_path, "--covariates", file)
+    assert rows.columns[15:].tolist() == names
+    assert rows[rows.participant == "0.mp4"].age.unique().tolist() == [1]
+
+
+def test_numbers_are_no_formulas(results, tmp_path):
+    """Centered covariates are negative; a cell with an apostrophe would make them a factor."""
+    file = tmp_path / "covariates.csv"
+    lines = ["participant,age,code,note", "0.mp4,-1.5,-1,-x", '1.mp4,1.5e-1,+2,"=1+1"', '2.mp4,"-0,5",3,@a']
+    file.write_text("\n".join(lines))
+    rows = export(results, tmp_path, "--covariates", file).drop_duplicates("participant")[:3]
+    assert rows.age.tolist() == ["-1.5", "1.5e-1", "-0,5"]
+    assert rows.code.tolist() == [-1, 2, 3]
+    assert rows.note.tolist() == ["'-x", "'=1+1", "'@a"]
+
+
+def test_a_replaced_file_has_the_same_name_whatever_is_exported(tmp_path):
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
+    for video, path in ("v1", "/c/a.mp4"), ("v2", "/c/a.mp4"), ("v3", "/c/b.mp4"):
+        store.commit_analysis({"video_id": video, "analysis_id": "a1", "path": path}, timeline)
+    store.commit_failure({"video_id": "v4", "analysis_id": "a1", "path": "/c/b.mp4"}, "not a video")
+    for options in ((), ("--video", "v1", "--video", "v3")):
+        rows = export(store.root, tmp_path / f"out{len(options)}", *options).drop_duplicates("video")
+        assert {"/c/a.mp4 (v1)", "/c/b.mp4 (v3)"} <= set(rows.video)
+        assert rows.video.tolist() == rows.participant.tolist()
+
+
+def test_a_face_that_is_shown_for_no_time_has_no_probability(tmp_path):
+    """The event begins where a good face ends, apart from a rounding error of its time."""
+    times_s = np.arange(100) / 10 + 1.4 - 1.4
+    k = next(k for k in range(20, 100) if times_s[k] > round(times_s[k], 6))
+    faces = [Face(i, brightness=120 if i < k else 5) for i in range(100)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(times_s, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "a.mp4", "duration_s": 10.0}, timeline)
+    events = tmp_path / "events.csv"
+    events.write_text(f"start_s,end_s,label\n{k / 10},{k / 10 + 2},ad\n")
+    first = export(store.root, tmp_path, "--events", events).iloc[0]
+    assert (first.bin_start_s, first.ok_s) == (0, 0)
+    assert "nan" not in (tmp_path / "trials.csv").read_text()
+
+
+def test_notes_say_why_trials_may_not_be_comparable(tmp_path):
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
+    for video, speech in ("v1", "include"), ("v2", "exclude"):
+        settings = f'{{"timeline": {{"quality": {{"speech": "{speech}"}}}}}}'
+        ids = {"video_id": video, "analysis_id": "a1", "path": f"{video}.mp4", "duration_s": 2.0}
+        store.commit_analysis({**ids, "settings": settings}, timeline)
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0,1,ad\n50,60,late\n")
+    options = ("--format", "trials", "--events", events)
+    run = fervid("export", store.root, "--out", tmp_path / "all", *options)
+    assert "Do not compare or pool them" in run.stderr
+    assert "After the end of the video: 1 of 2 events" in run.stderr
+    alone = fervid("export", store.root, "--out", tmp_path / "one", "--video", "v1", *options)
+    assert "Do not compare or pool them" not in alone.stderr
+
+
 def test_covariates_must_be_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # reading it would wait forever
     with pytest.raises(GroupError, match="is a pipe: give a CSV file"):
@@ -199,6 +271,7 @@ def test_conditions_that_differ_only_in_case_are_refused(results, tmp_path, opti
     ("content", "says"),
     [
         ("age\n3\n", "needs a column participant or path"),
+        ("participant,age\n", "has no line below its header"),
         ("path,trial\n0.mp4,3\n", "rename it"),
         ("path,age\nz.mp4,3\n", "z.mp4: no such video"),
         ("participant,age\n0.mp4,3\n0.mp4,4\n", "0.mp4 comes twice, with different values: add a column path"),

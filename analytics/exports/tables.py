@@ -18,6 +18,7 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 # Names of emotions in py-feat (https://py-feat.org) that differ from Fervid's.
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
+_NUMBER = r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$"
 N_LANDMARKS = 68  # points of `points_px` without the irises
 
 # The faces are joined as lists, because DuckDB 2.0 cannot join a column of arrays if a frame has no face.
@@ -30,6 +31,12 @@ FROM frames
     LEFT JOIN people USING (video_id, track_id)
 WHERE video_id = $video_id ORDER BY frames.pts_s, face_index
 """
+
+# NULL for a frame that was not analyzed.
+_VISIBLE_FACES = (
+    "CASE WHEN frames.n_faces IS NOT NULL THEN count(face_index) OVER (PARTITION BY frames.frame_index) END::INT "
+    "AS n_faces"
+)
 
 
 def write_faces(
@@ -53,7 +60,7 @@ def write_faces(
     points = [f"{landmark}_{axis}_px" for landmark in LANDMARKS for axis in "xy"]
     columns = [
         "$name AS video",
-        *(f"frames.{name}" for name in FRAMES.names if name != "analysis_id"),
+        *(_VISIBLE_FACES if name == "n_faces" else f"frames.{name}" for name in FRAMES.names if name != "analysis_id"),
         *names,
         *(f"landmarks_px[{i}] AS {point}" for i, point in enumerate(points, 1)),
         "person",
@@ -126,12 +133,13 @@ def _landmarks_68() -> list[str]:
 
 
 def without_formulas(rows: pa.Table) -> pa.Table:
-    """Put an apostrophe before texts that a spreadsheet would read as a formula."""
+    """Put an apostrophe before texts that a spreadsheet would read as a formula; numbers such as "-1.5" stay."""
     for i, field in enumerate(rows.schema):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if pa.types.is_string(kind):
-            text = pc.replace_substring_regex(rows[i].cast(pa.string()), r"^([=+\-@\t\r])", r"'\1")
-            rows = rows.set_column(i, field.name, text)
+            text = rows[i].cast(pa.string())
+            escaped = pc.replace_substring_regex(text, r"^([=+\-@\t\r])", r"'\1")
+            rows = rows.set_column(i, field.name, pc.if_else(pc.match_substring_regex(text, _NUMBER), text, escaped))
     return rows
 
 

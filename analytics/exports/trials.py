@@ -1,5 +1,6 @@
 """Export a table for mixed models: a row per participant, condition, trial, person, time bin and emotion."""
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ def _seconds(condition: str) -> str:
 
 def _mean(column: str) -> str:
     """SQL for the mean over the time of the faces that count; without the rounding errors that may put it over 1."""
-    return f"round(sum({column} * shown_s) FILTER (counts) / sum(shown_s) FILTER (counts), 6)"
+    return f"round(sum({column} * shown_s) FILTER (counts) / nullif(sum(shown_s) FILTER (counts), 0), 6)"
 
 
 # A trial is an event in a video or, without events, a whole video. The time for which a frame is shown is split among
@@ -79,6 +80,9 @@ COLUMNS = (  # docs/exports.md explains the columns
     # Mean probability over ok_s, not smoothed; NULL if that is 0.
     ("probability", pa.float64()),
     ("emotion_s", pa.float64()),  # the part of labelled_s with this emotion as the label
+)
+BINS_AT_A_TIME = (
+    10_000  # bins made into rows at once, because a row in Python takes ten times the memory of one in Arrow
 )
 # Columns of the table with one value for all emotions of a track in a time bin, as the query names them.
 _OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_quality_s", "ok_s")
@@ -136,7 +140,8 @@ def trials_table(
     path_of = {video_id: path for video_id, path in videos if video_ids is None or video_id in video_ids}
     trials = _trials(connection, path_of, events, conditions or {})
     bins = _time_bins(connection, trials, bin_ms)
-    people, names = participants or Participants(), _names(path_of)
+    people = participants or Participants()
+    names = _names(dict(connection.sql("SELECT video_id, path FROM known_videos").fetchall()))
     found = [people.find(trials[row["trial"]].video_id, row["track_id"]) for row in bins]
     participant_of_bin = [names.get(participant, participant) for participant in found]
     key, values = covariates or ("path", {})
@@ -147,8 +152,8 @@ def trials_table(
     if groups and "group" in covariate_names:
         raise GroupError("the covariates have a column group, and so do the groups: rename one of them")
     persons = persons_of_tracks(connection)
-    rows = []
-    for row, participant in zip(bins, participant_of_bin, strict=True):
+
+    def rows_of(row: Mapping[str, Any], participant: str) -> list[dict[str, Any]]:
         trial = trials[row["trial"]]
         own = values.get(participant if key == "participant" else trial.video_id, {})
         common = {
@@ -161,12 +166,19 @@ def trials_table(
             "bin_start_s": row["bin"] * bin_ms / 1000,
             **{name: own.get(name) for name in covariate_names},
         }
-        rows += [
+        return [
             {**common, "emotion": name, "probability": row[f"p_{name}"], "emotion_s": row[f"s_{name}"]}
             for name in EMOTIONS
         ]
+
     further = ["group"] * bool(groups) + covariate_names
-    return pa.Table.from_pylist(rows, pa.schema([*COLUMNS, *((name, pa.string()) for name in further)]))
+    schema = pa.schema([*COLUMNS, *((name, pa.string()) for name in further)])
+    parts = [schema.empty_table()]
+    for start in range(0, len(bins), BINS_AT_A_TIME):
+        part = slice(start, start + BINS_AT_A_TIME)
+        rows = itertools.chain.from_iterable(map(rows_of, bins[part], participant_of_bin[part]))
+        parts.append(pa.Table.from_pylist(list(rows), schema))
+    return pa.concat_tables(parts)
 
 
 def _names(path_of: Mapping[str, str]) -> dict[str, str]:
@@ -217,14 +229,17 @@ def read_covariates(path: Path, videos: Sequence[NamedVideo]) -> tuple[str, dict
             results, or a column of the table's own name.
     """
     table = parse_csv(read_csv_file(path, GroupError), str(path), GroupError)
+    if not table.rows:
+        raise GroupError(f"{path}: has no line below its header")
     participant, video = (find_header(table.header, name) for name in ("participant", "path"))
-    others = [name for name in table.header if name != participant and name.lower() != "path"]
+    if participant is not None and video is not None and video.lower() == "name":
+        video = None  # the name of the participant
+    others = [name for name in table.header if name not in ("", participant, video)]
     key, own_key = ("participant", participant) if participant is not None else ("path", video)
     if own_key is None:
         raise GroupError(f"{path}: needs a column participant or path in its first line")
     if participant is not None and video is not None and _repeated(table.rows, participant, others):
         key, own_key = "path", video  # the values differ between the videos of a participant
-    others = [name for name in others if name != own_key]
     if taken := {name for name, _ in COLUMNS} & set(others):
         raise GroupError(f"{path}: {', '.join(sorted(taken))}: the table has a column of this name; rename it")
     if repeated := _repeated(table.rows, own_key, others):

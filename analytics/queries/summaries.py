@@ -71,6 +71,11 @@ def validity(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
     A row per track. `speaking_…` are shares of the labeled time in which movements of the mouth were measured.
     """
+    return validity_with_ids(connection).drop_columns("video_id")
+
+
+def validity_with_ids(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The rows of `validity` with the column video_id: of a replaced file, two videos have the same path."""
     return run_sql_in_batches(connection, "validity")
 
 

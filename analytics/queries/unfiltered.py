@@ -7,8 +7,8 @@ from fer_models.labels import EMOTIONS
 
 
 def _weight(emotion: str) -> str:
-    """The probability of an emotion, corrected as in `baseline.correct`, before normalization."""
-    p = f"greatest(p_{emotion}, {LEAST_P})"
+    """The probability of an emotion, corrected as in `baseline.correct`, before normalization; NULL if unknown."""
+    p = f"CASE WHEN p_{emotion} IS NOT NULL THEN greatest(p_{emotion}, {LEAST_P}) END"  # `greatest` ignores NULL
     if emotion == "neutral":
         return p
     at_rest = f"greatest(baseline_neutral, {LEAST_P}) / greatest(baseline_{emotion}, {LEAST_P})"

@@ -8,8 +8,9 @@ import duckdb
 
 from analytics import queries
 from analytics.queries.groups import persons_of_tracks
+from analytics.queries.summaries import validity_with_ids
 from analytics.results.video_record import VideoRecord
-from analytics.results.videos import all_videos, file_name, short_names
+from analytics.results.videos import all_videos, short_names
 from fer_models.labels import EMOTIONS
 
 MAX_EPISODES = 10
@@ -90,16 +91,12 @@ class Library:
         self.done = [video for video in self.videos if video.status == "done"]
         self.troubled = [video for video in self.videos if video.error]
         self.name = short_names(self.videos)
-        self.name_of_path = {video.path: self.name[video.video_id] for video in self.videos}
-        # The results of a replaced file share its path, so that no single one of them is meant.
-        several = {path for path, n in Counter(video.path for video in self.done).items() if n > 1}
-        self.name_of_path |= {path: file_name(path) for path in several}
         self.person = persons_of_tracks(connection)
-        self.validity = queries.validity(connection).to_pylist()
+        self.validity = validity_with_ids(connection).to_pylist()
         # Where --speech leaves faces out, a share of speaking among the labels says nothing.
-        included = {video.path for video in self.done if _speech(video) == "include"}
+        included = {video.video_id for video in self.done if _speech(video) == "include"}
         self.speaking = [
-            row for row in self.validity if row["speaking_labelled"] is not None and row["path"] in included
+            row for row in self.validity if row["speaking_labelled"] is not None and row["video_id"] in included
         ]
         self.counts = {row[0]: FrameCounts(*row) for row in connection.sql(_COUNTS).fetchall()}
         self.episodes = [StrongEpisode(*row) for row in connection.sql(_EPISODES).fetchall()]

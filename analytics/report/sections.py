@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from analytics.report.library import Library
 from analytics.report.templating import isolated, share_bar
+from analytics.report.timelines import MAX_VIDEOS
 from analytics.report.words import clock, percent
 from analytics.results.video_record import VideoRecord, analyzed_s
 from fer_models.labels import EMOTIONS
@@ -49,20 +50,25 @@ def figures(library: Library) -> dict[str, str]:
 
 
 def videos_table(library: Library) -> Table:
-    """A row per analyzed video, with a link to its timelines."""
+    """A row per analyzed video, with a link to its timelines if the page has them."""
     rows = [
         (
-            Markup('<a href="#{}">{}</a>').format(video.video_id, isolated(library.name[video.video_id])),
+            _video_link(library, video.video_id, has_timelines=i < MAX_VIDEOS),
             share_bar(library.share(video.video_id)),
             clock(video.duration_s or 0),
             f"{len(library.tracks.get(video.video_id, [])):,}",
             f"{library.n_faces(video.video_id):,}",
             library.good_share(video.video_id) or "none",
         )
-        for video in library.done
+        for i, video in enumerate(library.done)
     ]
     names = ["video", "share of labeled time", "duration", "people", "faces", "good"]
     return Table("Videos", names, rows, numbers=[2, 3, 4, 5])
+
+
+def _video_link(library: Library, video_id: str, *, has_timelines: bool) -> Markup:
+    name = isolated(library.name[video_id])
+    return Markup('<a href="#{}">{}</a>').format(video_id, name) if has_timelines else name
 
 
 def episodes_table(library: Library) -> Table:
@@ -106,7 +112,7 @@ def validity_table(library: Library) -> Table:
     rows = [
         (
             row["person"],
-            isolated(library.name_of_path[row["path"]]),
+            isolated(library.name[row["video_id"]]),
             clock(row["seen_s"] or 0),
             percent(row["seen_share"]),
             percent(row["good_share"]),
@@ -128,7 +134,7 @@ def speech_table(library: Library) -> Table:
     rows = [
         (
             row["person"],
-            isolated(library.name_of_path[row["path"]]),
+            isolated(library.name[row["video_id"]]),
             percent(row["speaking_labelled"]),
             *(percent(row[f"speaking_{emotion}"]) for emotion in EMOTIONS),
         )

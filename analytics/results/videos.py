@@ -17,7 +17,9 @@ from fer_models.errors import FervidError
 if TYPE_CHECKING:
     import duckdb
 
-MAX_NAME_CHARS = 120  # maximum length of a name, which leaves room for a suffix: most file systems allow 255 bytes
+# Maximum length of the name of a file or folder in UTF-8: two of them and the suffixes of an export and of a temporary
+# file fit into the 255 bytes that most file systems allow.
+MAX_NAME_BYTES = 90
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share; elsewhere, names may contain backslashes
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # characters that some operating systems forbid in file names
 
@@ -129,4 +131,5 @@ def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str
 
 
 def _safe(name: str) -> str:
-    return _NOT_IN_NAMES.sub("_", name)[:MAX_NAME_CHARS] or "video"
+    allowed = _NOT_IN_NAMES.sub("_", name).encode("utf-8", "surrogateescape")[:MAX_NAME_BYTES]
+    return allowed.decode("utf-8", "ignore") or "video"

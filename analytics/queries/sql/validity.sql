@@ -7,7 +7,7 @@ WITH posed AS (
     SELECT video_id, analysis_id, track_id,
         mode(quality_reason) FILTER (NOT left_out_by_speech(quality_reason)) AS main_reason,
         quantile_cont(abs(yaw_deg), 0.5) AS yaw_median_deg, quantile_cont(abs(yaw_deg), 0.9) AS yaw_p90_deg
-    FROM visible('faces') WHERE track_id IS NOT NULL GROUP BY ALL
+    FROM visible('faces') WHERE video_id IN ($videos) AND track_id IS NOT NULL GROUP BY ALL
 ), spoken AS (
     SELECT video_id, analysis_id, track_id, coalesce('speaking_' || smooth_emotion, 'speaking_labelled') AS name,
         sum(duration_s) FILTER (is_speaking) AS speaking_s, coalesce(speaking_s, 0) / nullif(sum(duration_s), 0) AS share
@@ -23,7 +23,7 @@ WITH posed AS (
 ), observed AS (
     SELECT * FROM observed_time() WHERE video_id IN ($videos)
 )
-SELECT path, track_id, person, seen_s, seen_s / nullif(end_s - start_s, 0) AS seen_share,
+SELECT video_id, path, track_id, person, seen_s, seen_s / nullif(end_s - start_s, 0) AS seen_share,
     least((ok_s + left_out_s) / nullif(seen_s, 0), 1) AS good_share, left_out_s / nullif(seen_s, 0) AS left_out_share,
     labelled_s / nullif(seen_s, 0) AS labelled_share, carried_s / nullif(labelled_s, 0) AS carried_share, main_reason,
     yaw_median_deg, yaw_p90_deg, transitions_s AS observed_s,

@@ -103,6 +103,7 @@ def export(
             say(str(path))
             if events is not None:
                 note_on_events(results, events)
+            _note_on_trials(results, video or (), groups)
             return
         if form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table
@@ -120,6 +121,22 @@ def export(
         if form in LANDMARK_FORMATS:
             _note_missing_landmarks(results, video or ())
         note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
+
+
+def _note_on_trials(results: Path, wanted: Sequence[str], participants: Path | None) -> None:
+    """Say why trials of these videos may not be comparable."""
+    from analytics import connect, queries
+    from analytics.results.videos import all_videos, choose_videos
+
+    with connect(results, observations=False) as connection:
+        ids = choose_videos(all_videos(connection), wanted) if wanted else None
+        for text in (
+            queries.mixed_settings_note(connection, ids),
+            queries.baseline_note(connection, ids),
+            queries.several_people_note(connection, participants),
+        ):
+            if text:
+                note(text)
 
 
 def _note_missing_landmarks(results: Path, wanted: Sequence[str]) -> None:

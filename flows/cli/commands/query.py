@@ -75,12 +75,12 @@ def query(
 
 
 def note_on_events(results: Path, events: Path, video: str | None = None) -> None:
-    """Print notes on events that apply to all videos because they name none, perhaps by mistake, or repeat others."""
+    """Print notes on events that name no video, perhaps by mistake, repeat others, or lie after the end of a video."""
     from analytics import connect, queries
     from analytics.queries.event_files import read_events
 
     read = read_events(events)
     with connect(results, video=video, observations=False) as connection:
-        for text in (queries.unassigned_events_note(connection, read), queries.repeated_events_note(connection, read)):
-            if text:
+        for note_on in (queries.unassigned_events_note, queries.repeated_events_note, queries.late_events_note):
+            if text := note_on(connection, read):
                 note(text)
