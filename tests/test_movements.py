@@ -12,7 +12,7 @@ from analytics.timeline.movements import (
     find_movements,
     relative_to_rest,
 )
-from analytics.timeline.oscillations import OscillationRule, find_oscillations, turning_points
+from analytics.timeline.oscillations import OscillationRule, find_oscillations, find_swings, turning_points
 
 CONFIG = MovementConfig()
 
@@ -155,6 +155,75 @@ def test_a_short_pause_does_not_end_speaking(pause_s, n_spans):
     assert len(found(find_movements(measures(200, 40, mouth_opening=opening), CONFIG))) == n_spans
 
 
+def swings(n_swings: int, fps: float, hertz: float, size: float) -> np.ndarray:
+    """3 s of rest, swings between 0 and `size`, and 3 s of rest where the last one ends."""
+    time_s = np.arange(round((6 + n_swings / hertz / 2) * fps)) / fps - 3
+    return size / 2 * (1 - np.cos(2 * np.pi * hertz * np.clip(time_s, 0, n_swings / hertz / 2)))
+
+
+@pytest.mark.parametrize("noise", [0, 0.002, 0.005])
+@pytest.mark.parametrize("n_swings", [4, 6, 8])
+def test_speaking_is_found_in_noise(n_swings, noise):
+    """Swings of 0.12 IOD at 4 Hz from 3 s on; the jitter of landmarks is about 0.004 IOD."""
+    clean, error_s = swings(n_swings, 30, 4, 0.12), []
+    for seed in range(20):
+        opening = clean + np.random.default_rng(seed).normal(0, noise, len(clean))
+        ((kind, start_s, end_s),) = found(find_movements(measures(len(clean), 30, mouth_opening=opening), CONFIG))
+        assert kind == "speaking"
+        error_s.append([start_s - 3, end_s - 1 / 30 - 3 - n_swings / 8])
+    assert np.abs(np.median(error_s, axis=0)).max() < 0.05  # one frame and a half
+    assert np.abs(error_s).max() < 0.25
+
+
+@pytest.mark.parametrize("noise_deg", [0, 0.1, 0.5])
+@pytest.mark.parametrize("n_swings", [3, 4, 6])
+def test_nods_are_found_in_noise(n_swings, noise_deg):
+    """Swings of 8° at 2.5 Hz from 3 s on."""
+    clean, error_s = swings(n_swings, 30, 2.5, 8), []
+    for seed in range(20):
+        pitch_deg, yaw_deg = np.random.default_rng(seed).normal(0, noise_deg, (2, len(clean)))
+        movements = find_movements(measures(len(clean), 30, pitch_deg=clean + pitch_deg, yaw_deg=yaw_deg), CONFIG)
+        ((kind, start_s, end_s),) = found(movements)
+        assert kind == "nod"
+        error_s.append([start_s - 3, end_s - 1 / 30 - 3 - n_swings / 5])
+    assert np.abs(np.median(error_s, axis=0)).max() < 0.05
+    assert np.abs(error_s).max() < 0.3
+
+
+def test_three_swings_are_a_nod_of_a_head_that_drifts():
+    """The head rises by 1° per second, so that the lowest value before the nod is 3 s earlier."""
+    pitch = swings(3, 30, 2.5, 8)
+    pitch += np.arange(len(pitch)) / 30
+    ((kind, start_s, end_s),) = found(find_movements(measures(len(pitch), 30, pitch_deg=pitch), CONFIG))
+    assert kind == "nod"
+    assert (start_s, end_s) == (pytest.approx(3, abs=0.1), pytest.approx(3.6 + 1 / 30, abs=0.1))
+
+
+@pytest.mark.parametrize("n_swings", [0, 2])
+@pytest.mark.parametrize("noise", [0.002, 0.005, 0.01])
+def test_noise_and_two_swings_are_no_movement(n_swings, noise):
+    """Noise of 0.01 IOD, a fifth of the smallest swing, is more than twice the jitter of landmarks; 1° for the head."""
+    mouth, head = swings(n_swings, 30, 4, 0.12), swings(n_swings, 30, 4, 8)
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        moved = {"mouth_opening": mouth + random.normal(0, noise, len(mouth))}
+        moved["pitch_deg"] = head + random.normal(0, 100 * noise, len(head))
+        assert found(find_movements(measures(len(mouth), 30, **moved), CONFIG)) == []
+
+
+@pytest.mark.parametrize("noise", [0, 0.002, 0.005])
+def test_all_swings_before_and_after_a_pause_count(noise):
+    """Four swings, a pause of 1 s and four swings: two intervals."""
+    part = swings(4, 30, 4, 0.12)
+    clean = np.concatenate([part[:120], part[75:]])
+    for seed in range(20):
+        opening = clean + np.random.default_rng(seed).normal(0, noise, len(clean))
+        spans = found(find_movements(measures(len(clean), 30, mouth_opening=opening), CONFIG))
+        starts_s, ends_s = [start_s for _, start_s, _ in spans], [end_s - 1 / 30 for _, _, end_s in spans]
+        assert starts_s == pytest.approx([3, 4.5], abs=0.25)
+        assert ends_s == pytest.approx([3.5, 5], abs=0.25)
+
+
 def test_nods_and_shakes_are_distinguished_by_the_angle_that_moves_more():
     """Two cycles per second of 10° for a second; the other angle moves by half of that."""
     large, small = wave(100, 25, 2, 10, slice(25, 51)), wave(100, 25, 2, 5, slice(25, 51))
@@ -199,13 +268,30 @@ def test_smiles_are_measured_against_the_persons_own_rest():
         ([], []),
         ([1, 1, 1], []),
         ([0, 1, 0, 1], [0, 1, 2, 3]),
-        ([0, 0.4, 0, 1], [2, 3]),  # the first rise is too small
+        ([0, 0.4, 0, 1], [0, 3]),  # the first rise is too small
         ([0, 1, 0.8, 1.2, 0], [0, 3, 4]),  # the small dip is no turning point
-        ([0, 0, 1, 1, 0], [1, 2, 4]),
+        ([0, 0, 1, 1, 0], [0, 2, 4]),
     ],
 )
 def test_turning_points(values, turns):
     assert turning_points([float(value) for value in values], 0.5) == turns
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0, 2, 2, 0, 0], [(1, 2, 2), (3, 4, 2)]),  # the time for which a turning point is held belongs to no swing
+        ([-0.1, 0, 2, 2.1, 0], [(1, 2, 2.2), (3, 4, 2.1)]),  # within 0.2 of the turning points
+        ([-0.9, -0.5, 0, 0, 0, 2, 0], [(4, 5, 2), (5, 6, 2)]),  # the lowest value is more than 0.3 s before the swing
+        ([0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1], [(1, 7, 1.8)]),  # from 0.3 s before it has reached 1 to 0.3 s after
+        ([0, 0.4, 0.4, 0.4, 0.4, 1.0], []),  # 0.6 in the 0.3 s before it has reached 1
+    ],
+)
+def test_swings_by_hand(values, expected):
+    rule = OscillationRule(min_swing=1, min_swings=2, max_swing_s=0.3, min_mean_swing_s=0)
+    found = find_swings(np.arange(len(values)) / 10, np.array(values, float), rule)
+    assert [(swing.start, swing.end) for swing in found] == [(start, end) for start, end, _ in expected]
+    assert [swing.size for swing in found] == pytest.approx([size for _, _, size in expected])
 
 
 def test_blinks_of_a_run_by_hand():
@@ -220,7 +306,7 @@ def test_blink_rule_is_checked(wrong):
         BlinkRule(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"min_swing": 0}, {"min_swings": 0}, {"max_swing_s": 0.05}, {"max_pause_s": -1}])
+@pytest.mark.parametrize("wrong", [{"min_swing": 0}, {"min_swings": 1}, {"max_swing_s": 0.05}, {"max_pause_s": -1}])
 def test_oscillation_rule_is_checked(wrong):
     with pytest.raises(ValueError):
         OscillationRule(**{"min_swing": 1, "min_swings": 3, "max_swing_s": 0.5, "min_mean_swing_s": 0.1} | wrong)
@@ -231,3 +317,12 @@ def test_oscillations_of_a_run_by_hand():
     values = np.array([0, 0, 2, 0, 3, 0, 0, 0])
     spans = find_oscillations(np.arange(8) / 10, values, rule)
     assert (spans.first.tolist(), spans.last.tolist(), spans.strength.tolist()) == ([1], [5], [2.5])
+
+
+def test_the_strength_is_the_median_of_all_swings_of_joined_intervals():
+    """Eight swings of 0.06, a pause and eight of 0.30."""
+    small, large = np.tile([0, 0.06], 4), np.tile([0, 0.3], 4)
+    values = np.concatenate([small, [0, 0, 0, 0], large, [0]])
+    spans = find_oscillations(np.arange(len(values)) / 10, values, CONFIG.speaking)
+    assert (spans.first.tolist(), spans.last.tolist()) == ([0], [20])
+    assert spans.strength.tolist() == pytest.approx([0.18])
