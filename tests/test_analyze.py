@@ -320,7 +320,7 @@ def test_the_suggested_end_of_a_truncated_file_is_accepted(face_clip):
         plan_segments(info, SETTINGS)
     (segment,) = plan_segments(info, SETTINGS.model_copy(update={"end_s": 1.9}))
     assert segment.tolist() == list(range(48))
-    with pytest.raises(VideoReadError, match="copy it again$"):  # no range of tenths of a second is readable
+    with pytest.raises(VideoReadError, match=r"copy it again$"):  # no range of tenths of a second is readable
         plan_segments(dataclasses.replace(info, pts_s=np.array([0.0, 0.04])), SETTINGS)
 
 

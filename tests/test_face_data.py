@@ -446,6 +446,19 @@ def test_the_known_defects_of_fer2013_are_found(fer2013):
     assert better.notes[-1].endswith(" of 28709 images (leaks, near_leaks, copies, conflicts, blanks)")
 
 
+def test_the_copies_that_are_reported_are_dropped(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (43, 48, 48), np.uint8)
+    pixels[42] = pixels[22]  # a happy face of the test split, whose folder is read before that of Training
+    label = np.append(np.repeat(range(7), 6), EMOTIONS.index("happy"))
+    usage = ["Training", "Training", "PublicTest", "PublicTest", "PrivateTest", "PrivateTest"] * 7 + ["Training"]
+    data = read_data(write_folders(tmp_path, pixels, label, usage))
+    found = examine(data)
+    assert found.copies == {"Training": 1, "PublicTest": 0, "PrivateTest": 0}
+    dropped = drop(data, found, ["copies"])
+    assert len(dropped.splits["Training"]) == 14
+    assert not (dropped.splits["Training"].pixels == torch.from_numpy(pixels[22])).all(dim=(1, 2)).any()
+
+
 def test_changed_copies_of_a_photograph_are_near_duplicates_and_other_faces_are_not(few):
     pixels = torch.from_numpy(few[0][:40])
     brighter = (pixels.float() * 0.8 + 40).round().to(torch.uint8)
