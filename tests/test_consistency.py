@@ -127,7 +127,7 @@ def test_on_the_views_only_heads_with_a_teacher_learn(few_faces):
     (without, gradient_without), (with_views, gradient) = loss_and_gradient(0.0), loss_and_gradient(1.0)
     taught = load_classifier("default", "cpu").predict(pixels[:4])
     cross_entropy = np.log(np.exp(6) + 6) - 6 * taught[:, 3].mean()
-    assert with_views - without == pytest.approx(0.5 * cross_entropy / 2, rel=1e-4)  # the mean with 0 for the other head
+    assert with_views - without == pytest.approx(0.5 * cross_entropy / 2, rel=1e-4)  # 0 for the other head
     torch.testing.assert_close(gradient[0], gradient_without[0])
     assert (gradient[1] - gradient_without[1]).abs().max() > 0.01
 
