@@ -49,6 +49,12 @@ def png_of(pixels):
         return file.getvalue()
 
 
+def eps():
+    with io.BytesIO() as file:
+        Image.new("L", (48, 48)).save(file, "EPS")
+        return file.getvalue()
+
+
 def png_header(width, height):
     """The first chunk of a PNG file without its pixels."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
@@ -162,6 +168,7 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
     n, row = len(table), table.column_names.index
     for name, values, says in (
         ("image", [{"bytes": b""}] * n, "row 1: not a usable image"),
+        ("image", [eps()] * n, "row 1: not a usable image: it cannot be read as an image"),
         (
             "image",
             [png_of(np.zeros((4, 4), np.uint8))] * 2 + [png_of(np.zeros((5, 4), np.uint8))] * (n - 2),
@@ -224,7 +231,8 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
         read_data(root)
     (root / "test" / "fear" / "broken.jpg").unlink()
     sound = next((root / "test" / "fear").iterdir()).read_bytes()
-    for name, content in (("short.png", sound[:300]), ("header.pgm", b"P5\n48x 48\n255\n" + bytes(48 * 48))):
+    header = b"P5\n48x 48\n255\n" + bytes(48 * 48)
+    for name, content in (("short.png", sound[:300]), ("header.pgm", header), ("script.png", eps())):
         (root / "test" / "fear" / name).write_bytes(content)
         with pytest.raises(DataError, match=rf"{name}: not a readable image"):
             read_data(root)
