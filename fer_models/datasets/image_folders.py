@@ -13,7 +13,7 @@ from fer_models.labels import EMOTIONS, emotion_named
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-# Pillow's names of the formats with these suffixes. Others are not opened, because Pillow runs Ghostscript on EPS files.
+# Pillow's names of the formats with these suffixes. No others are opened: Pillow would run Ghostscript on EPS files.
 IMAGE_FORMATS = ("AVIF", "BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SPLIT_NAMES = {
     "train": "Training",
