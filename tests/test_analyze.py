@@ -1,5 +1,6 @@
 """From files to tables: the analysis of one video, then the flow and the command with valid and invalid files."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -311,6 +312,16 @@ def test_a_truncated_file_fails_unless_its_readable_part_is_requested(tmp_path, 
     with pytest.raises(VideoFailed, match=r"short\.mkv: the file .* of 4\.0 s.*: copy it again, or use --end \d"):
         analyze(path, tmp_path / "out")
     assert analyze(path, tmp_path / "out", end_s=1.0).n_frames == 25
+
+
+def test_the_suggested_end_of_a_truncated_file_is_accepted(face_clip):
+    info = dataclasses.replace(probe(face_clip), truncation="the file ends after 2.0 of 4.0 s")
+    with pytest.raises(VideoReadError, match=r"copy it again, or use --end 1\.9 to"):  # the last frame begins at 1.96 s
+        plan_segments(info, SETTINGS)
+    (segment,) = plan_segments(info, SETTINGS.model_copy(update={"end_s": 1.9}))
+    assert segment.tolist() == list(range(48))
+    with pytest.raises(VideoReadError, match=r"copy it again$"):  # no range of tenths of a second is readable
+        plan_segments(dataclasses.replace(info, pts_s=np.array([0.0, 0.04])), SETTINGS)
 
 
 def test_audio_without_video_is_reported(tmp_path):

@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from fer_models import load_classifier
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.datasets.reading import read_data
 from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
 from fer_models.training.emotion.recipes import recipe_for
+from fer_models.training.emotion.teachers import load_teachers
 from fer_models.training.emotion.training import EmotionTrainer, targets_of
 
 pytestmark = pytest.mark.slow
@@ -106,6 +108,28 @@ def test_the_loss_grows_by_the_weighted_divergence_of_the_views(few_faces):
         divergence = consistency_loss(*(module.network(view) for view in views)).item()
     assert divergence > 0.001
     assert loss(0.5) - loss(0.0) == pytest.approx(0.5 * divergence, rel=1e-2, abs=1e-5)
+
+
+def test_on_the_views_only_heads_with_a_teacher_learn(few_faces):
+    splits = read_data(few_faces).splits
+    pixels, targets = splits["Training"].pixels[:8], targets_of(splits["Training"], "both")[:8]
+    recipe = recipe_for("face_resnet", labels="both", teacher_votes="default", small_share=0.0, augment="none", mixup=0)
+    module = EmotionTrainer(recipe, 1, teachers=load_teachers(recipe, ("hard", "votes"), "cpu")).eval()
+    torch.nn.init.zeros_(module.network.head.weight)
+    module.network.head.bias.data = 6.0 * torch.eye(7)[3].repeat(2)  # the views then do not differ
+
+    def loss_and_gradient(consistency):
+        module.recipe = dataclasses.replace(recipe, consistency=consistency)
+        loss = module.loss(pixels, targets, done=0.0)
+        (gradient,) = torch.autograd.grad(loss, module.network.head.bias)
+        return loss.item(), gradient.view(2, 7)
+
+    (without, gradient_without), (with_views, gradient) = loss_and_gradient(0.0), loss_and_gradient(1.0)
+    taught = load_classifier("default", "cpu").predict(pixels[:4])
+    cross_entropy = np.log(np.exp(6) + 6) - 6 * taught[:, 3].mean()
+    assert with_views - without == pytest.approx(0.5 * cross_entropy / 2, rel=1e-4)  # 0 for the other head
+    torch.testing.assert_close(gradient[0], gradient_without[0])
+    assert (gradient[1] - gradient_without[1]).abs().max() > 0.01
 
 
 def test_half_of_the_faces_for_views_are_unlabeled():

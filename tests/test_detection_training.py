@@ -450,6 +450,21 @@ def test_tiles_often_show_hard_negatives(few_photos):
     assert np.mean(np.array(with_negatives) == 255) > np.mean(np.array(plain) == 255) + 0.2
 
 
+def test_a_tile_around_a_hard_negative_shows_it():
+    class Certain(np.random.Generator):
+        """What happens with some probability always happens, such as the choice of a hard negative."""
+
+        def random(self):
+            return 0.0
+
+    pixels = np.zeros((600, 800, 3), np.uint8)
+    pixels[298:302, 398:402] = 255  # brighter than the fill color of 128
+    photo = dataclasses.replace(photo_of(np.empty((0, 4), np.float32)), pixels=pixels)
+    rng, hard_negative = Certain(np.random.PCG64(0)), np.array([[390, 290, 410, 310]])
+    tiles = [random_tile(photo, (256, 256), rng, hard_negative) for _ in range(300)]
+    assert min(tile.pixels.max() for tile in tiles) > 150
+
+
 def test_detections_of_the_teachers_are_cached(few_photos, tmp_path):
     references, cache = FACES.parent / "detectors", tmp_path / "cache"
     some = tmp_path / "some.parquet"

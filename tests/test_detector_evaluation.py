@@ -148,6 +148,17 @@ def test_the_recall_at_a_precision_is_that_of_one_kind_of_large_faces():
     assert rows["precision: detections of 12 to 24 px"] == "-"  # there are none
 
 
+def test_a_precision_that_a_detector_never_reaches_has_no_recall():
+    score, kind, px = np.array([0.9, 0.8]), np.array(["bare", "bare"]), np.full(2, 30.0)
+    right, half = (Matches(score, np.array(is_face), px, score) for is_face in ([True, True], [False, True]))
+    evaluations = {"a": Evaluation(right, right, px, kind, []), "b": Evaluation(half, half, px, kind, [])}
+    table = photograph_table(evaluations, {"a": 0.5, "b": 0.5}, level_with="a")
+    assert table.columns == ["", "a at 0.50", "b at 0.50", "b at no threshold, precision of a"]
+    rows = {name: cells for name, *cells in table.rows}
+    assert rows["precision"] == ["1.000", "0.500", "-"]
+    assert rows["recall"] == rows["recall: bare, 24 to 48 px (2 faces)"] == ["1.000", "1.000", "-"]
+
+
 def test_the_command_offers_every_reference():
     assert {reference.value for reference in Reference} == REFERENCES.keys()
 

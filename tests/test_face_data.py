@@ -49,6 +49,12 @@ def png_of(pixels):
         return file.getvalue()
 
 
+def eps():
+    with io.BytesIO() as file:
+        Image.new("L", (48, 48)).save(file, "EPS")
+        return file.getvalue()
+
+
 def png_header(width, height):
     """The first chunk of a PNG file without its pixels."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
@@ -162,6 +168,7 @@ def test_a_parquet_file_that_cannot_be_used_is_refused(tmp_path, shared_data):
     n, row = len(table), table.column_names.index
     for name, values, says in (
         ("image", [{"bytes": b""}] * n, "row 1: not a usable image"),
+        ("image", [eps()] * n, "row 1: not a usable image: it cannot be read as an image"),
         (
             "image",
             [png_of(np.zeros((4, 4), np.uint8))] * 2 + [png_of(np.zeros((5, 4), np.uint8))] * (n - 2),
@@ -224,7 +231,8 @@ def test_folders_that_cannot_be_used_are_refused(few, tmp_path):
         read_data(root)
     (root / "test" / "fear" / "broken.jpg").unlink()
     sound = next((root / "test" / "fear").iterdir()).read_bytes()
-    for name, content in (("short.png", sound[:300]), ("header.pgm", b"P5\n48x 48\n255\n" + bytes(48 * 48))):
+    header = b"P5\n48x 48\n255\n" + bytes(48 * 48)
+    for name, content in (("short.png", sound[:300]), ("header.pgm", header), ("script.png", eps())):
         (root / "test" / "fear" / name).write_bytes(content)
         with pytest.raises(DataError, match=rf"{name}: not a readable image"):
             read_data(root)
@@ -444,6 +452,19 @@ def test_the_known_defects_of_fer2013_are_found(fer2013):
         drop(fer2013, dataclasses.replace(found, rows=blank), ["blanks"])
     assert len(better.splits["PrivateTest"]) == 3589
     assert better.notes[-1].endswith(" of 28709 images (leaks, near_leaks, copies, conflicts, blanks)")
+
+
+def test_the_copies_that_are_reported_are_dropped(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (43, 48, 48), np.uint8)
+    pixels[42] = pixels[22]  # a happy face of the test split, whose folder is read before that of Training
+    label = np.append(np.repeat(range(7), 6), EMOTIONS.index("happy"))
+    usage = ["Training", "Training", "PublicTest", "PublicTest", "PrivateTest", "PrivateTest"] * 7 + ["Training"]
+    data = read_data(write_folders(tmp_path, pixels, label, usage))
+    found = examine(data)
+    assert found.copies == {"Training": 1, "PublicTest": 0, "PrivateTest": 0}
+    dropped = drop(data, found, ["copies"])
+    assert len(dropped.splits["Training"]) == 14
+    assert not (dropped.splits["Training"].pixels == torch.from_numpy(pixels[22])).all(dim=(1, 2)).any()
 
 
 def test_changed_copies_of_a_photograph_are_near_duplicates_and_other_faces_are_not(few):

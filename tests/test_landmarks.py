@@ -304,6 +304,20 @@ def test_losses_are_zero_for_the_right_answer_and_ignore_unknown_faces():
     }  # fmt: skip
 
 
+def test_without_a_known_face_only_the_score_is_learned():
+    points = torch.from_numpy(face_points()[None, :, :2].astype(np.float32)).repeat(2, 1, 1)
+    targets = LandmarkTargets(points, torch.zeros(2, 3), torch.tensor([False, False]))
+    outputs = LandmarkOutputs(
+        (points + 0.2).requires_grad_(), torch.ones(2, 3).requires_grad_(), torch.zeros(2).requires_grad_()
+    )
+    losses = landmark_losses(outputs, targets)
+    assert {name: round(loss.item(), 4) for name, loss in losses.items()} == {
+        "points": 0, "eyes": 0, "mouth": 0, "pose": 0, "score": 0.6931,
+    }  # fmt: skip
+    sum(losses.values()).backward()
+    assert outputs.points_xy.grad is None and outputs.score_logit.grad.tolist() == [0.25, 0.25]
+
+
 def test_losses_rise_with_each_kind_of_error():
     points = torch.from_numpy(face_points()[None, :, :2].astype(np.float32))
     targets = LandmarkTargets(points, torch.zeros(1, 3), torch.tensor([True]))

@@ -204,6 +204,7 @@ def test_an_ensemble_averages_onnx_models_and_keeps_their_further_outputs(tmp_pa
         ({"std": 0}, "std"),
         ({"value_range": [1, 1]}, "value_range"),
         ({"temperature": 1e-320}, "temperature: "),
+        ({"scores": "probabilities", "temperature": 2.0}, "temperature applies to logits only"),
         ({"outputs": ["logits"]}, "no output 'logits'. The model has out"),
         ({"margin": 0.1}, "margin: "),
     ],

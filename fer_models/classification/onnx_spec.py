@@ -54,13 +54,16 @@ class OnnxSpec:
         """Check what types and ranges cannot express.
 
         Raises:
-            WeightsError: if a class has an unknown name, an emotion has no class, or channels do not agree.
+            WeightsError: if a class has an unknown name, an emotion has no class, channels do not agree, or there is a
+                temperature for probabilities.
         """
         for name, values in (("mean", self.mean), ("std", self.std)):
             if isinstance(values, tuple) and len(values) not in (1, self.n_channels):
                 raise WeightsError(f"{source}: {name} needs 1 or {self.n_channels} values, got {len(values)}")
         if self.value_range[0] == self.value_range[1]:
             raise WeightsError(f"{source}: value_range needs two different values")
+        if self.scores == "probabilities" and self.temperature != 1:
+            raise WeightsError(f"{source}: temperature applies to logits only, not to probabilities. Leave it out")
         meanings = self.meanings(source)
         if missing := [name for name in EMOTIONS if name not in meanings]:
             raise WeightsError(f"{source}: no class for {', '.join(missing)}")

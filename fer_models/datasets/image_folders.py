@@ -13,6 +13,8 @@ from fer_models.labels import EMOTIONS, emotion_named
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
+# Pillow's names of the formats with these suffixes. No others are opened: Pillow would run Ghostscript on EPS files.
+IMAGE_FORMATS = ("AVIF", "BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SPLIT_NAMES = {
     "train": "Training",
     "training": "Training",
@@ -149,7 +151,7 @@ def open_image(file: Path) -> Image.Image:
         DataError: if it is not a readable image.
     """
     try:
-        return Image.open(file)
+        return Image.open(file, formats=IMAGE_FORMATS)
     except IMAGE_ERRORS as error:
         raise DataError(f"{file}: not a readable image: {error}") from error
 
@@ -206,7 +208,7 @@ def open_content(content: bytes) -> Image.Image:
         ValueError: if it is not an image file; see IMAGE_ERRORS for others.
     """
     try:
-        return Image.open(io.BytesIO(content))
+        return Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
     except UnidentifiedImageError as error:  # its message shows the memory address of `content`
         raise ValueError("it cannot be read as an image. Save it as PNG or JPEG") from error
 

@@ -40,7 +40,7 @@ def examine(data: FaceData) -> Preparation:
     )
     split = np.repeat(np.arange(len(SPLITS)), [len(part) for part in parts])
     training = split == 0
-    group, first, size = groups_of(pixels)
+    group = groups_of(pixels)
     pairs = near_copies(pixels)
     pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]
     conflict = has_conflict(group, label.numpy())
@@ -54,13 +54,13 @@ def examine(data: FaceData) -> Preparation:
     }
     for name in ("leaks", "near_leaks"):
         del per_split[name]["Training"]
-    found = dict(zip(DROPPABLE, (leak, near_leak, ~first, conflict, blank), strict=True))
+    found = dict(zip(DROPPABLE, (leak, near_leak, is_copy.numpy(), conflict, blank), strict=True))
     return Preparation(
         images={
             name: dict(zip(EMOTIONS, part.label.bincount(minlength=len(EMOTIONS)).tolist(), strict=True))
             for name, part in data.splits.items()
         },
-        copy_groups=int((size > 1).sum()),
+        copy_groups=int((np.bincount(group) > 1).sum()),
         conflict_groups=len(np.unique(group[conflict])),
         near_copies=len(pairs),
         rows={name: row[torch.from_numpy(wrong & training)] for name, wrong in found.items()},
@@ -105,17 +105,10 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
     return dataclasses.replace(data, splits=data.splits | {"Training": left}, notes=(*data.notes, note))
 
 
-def groups_of(pixels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Group identical images (n, h, w).
-
-    Returns:
-        The group of each image (n,); whether it is the first image of its group (n,); the sizes of the groups.
-    """
+def groups_of(pixels: Tensor) -> np.ndarray:
+    """Number the groups of identical images (n, h, w); return the group of each image (n,)."""
     numbers: dict[bytes, int] = {}
-    group = np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in pixels.numpy()], int)
-    first = np.zeros(len(group), bool)
-    first[np.unique(group, return_index=True)[1]] = True
-    return group, first, np.bincount(group)
+    return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in pixels.numpy()], int)
 
 
 def has_conflict(group: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -44,7 +44,8 @@ def photograph_table(
         if level_with and name != level_with:
             precision = evaluations[level_with].found.precision(thresholds[level_with], min_px=JUDGED_PX)
             level = evaluation.found.threshold_at_precision(precision, min_px=JUDGED_PX)
-            points.append((f"{name} at {level:.2f}, precision of {level_with}", evaluation, level))
+            at = "at no threshold" if math.isnan(level) else f"at {level:.2f}"
+            points.append((f"{name} {at}, precision of {level_with}", evaluation, level))
     rows = [
         ["precision", *(share(e.found.precision(t, min_px=JUDGED_PX)) for _, e, t in points)],
         ["recall", *(share(e.found.recall(t)) for _, e, t in points)],

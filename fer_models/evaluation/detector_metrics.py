@@ -49,8 +49,8 @@ class Matches:
         return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
     def recall(self, threshold: float) -> float:
-        """Return the share of faces that are found at `threshold`; NaN without faces."""
-        return float((self.face_score >= threshold).mean()) if len(self.face_score) else float("nan")
+        """Return the share of faces that are found at `threshold`; NaN without faces, or if `threshold` is NaN."""
+        return share_found(self.face_score, threshold)
 
     def precision(self, threshold: float, *, min_px: float = 0.0, below_px: float = np.inf) -> float:
         """Return the share of faces among detections in this size range at `threshold`; NaN without detections."""
@@ -80,6 +80,11 @@ class Matches:
         last_of_score = np.append(score[order][1:] < score[order][:-1], True)[: len(order)]
         reached &= last_of_score
         return float(score[order][np.flatnonzero(reached)[-1]]) if reached.any() else float("nan")
+
+
+def share_found(face_score: np.ndarray, threshold: float) -> float:
+    """Return the share of faces `(k,)` with at least this score; NaN without faces, or if `threshold` is NaN."""
+    return float((face_score >= threshold).mean()) if len(face_score) and not np.isnan(threshold) else float("nan")
 
 
 def match_hits(
@@ -147,15 +152,14 @@ class Evaluation:
             for low, high in SIZES_PX:
                 group = (self.face_kind == kind) & (self.face_px >= low) & (self.face_px < high)
                 if group.any():
-                    recall = float((self.found.face_score[group] >= threshold).mean())
-                    recalls[kind, low] = (recall, int(group.sum()))
+                    recalls[kind, low] = (share_found(self.found.face_score[group], threshold), int(group.sum()))
         return recalls
 
     def recall_at_precision(self, kind: str, precision: float) -> float:
         """Return the recall of the faces of a kind, of 24 px and more, at the lowest threshold with this precision."""
         threshold = self.found.threshold_at_precision(precision, min_px=JUDGED_PX)
         score = self.found.face_score[(self.face_kind == kind) & (self.face_px >= JUDGED_PX)]
-        return float((score >= threshold).mean()) if len(score) and not np.isnan(threshold) else float("nan")
+        return share_found(score, threshold)
 
 
 def evaluate_detector(detect: Detect, photos: list[TruePhoto]) -> Evaluation:

@@ -1,5 +1,6 @@
 """Plan the work on a video: identify its content, and find the segments that the results lack."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -121,9 +122,9 @@ def plan_segments(info: VideoInfo, settings: AnalyzeSettings) -> list[np.ndarray
     """
     readable_s = float(info.pts_s[-1])
     if info.truncation and (settings.end_s is None or settings.end_s > readable_s):
-        raise VideoReadError(
-            info.path, f"{info.truncation}: copy it again, or use --end {readable_s:.1f} to analyze the readable part"
-        )
+        end_s = math.floor(readable_s * 10) / 10  # rounded up, it would be refused as well
+        part = f", or use --end {end_s:.1f} to analyze the readable part" if end_s > 0 else ""
+        raise VideoReadError(info.path, f"{info.truncation}: copy it again{part}")
     if info.is_still:
         return [np.zeros(1, np.int64)]  # the range from start to end does not apply to images
     frame_index = frames_to_sample(

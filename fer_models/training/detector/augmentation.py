@@ -84,8 +84,8 @@ def random_tile(
     turn = math.radians(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
     faces = photo.boxes_xyxy[photo.is_confident]
     if len(hard_negatives_xyxy) and rng.random() < (0.2 if len(faces) else 0.7):
-        center = box_center(rng.choice(hard_negatives_xyxy)[None])[0] + rng.uniform(-0.4, 0.4, 2) * size_px
         scale = max(math.exp(rng.uniform(math.log(0.6), math.log(1.7))), 0.5 * max(size_px) / max(width, height))
+        center = box_center(rng.choice(hard_negatives_xyxy)[None])[0] + rng.uniform(-0.4, 0.4, 2) * size_px / scale
     elif len(faces) and rng.random() < 0.75:
         face = rng.choice(faces)[None]
         face_px = float(face_size_px(face)[0])

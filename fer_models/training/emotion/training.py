@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import lightning
@@ -99,14 +99,15 @@ class EmotionTrainer(lightning.LightningModule):
         # Labeled crops and views pass through the network together, so that batch normalization sees both.
         logits = self.network(torch.cat([crops, *views]).contiguous(memory_format=torch.channels_last))
         labeled, *of_views = logits.split([len(crops), *(len(view) for view in views)])
-        loss = self.cross_entropy(labeled, targets) + self.recipe.l2 * l2_penalty(self.network)
+        loss = self.cross_entropy(labeled, targets, self.heads) + self.recipe.l2 * l2_penalty(self.network)
         if not views:
             return loss
         loss = loss + self.recipe.consistency * consistency_loss(*of_views)
         if self.teachers:
             no_targets = torch.zeros(len(faces), targets.shape[1], device=faces.device)
             taught = self.mix_in_teachers(normalize(faces), no_targets, 1.0)
-            loss = loss + VIEW_TEACHER_WEIGHT * self.cross_entropy(torch.cat(of_views), torch.cat([taught, taught]))
+            of_teachers = self.cross_entropy(torch.cat(of_views), torch.cat([taught, taught]), self.teachers)
+            loss = loss + VIEW_TEACHER_WEIGHT * of_teachers
         return loss
 
     def augment_batch(self, pixels: Tensor, targets: Tensor, size_px: int, *, done: float) -> tuple[Tensor, Tensor]:
@@ -140,8 +141,8 @@ class EmotionTrainer(lightning.LightningModule):
             mixed.append(target)
         return torch.cat(mixed, dim=1)
 
-    def cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute the mean cross entropy of the heads; hard labels are smoothed."""
+    def cross_entropy(self, logits: Tensor, targets: Tensor, heads: Collection[str]) -> Tensor:
+        """Compute the mean cross entropy of all heads, 0 for those not among `heads`; hard labels are smoothed."""
         n = len(EMOTIONS)
         losses = [
             F.cross_entropy(
@@ -151,8 +152,9 @@ class EmotionTrainer(lightning.LightningModule):
                 label_smoothing=self.recipe.label_smoothing if head == "hard" else 0.0,
             )
             for head, predicted, target in zip(self.heads, logits.split(n, 1), targets.split(n, 1), strict=True)
+            if head in heads
         ]
-        return torch.stack(losses).mean()
+        return torch.stack(losses).sum() / len(self.heads)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log loss and accuracy of each head on PublicTest, with the averaged weights."""

@@ -106,7 +106,7 @@ def label_file(crops: Path, labels: Path) -> None:
 
 def label_crop(mesh: Any, content: bytes) -> dict[str, Any] | None:
     """Label one crop, given as an image file; None if a pass finds no face."""
-    pixels = Image.open(io.BytesIO(content)).convert("RGB")
+    pixels = Image.open(io.BytesIO(content), formats=("JPEG", "PNG")).convert("RGB")
     enlarged = np.asarray(pixels.resize((FACE_PX, FACE_PX), Image.Resampling.BICUBIC))
     single = find_points(mesh, enlarged, 0)
     mirrored = find_points(mesh, np.ascontiguousarray(enlarged[:, ::-1]), 0, MIRRORED_MESH_INDEX)

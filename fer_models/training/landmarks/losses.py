@@ -40,6 +40,9 @@ def landmark_losses(outputs: LandmarkOutputs, targets: LandmarkTargets) -> dict[
     errors = distance.detach().norm(dim=2).mean(dim=1)
     trusted = known.float()
     trusted[known] = (errors < TRUSTED_ERROR).float()
+    score = F.binary_cross_entropy_with_logits(outputs.score_logit, trusted)
+    if not known.any():  # means over no faces would be NaN
+        return dict.fromkeys(LOSS_WEIGHTS, torch.zeros_like(score)) | {"score": score}
     predicted, true = outputs.points_xy[known], targets.points_xy[known]
     down = downward(true)
     pose = (outputs.pose_deg - targets.pose_deg)[known] / POSE_ERROR_UNIT_DEG
@@ -48,7 +51,7 @@ def landmark_losses(outputs: LandmarkOutputs, targets: LandmarkTargets) -> dict[
         "eyes": opening_loss(lid_gaps(predicted, down), lid_gaps(true, down)),
         "mouth": opening_loss(lip_gaps(predicted, down), lip_gaps(true, down)),
         "pose": F.smooth_l1_loss(pose, torch.zeros_like(pose), beta=0.2),
-        "score": F.binary_cross_entropy_with_logits(outputs.score_logit, trusted),
+        "score": score,
     }
 
 
