@@ -165,6 +165,8 @@ def test_a_purged_video_is_not_found_by_an_index_that_was_read_before(store, tmp
 
 def test_a_video_without_a_row_can_be_purged_by_its_id(store):
     shutil.rmtree(store.root / "videos" / f"video_id={ALICE}")
+    for segment in store.root.glob(f"observations/video_id={ALICE}/*/segment-*"):
+        os.utime(segment, (0, 0))  # as of a run that was killed long ago
     assert plan_purge(store.root, wanted=[ALICE]).video_ids == [ALICE]
     with pytest.raises(UnknownVideoError, match=r"carol\.mp4: no such video"):
         plan_purge(store.root, wanted=["carol.mp4"])
@@ -258,3 +260,17 @@ def test_a_running_live_session_is_rejected_and_unchanged(store):
     assert session["path"] not in everything.paths and everything.paths
     os.utime(written, (0, 0))  # as for a session that was killed long ago
     assert plan_purge(store.root, wanted=[session["path"]]).video_ids == ["vlive"]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_video_that_is_being_analyzed_is_rejected_and_unchanged(store, is_new):
+    """Its first analysis, or another one after it had finished."""
+    video = "vnew" if is_new else ALICE
+    segment = store.write_segment(video, "o0000000000000001", 1, OBSERVED)
+    before = files(store.root)
+    run = purge_command(store.root, "--video", video, "--yes")
+    assert (run.exit_code, f"{video}: new observations are being written: stop the analysis" in run.output) == (1, True)
+    assert files(store.root) == before
+    assert video not in plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1)).video_ids
+    os.utime(segment, (0, 0))
+    assert video in plan_purge(store.root, wanted=[video]).video_ids

@@ -7,8 +7,9 @@ the same order. A marker file for each video lets the next purge finish an inter
 """
 
 import shutil
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from analytics.results.atomic_write import write_atomic
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
 from analytics.results.results_folder import check_results
 from analytics.results.shards import read_shards
-from analytics.results.status import may_be_in_progress
+from analytics.results.status import RECENT_S, may_be_in_progress, newest_segment
 from analytics.results.storage_paths import (
     FileInfo,
     StoragePath,
@@ -53,7 +54,7 @@ class _Written(NamedTuple):
 
 
 class PurgeError(FervidError):
-    """A video to purge is still being written."""
+    """A video to purge may still be written to."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,17 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     Args:
         results: the results folder.
         wanted: videos by path, name, id, or a file with the same content, with all their analyses and failures.
-        finished_before: instead, all videos without newer data than this, except running live sessions.
+        finished_before: instead, all videos without newer data than this, except running live sessions and videos that
+            are being analyzed.
 
     Raises:
         UnknownVideoError: if no video matches, or several do.
-        PurgeError: if one of `wanted` is a running live session, which would write more data.
+        PurgeError: if one of `wanted` is a running live session or is being analyzed, which would write more data.
         StoreError: if `results` is not a results folder.
     """
     check_results(results)
     rows, folders = _video_rows(results), _folders(results)
-    running_sessions = _running_sessions(results, rows)
+    running_sessions, in_progress = _running_sessions(results, rows), _in_progress(results, rows, folders)
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
         if still := sorted(running_sessions[video_id] for video_id in chosen if video_id in running_sessions):
@@ -91,11 +93,16 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
                 f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
                 f"was killed counts as running until `fervid timeline {results}` has written its last tables"
             )
+        if still := sorted(in_progress.intersection(chosen)):
+            raise PurgeError(
+                f"{', '.join(still)}: new observations are being written: stop the analysis or wait for its end. One that "
+                f"was killed counts as running for {RECENT_S:.0f} s"
+            )
     else:
         # Only on disk do files without a row have a time.
         finished_at = _finished_at(rows, {} if is_remote(results) else folders)
         old = {video_id for video_id, when in finished_at.items() if when < finished_before}
-        chosen = sorted(old - running_sessions.keys())
+        chosen = sorted(old - running_sessions.keys() - in_progress)
     paths = sorted({row.path for row in rows if row.video_id in chosen})
     files = {
         path: entry
@@ -228,6 +235,23 @@ def _running_sessions(results: StoragePath, rows: Sequence[_Written]) -> dict[st
         video_id: row.path
         for video_id, row in newest.items()
         if row.is_running and may_be_in_progress(results, video_id)
+    }
+
+
+def _in_progress(results: StoragePath, rows: Sequence[_Written], video_ids: Iterable[str]) -> set[str]:
+    """The videos with observations that are newer than all of their rows, and so recent that a run may write more.
+
+    Empty for object stores, where this would require listing every segment of every video.
+    """
+    if is_remote(results):
+        return set()
+    finished_at = _last_finished(rows)
+    return {
+        video_id
+        for video_id in video_ids
+        for folder in (results / "observations" / f"{_PREFIX}{video_id}").glob("observation_id=*")
+        if (newest_s := newest_segment(folder)[0]) > time.time() - RECENT_S
+        and (video_id not in finished_at or newest_s > finished_at[video_id].timestamp())
     }
 
 
