@@ -95,8 +95,8 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
             )
         if still := sorted(in_progress.intersection(chosen)):
             raise PurgeError(
-                f"{', '.join(still)}: new observations are being written: stop the analysis or wait for its end. One that "
-                f"was killed counts as running for {RECENT_S:.0f} s"
+                f"{', '.join(still)}: new observations are being written: stop the analysis or wait for its end. One "
+                f"that was killed counts as running for {RECENT_S:.0f} s"
             )
     else:
         # Only on disk do files without a row have a time.
