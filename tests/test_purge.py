@@ -144,9 +144,22 @@ def test_an_analysis_made_after_a_crash_is_kept(store, monkeypatch):
         purge(store.root, [ALICE])
     again = {"video_id": ALICE, "analysis_id": "a0000000000000001", "path": ALICE_PATH}
     store.commit_analysis(again, build_timeline(OBSERVED, TimelineConfig()))
-    purge(store.root, [])
+    kept = shutil.copytree(store.root, store.root.with_name("copy"))
+    assert purge(store.root, []) == [ALICE]
     assert counts(store, ALICE) == {True}
     assert not is_unfinished(store.root)
+    run = purge_command(kept, "--video", "nobody.mp4", "--yes")
+    assert f"except for videos that were analyzed again since then: {ALICE}. Older data" in run.stderr
+
+
+def test_an_interrupted_purge_whose_marker_is_empty_is_completed(store, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("analytics.results.purge.drop_from_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
+    for mark in (store.root / ".purging").iterdir():
+        mark.write_bytes(b"")
+    assert purge(store.root, []) == []
+    assert_nothing_of_alice(store.root)
 
 
 def test_a_purged_video_is_not_found_by_an_index_that_was_read_before(store, tmp_path):

@@ -117,8 +117,11 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     return Purge(chosen, paths, n_videos, len(files), n_bytes, dict(counts))
 
 
-def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
+def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
     """Delete all data of these videos, and finish an interrupted purge.
+
+    Returns:
+        The videos of an interrupted purge that were analyzed after it, and are kept with all that it had not removed.
 
     Raises:
         DamagedFileError: if a shard of these videos cannot be rewritten, as another analysis in it is damaged.
@@ -134,7 +137,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
             video_id
             for video_id, when in interrupted.items()
             if video_id in finished_at and finished_at[video_id] > when
-        }
+        }.difference(video_ids)
         ids = [*video_ids, *sorted(interrupted.keys() - {*analyzed_again, *video_ids})]
         for video_id in ids:
             write_atomic(trash / f"{_MARK}{video_id}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
@@ -151,6 +154,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
         _empty(trash)
         if damaged := read_shards(results).damaged:
             raise StoreError(f"{damaged[0].message()}. It may contain rows of the removed videos")
+        return sorted(analyzed_again)
     except OSError as error:
         what, why = error.filename or results, error.strerror or error
         raise StoreError(f"{what}: cannot be deleted ({why}): stop programs that use it, then purge again") from error
@@ -163,8 +167,15 @@ def is_unfinished(results: StoragePath) -> bool:
 
 def _interrupted(trash: StoragePath) -> dict[str, datetime]:
     """The videos whose purge was interrupted, and when it started."""
-    marks = [name for name in _names(trash) if name.startswith(_MARK)]
-    return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(trash / name).decode()) for name in marks}
+    return {name.removeprefix(_MARK): _begun(trash / name) for name in _names(trash) if name.startswith(_MARK)}
+
+
+def _begun(mark: StoragePath) -> datetime:
+    """When a purge started: the time in its marker, or that of the file if its content was lost."""
+    try:
+        return datetime.fromisoformat(read_bytes(mark).decode())
+    except ValueError:
+        return datetime.fromtimestamp(mark.stat().st_mtime, UTC)
 
 
 def _names(folder: StoragePath) -> list[str]:
