@@ -260,6 +260,19 @@ def test_the_video_of_a_participant_is_that_which_has_the_path_now(tmp_path):
     assert videos_of_participant(store.root, "Ben", participants) == (["v1"], [])
 
 
+def test_failed_earlier_contents_of_the_file_of_a_participant_are_removed(store):
+    rename(store.root, ALICE, 0, "Anna")
+    broken = {"video_id": "vbroken", "observation_id": "o1", "analysis_id": "a1"}
+    store.commit_failure(broken | {"path": ALICE_PATH}, "broken")
+    store.commit_failure(broken | {"video_id": "vother", "path": "/clips/other.mp4"}, "broken")
+    # Later, the file is replaced by one that can be analyzed.
+    store.commit_analysis(
+        {"video_id": ALICE, "analysis_id": "a5", "path": ALICE_PATH}, build_timeline(OBSERVED, TimelineConfig())
+    )
+    found = [unread_video_id(Path(ALICE_PATH)), ALICE, "vbroken"]
+    assert videos_of_participant(store.root, "Anna") == (sorted(found), [])
+
+
 def test_a_running_live_session_is_rejected_and_unchanged(store):
     session = {"video_id": "vlive", "observation_id": "olive", "path": "tcp://here@now.live", "is_running": True}
     written = store.write_segment("vlive", "olive", 0, observe([0.0], []))
