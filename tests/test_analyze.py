@@ -180,6 +180,20 @@ def test_a_run_that_skips_a_video_deletes_its_appearance(face_clip, tmp_path):
     assert faces_with_appearance(tmp_path) == 0
 
 
+def test_appearance_of_an_overwriting_run_that_was_killed_is_deleted(face_clip, tmp_path):
+    analyze(face_clip, tmp_path)
+
+    def killed(*arguments, **options):
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("flows.analysis.analyze_video.build_stored_timeline", killed)
+        analyze(face_clip, tmp_path, overwrite=True)
+    assert faces_with_appearance(tmp_path) > 0
+    assert analyze(face_clip, tmp_path).status == "unchanged"
+    assert faces_with_appearance(tmp_path) == 0
+
+
 def test_a_failed_run_keeps_no_appearance_so_the_next_observes_again(face_clip, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(VideoFailed, match="ZeroDivisionError"):
         patch.setattr("flows.analysis.analyze_video.build_stored_timeline", lambda *a, **k: 1 / 0)

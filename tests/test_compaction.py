@@ -16,6 +16,7 @@ from analytics import connect, query
 from analytics.results import compaction
 from analytics.results.catalog import read_catalog
 from analytics.results.compaction import Compaction, compact, delete_replaced_files, write_shard
+from analytics.results.damage import DamagedFileError
 from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.shards import FOLDER, read_shards
 from analytics.results.store import Store, StoreError
@@ -233,6 +234,32 @@ def test_a_purge_counts_rows_once_that_are_in_a_shard_and_in_their_own_files(sto
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("delete_originals", [True, False])
+def test_nothing_is_deleted_that_a_damaged_shard_replaces(store, delete_originals):
+    """Originals, or a smaller shard."""
+    compact(store.root, wait_s=0, delete_originals=not delete_originals)
+    (shard,) = read_shards(store.root).rows
+    if not delete_originals:
+        store.commit_analysis(row(8), timeline(8, 5))
+        ids = [*read_shards(store.root).where, (row(8)["video_id"], row(8)["analysis_id"])]
+        shard = write_shard(read_catalog(store.root), ids)
+    path = store.root / FOLDER / shard / "faces.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    before = files(store.root)
+    with pytest.raises(DamagedFileError, match=r"faces\.parquet is damaged \(its content has changed"):
+        compact(store.root, wait_s=0, delete_originals=delete_originals)
+    assert files(store.root) == before
+
+
+def test_a_purge_removes_temporary_files_of_a_killed_compaction(store):
+    (store.root / FOLDER / "s0123456789abcdef").mkdir(parents=True)
+    (store.root / FOLDER / "s0123456789abcdef" / ".frames.parquet.1-abcd.part").write_bytes(b"rows")
+    purge(store.root, plan_purge(store.root, wanted=["3.mp4"]).video_ids)
+    assert not list((store.root / FOLDER).rglob("*"))
 
 
 def test_damage_in_another_video_does_not_block_a_purge(store):

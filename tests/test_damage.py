@@ -19,10 +19,12 @@ from scenes import Face, feeling, observe
 from analytics import connect, query
 from analytics.errors import StoreError
 from analytics.results.compaction import compact
+from analytics.results.corrections import rebuild_with_notes
 from analytics.results.damage import DamagedFileError
-from analytics.results.notes import rename
+from analytics.results.notes import Step, add_steps, rename
 from analytics.results.store import Store
 from analytics.results.verification import find_damage, name_damaged_file
+from analytics.results.videos import all_videos
 from analytics.tables.schema import TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.settings import AnalyzeSettings
@@ -184,6 +186,23 @@ def test_a_plain_analyze_makes_damaged_files_again(face_clip, analyzed, tmp_path
     assert find_damage(root) == []
     sql = "SELECT frame_index, x1_px, smooth_emotion FROM faces ORDER BY ALL"
     assert query(root, sql) == query(analyzed, sql)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "delete"])
+def test_a_plain_analyze_makes_damaged_tables_with_corrections_again(face_clip, analyzed, tmp_path, damage):
+    root = shutil.copytree(analyzed, tmp_path / "results")
+    (video,) = all_videos(connect(root))
+    add_steps(root, video.video_id, [Step("split", 1.0, track_id=0)])
+    rebuild_with_notes(Store(root), video)
+    sql = "SELECT frame_index, track_id FROM faces ORDER BY ALL"
+    split = query(root, sql)
+    (corrected,) = all_videos(connect(root))
+    path = root / "faces" / f"video_id={video.video_id}" / f"{corrected.analysis_id}.parquet"
+    {**DAMAGES, "delete": Path.unlink}[damage](path)
+    outcome = analyze_clip(face_clip, root, FIVE_FPS)
+    assert (outcome.analysis_id, outcome.n_tracks, outcome.notes) == (corrected.analysis_id, 2, ())
+    assert find_damage(root) == []
+    assert query(root, sql) == split
 
 
 def test_a_damaged_shard_is_named(results):

@@ -1,6 +1,7 @@
 """Tables in the terminal: short paths, rounded numbers, and columns wide enough for whole words."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from scenes import Face, feeling, observe
 from analytics import connect
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
-from flows.cli.display import people_columns
+from flows.analysis.outcomes import RunSummary, VideoOutcome
+from flows.cli.console import errors
+from flows.cli.display import people_columns, print_summary
 from flows.cli.tables import table_of
 
 PATHS = ["/films/one/a.mp4", "/films/two/b b.mp4", None]
@@ -51,6 +54,24 @@ def test_a_table_that_finds_no_room_becomes_a_row_per_value():
     assert all(len(line) <= 60 for line in narrow.splitlines())
     long_text = shown(["error", "path"], [["words " * 40, "/films/" + "x" * 50]], width=60)
     assert "column" not in long_text  # words wrap, and a long path may be broken
+
+
+@pytest.mark.parametrize(("table", "keep"), [("videos", 0.5), ("tracks", 0.5), ("tracks", 0)])
+def test_damage_of_another_video_does_not_end_a_run_that_succeeded(tmp_path, capsys, monkeypatch, table, keep):
+    monkeypatch.setattr(errors, "quiet", False)  # an earlier command may have set it
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
+    for video in ("v1", "v2"):
+        store.commit_analysis({"video_id": video, "analysis_id": "a1", "path": f"{video}.mp4"}, timeline)
+    path = store.root / table / "video_id=v2" / "a1.parquet"
+    content = path.read_bytes()
+    # Half a file, or one of the same size whose pages are damaged.
+    path.write_bytes(content[: len(content) // 2] if keep else b"PAR1" + bytes(200) + content[204:])
+    outcome = VideoOutcome(Path("v1.mp4"), "done", "v1", "a1", n_frames=20, n_faces=20, n_tracks=1)
+    print_summary(Console(file=io.StringIO()), RunSummary(store.root, [outcome], [], seconds=1.0))
+    printed = capsys.readouterr()
+    assert "1 analyzed, 0 unchanged, 0 failed" in printed.out
+    assert f"{path} is damaged" in printed.err
 
 
 def test_emotions_of_people_are_the_two_shown_longest(tmp_path):

@@ -1,6 +1,7 @@
 """ONNX models of users: results equal those of the exported network, and invalid models are rejected."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.compute as pc
@@ -23,6 +24,12 @@ from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.model_installation.registration import add_model, make_ensemble
 from fer_models.model_installation.verification import check_models
 from fer_models.registry.model_registry import WeightsError, load_model_folder
+from flows.analysis.analyze_video import analyze_video
+from flows.analysis.card_hash import card_hash
+from flows.analysis.context import AnalysisContext
+from flows.analysis.fingerprints import request_fingerprint
+from flows.analysis.finished_work import FinishedIndex
+from flows.settings import AnalyzeSettings
 from flows.training.comparison import cost_table
 
 pytestmark = pytest.mark.slow
@@ -88,6 +95,35 @@ def test_classes_in_any_order_and_other_names_are_mapped(tmp_path):
     expected = [twelfth, twelfth, twelfth, 4 * twelfth, twelfth, twelfth, twelfth, 2 * twelfth, 0.25, -0.5]
     np.testing.assert_allclose(outputs, [expected] * 3, atol=1e-6)
     assert load_classifier("tiny", "cpu").predict(black).shape == (3, 7)
+
+
+def test_a_corrected_card_is_not_taken_for_the_earlier_one(tmp_path, face_clip):
+    # The second output has a share of 0.99 or more; the card says which emotion it is.
+    seven = ["happy", "sad", "angry", "disgust", "fear", "neutral", "surprise"]
+    settings = AnalyzeSettings(device="cpu", model="mine")
+    shown = []
+    for classes in (seven, [*seven[1:], seven[0]]):
+        request_fingerprint.cache_clear()  # each command runs in a process of its own
+        add(tmp_path, {"out": [0, 10.0, 0, 0, 0, 0, 0]}, name="mine", classes=classes)
+        outcome = analyze_video(face_clip, AnalysisContext(tmp_path / "out", settings))
+        assert outcome.status == "done"
+        again = FinishedIndex.read(tmp_path / "out", settings).find(face_clip)
+        assert again is not None and again.ids.analysis_id == outcome.analysis_id
+        shown += connect(tmp_path / "out").sql("SELECT DISTINCT emotion FROM faces").fetchall()
+        assert fervid("models", "remove", "mine", "--yes").exit_code == 0
+    assert shown == [("sad",), ("angry",)]
+
+
+def test_the_card_of_a_member_is_part_of_its_ensemble(tmp_path):
+    hashes = []
+    for temperature in (1.0, 2.0):
+        first = add(tmp_path, {"out": [0.0] * 10}, name="first", temperature=temperature)
+        make_ensemble(tmp_path / "both", "both", ["first", str(DEFAULT)])
+        hashes.append(card_hash(tmp_path / "both"))
+        shutil.rmtree(tmp_path / "both")
+        shutil.rmtree(first)
+    assert hashes[0] != hashes[1]
+    assert card_hash(DEFAULT) is None  # ids of analyses with models of the package depend on their weights only
 
 
 def test_synonyms_of_classes_are_understood():

@@ -144,9 +144,22 @@ def test_an_analysis_made_after_a_crash_is_kept(store, monkeypatch):
         purge(store.root, [ALICE])
     again = {"video_id": ALICE, "analysis_id": "a0000000000000001", "path": ALICE_PATH}
     store.commit_analysis(again, build_timeline(OBSERVED, TimelineConfig()))
-    purge(store.root, [])
+    kept = shutil.copytree(store.root, store.root.with_name("copy"))
+    assert purge(store.root, []) == [ALICE]
     assert counts(store, ALICE) == {True}
     assert not is_unfinished(store.root)
+    run = purge_command(kept, "--video", "nobody.mp4", "--yes")
+    assert f"except for videos that were analyzed again since then: {ALICE}. Older data" in run.stderr
+
+
+def test_an_interrupted_purge_whose_marker_is_empty_is_completed(store, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("analytics.results.purge.drop_from_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        purge(store.root, plan_purge(store.root, wanted=[ALICE_PATH]).video_ids)
+    for mark in (store.root / ".purging").iterdir():
+        mark.write_bytes(b"")
+    assert purge(store.root, []) == []
+    assert_nothing_of_alice(store.root)
 
 
 def test_a_purged_video_is_not_found_by_an_index_that_was_read_before(store, tmp_path):
@@ -165,6 +178,8 @@ def test_a_purged_video_is_not_found_by_an_index_that_was_read_before(store, tmp
 
 def test_a_video_without_a_row_can_be_purged_by_its_id(store):
     shutil.rmtree(store.root / "videos" / f"video_id={ALICE}")
+    for segment in store.root.glob(f"observations/video_id={ALICE}/*/segment-*"):
+        os.utime(segment, (0, 0))  # as of a run that was killed long ago
     assert plan_purge(store.root, wanted=[ALICE]).video_ids == [ALICE]
     with pytest.raises(UnknownVideoError, match=r"carol\.mp4: no such video"):
         plan_purge(store.root, wanted=["carol.mp4"])
@@ -245,6 +260,19 @@ def test_the_video_of_a_participant_is_that_which_has_the_path_now(tmp_path):
     assert videos_of_participant(store.root, "Ben", participants) == (["v1"], [])
 
 
+def test_failed_earlier_contents_of_the_file_of_a_participant_are_removed(store):
+    rename(store.root, ALICE, 0, "Anna")
+    broken = {"video_id": "vbroken", "observation_id": "o1", "analysis_id": "a1"}
+    store.commit_failure(broken | {"path": ALICE_PATH}, "broken")
+    store.commit_failure(broken | {"video_id": "vother", "path": "/clips/other.mp4"}, "broken")
+    # Later, the file is replaced by one that can be analyzed.
+    store.commit_analysis(
+        {"video_id": ALICE, "analysis_id": "a5", "path": ALICE_PATH}, build_timeline(OBSERVED, TimelineConfig())
+    )
+    found = [unread_video_id(Path(ALICE_PATH)), ALICE, "vbroken"]
+    assert videos_of_participant(store.root, "Anna") == (sorted(found), [])
+
+
 def test_a_running_live_session_is_rejected_and_unchanged(store):
     session = {"video_id": "vlive", "observation_id": "olive", "path": "tcp://here@now.live", "is_running": True}
     written = store.write_segment("vlive", "olive", 0, observe([0.0], []))
@@ -258,3 +286,17 @@ def test_a_running_live_session_is_rejected_and_unchanged(store):
     assert session["path"] not in everything.paths and everything.paths
     os.utime(written, (0, 0))  # as for a session that was killed long ago
     assert plan_purge(store.root, wanted=[session["path"]]).video_ids == ["vlive"]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_video_that_is_being_analyzed_is_rejected_and_unchanged(store, is_new):
+    """Its first analysis, or another one after it had finished."""
+    video = "vnew" if is_new else ALICE
+    segment = store.write_segment(video, "o0000000000000001", 1, OBSERVED)
+    before = files(store.root)
+    run = purge_command(store.root, "--video", video, "--yes")
+    assert (run.exit_code, f"{video}: new observations are being written: stop the analysis" in run.output) == (1, True)
+    assert files(store.root) == before
+    assert video not in plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1)).video_ids
+    os.utime(segment, (0, 0))
+    assert video in plan_purge(store.root, wanted=[video]).video_ids

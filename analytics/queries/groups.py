@@ -181,7 +181,7 @@ def videos_of_participant(
 ) -> tuple[list[str], list[str]]:
     """The ids of all videos of a participant: a person in them has this name, or `given` assigns them to it.
 
-    Case and blanks do not matter.
+    Earlier contents of the same files that could not be analyzed are included. Case and blanks do not matter.
 
     Args:
         results: the results folder.
@@ -199,14 +199,18 @@ def videos_of_participant(
     name, notes = _spelled(participant), all_notes(results)
     found = {video_id for video_id, of in notes.items() if name in map(_spelled, of.names.values())}
     missing = []
+    rows = read_catalog(results, skip_damaged=True).rows
+    videos = video_names(latest_rows(rows)[0])
     if given is not None:
-        videos = video_names(latest_rows(read_catalog(results, skip_damaged=True).rows)[0])
         for video, other in _read_column(given, "participant").items():
             if _spelled(other) == name:
                 try:
                     found.update(choose_videos(videos, [video]))
                 except UnknownVideoError:
                     missing.append(video)
+    # Earlier contents of these files that could not be analyzed, and are not shown for that reason.
+    paths, shown = {video.path for video in videos if video.video_id in found}, {video.video_id for video in videos}
+    found.update(row.video_id for row in video_names(rows) if row.path in paths and row.video_id not in shown)
     return sorted(found), missing
 
 

@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.errors import StoreError
+from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.atomic_write import write_atomic
 from analytics.results.catalog import Catalog, read_catalog
-from analytics.results.checksums import ShardChecksum, to_metadata
-from analytics.results.damage import DamagedFileError
+from analytics.results.checksums import ShardChecksum, stream_crc32, to_metadata
+from analytics.results.damage import Damage, DamagedFileError
 from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
@@ -67,6 +68,7 @@ def compact(
 
     Raises:
         StoreError: if `results` is not a results folder or not writable, or a purge was interrupted.
+        DamagedFileError: if a shard that replaces files to delete is damaged; nothing is deleted.
     """
     check_results(results)
     if list_files(results / ".purging"):
@@ -185,9 +187,14 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], part: Path) -
 
 
 def delete_replaced_files(root: StoragePath, *, originals: bool) -> int:
-    """Delete replaced shards and, with `originals`, the original files; return the number of deleted files."""
+    """Delete replaced shards and, with `originals`, the original files; return the number of deleted files.
+
+    Raises:
+        DamagedFileError: if a shard that replaces them is damaged; nothing is deleted.
+    """
     own, empty = find_replaced(root)
     own = own if originals else []
+    _check_content(root, own, empty)
     tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
     rows = [table_path(root, "videos", *pair) for pair in own]
     remove(tables)
@@ -198,6 +205,22 @@ def delete_replaced_files(root: StoragePath, *, originals: bool) -> int:
     for shard in empty:
         remove_shard(root, shard)
     return len(tables) + len(rows) + len(empty) * len(TABLES)
+
+
+def _check_content(root: StoragePath, own: Sequence[Ids], replaced: Sequence[str]) -> None:
+    """Check that the shards with these analyses, and with those of replaced shards, are as they were written.
+
+    Raises:
+        DamagedFileError: if one is not.
+    """
+    shards = read_shards(root)
+    analyses = [*own, *(pair for shard in replaced for pair in ids_of(shards.rows[shard]))]
+    for shard in {shards.where[pair].shard for pair in analyses}:
+        for name, checksum in shards.checksums[shard].items():
+            path = shard_path(root, shard, name)
+            with path.open("rb") as file:
+                if stream_crc32(file) != checksum.crc32:
+                    raise DamagedFileError.of(Damage(path, CONTENT_CHANGED, is_in_shard=True))
 
 
 def find_replaced(root: StoragePath) -> tuple[list[Ids], list[str]]:
@@ -243,7 +266,12 @@ def broken_shards(root: StoragePath) -> set[str]:
     shards = read_shards(root)
     # A damaged shard was written completely; its undamaged tables may still be readable, so it is kept.
     damaged = {damage.path.parent.name for damage in shards.damaged}
-    return {name.partition("/")[0] for name in list_files(root / FOLDER)} - set(shards.rows) - damaged
+    folder = root / FOLDER
+    if is_remote(folder):
+        existing = {name.partition("/")[0] for name in list_files(folder)}
+    else:  # also a folder in which there are only hidden temporary files
+        existing = {path.name for path in folder.glob("s*")}
+    return existing - set(shards.rows) - damaged
 
 
 def remove_shard(root: StoragePath, shard: str) -> None:

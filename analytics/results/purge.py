@@ -7,8 +7,9 @@ the same order. A marker file for each video lets the next purge finish an inter
 """
 
 import shutil
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from analytics.results.atomic_write import write_atomic
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
 from analytics.results.results_folder import check_results
 from analytics.results.shards import read_shards
-from analytics.results.status import may_be_in_progress
+from analytics.results.status import RECENT_S, may_be_in_progress, newest_segment
 from analytics.results.storage_paths import (
     FileInfo,
     StoragePath,
@@ -53,7 +54,7 @@ class _Written(NamedTuple):
 
 
 class PurgeError(FervidError):
-    """A video to purge is still being written."""
+    """A video to purge may still be written to."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,17 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     Args:
         results: the results folder.
         wanted: videos by path, name, id, or a file with the same content, with all their analyses and failures.
-        finished_before: instead, all videos without newer data than this, except running live sessions.
+        finished_before: instead, all videos without newer data than this, except running live sessions and videos that
+            are being analyzed.
 
     Raises:
         UnknownVideoError: if no video matches, or several do.
-        PurgeError: if one of `wanted` is a running live session, which would write more data.
+        PurgeError: if one of `wanted` is a running live session or is being analyzed, which would write more data.
         StoreError: if `results` is not a results folder.
     """
     check_results(results)
     rows, folders = _video_rows(results), _folders(results)
-    running_sessions = _running_sessions(results, rows)
+    running_sessions, in_progress = _running_sessions(results, rows), _in_progress(results, rows, folders)
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
         if still := sorted(running_sessions[video_id] for video_id in chosen if video_id in running_sessions):
@@ -91,11 +93,16 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
                 f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
                 f"was killed counts as running until `fervid timeline {results}` has written its last tables"
             )
+        if still := sorted(in_progress.intersection(chosen)):
+            raise PurgeError(
+                f"{', '.join(still)}: new observations are being written: stop the analysis or wait for its end. One "
+                f"that was killed counts as running for {RECENT_S:.0f} s"
+            )
     else:
         # Only on disk do files without a row have a time.
         finished_at = _finished_at(rows, {} if is_remote(results) else folders)
         old = {video_id for video_id, when in finished_at.items() if when < finished_before}
-        chosen = sorted(old - running_sessions.keys())
+        chosen = sorted(old - running_sessions.keys() - in_progress)
     paths = sorted({row.path for row in rows if row.video_id in chosen})
     files = {
         path: entry
@@ -110,8 +117,11 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     return Purge(chosen, paths, n_videos, len(files), n_bytes, dict(counts))
 
 
-def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
+def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
     """Delete all data of these videos, and finish an interrupted purge.
+
+    Returns:
+        The videos of an interrupted purge that were analyzed after it, and are kept with all that it had not removed.
 
     Raises:
         DamagedFileError: if a shard of these videos cannot be rewritten, as another analysis in it is damaged.
@@ -127,7 +137,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
             video_id
             for video_id, when in interrupted.items()
             if video_id in finished_at and finished_at[video_id] > when
-        }
+        }.difference(video_ids)
         ids = [*video_ids, *sorted(interrupted.keys() - {*analyzed_again, *video_ids})]
         for video_id in ids:
             write_atomic(trash / f"{_MARK}{video_id}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
@@ -144,6 +154,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> None:
         _empty(trash)
         if damaged := read_shards(results).damaged:
             raise StoreError(f"{damaged[0].message()}. It may contain rows of the removed videos")
+        return sorted(analyzed_again)
     except OSError as error:
         what, why = error.filename or results, error.strerror or error
         raise StoreError(f"{what}: cannot be deleted ({why}): stop programs that use it, then purge again") from error
@@ -156,8 +167,15 @@ def is_unfinished(results: StoragePath) -> bool:
 
 def _interrupted(trash: StoragePath) -> dict[str, datetime]:
     """The videos whose purge was interrupted, and when it started."""
-    marks = [name for name in _names(trash) if name.startswith(_MARK)]
-    return {name.removeprefix(_MARK): datetime.fromisoformat(read_bytes(trash / name).decode()) for name in marks}
+    return {name.removeprefix(_MARK): _begun(trash / name) for name in _names(trash) if name.startswith(_MARK)}
+
+
+def _begun(mark: StoragePath) -> datetime:
+    """When a purge started: the time in its marker, or that of the file if its content was lost."""
+    try:
+        return datetime.fromisoformat(read_bytes(mark).decode())
+    except ValueError:
+        return datetime.fromtimestamp(mark.stat().st_mtime, UTC)
 
 
 def _names(folder: StoragePath) -> list[str]:
@@ -228,6 +246,23 @@ def _running_sessions(results: StoragePath, rows: Sequence[_Written]) -> dict[st
         video_id: row.path
         for video_id, row in newest.items()
         if row.is_running and may_be_in_progress(results, video_id)
+    }
+
+
+def _in_progress(results: StoragePath, rows: Sequence[_Written], video_ids: Iterable[str]) -> set[str]:
+    """The videos with observations that are newer than all of their rows, and so recent that a run may write more.
+
+    Empty for object stores, where this would require listing every segment of every video.
+    """
+    if is_remote(results):
+        return set()
+    finished_at = _last_finished(rows)
+    return {
+        video_id
+        for video_id in video_ids
+        for folder in (results / "observations" / f"{_PREFIX}{video_id}").glob("observation_id=*")
+        if (newest_s := newest_segment(folder)[0]) > time.time() - RECENT_S
+        and (video_id not in finished_at or newest_s > finished_at[video_id].timestamp())
     }
 
 

@@ -67,7 +67,7 @@ def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[R
         return []
     seen: dict[str, dict[str, tuple[float, int]]] = defaultdict(dict)  # by video_id and observation_id
     for folder in (root / "observations").glob("video_id=*/observation_id=*"):
-        newest_s, n_segments = _newest_segment(folder)
+        newest_s, n_segments = newest_segment(folder)
         if n_segments and time.time() - newest_s <= within_s:
             video, observed = folder.parent.name.removeprefix("video_id="), folder.name.removeprefix("observation_id=")
             seen[video][observed] = newest_s, n_segments
@@ -90,10 +90,10 @@ def may_be_in_progress(root: StoragePath, video_id: str) -> bool:
     if is_remote(root):
         return True
     folders = (root / "observations" / f"video_id={video_id}").glob("observation_id=*")
-    return any(time.time() - _newest_segment(folder)[0] < RECENT_S for folder in folders)
+    return any(time.time() - newest_segment(folder)[0] < RECENT_S for folder in folders)
 
 
-def _newest_segment(folder: StoragePath) -> tuple[float, int]:
+def newest_segment(folder: StoragePath) -> tuple[float, int]:
     """The time of the newest segment in a folder of observations, and the number of segments; -inf and 0 for none."""
     written_s = []
     for path in folder.glob("segment-*.parquet"):

@@ -64,11 +64,15 @@ class Store:
             write_atomic(self.root / MARKER_NAME, lambda part: part.write_text(content + "\n", encoding="utf-8"))
         check_results(self.root)
 
+    def observations_folder(self, video_id: str, observation_id: str) -> StoragePath:
+        """The folder of the segments and identities of a video."""
+        return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
+
     def missing_segments(
         self, video_id: str, observation_id: str, n_segments: int, *, with_appearance: bool = False
     ) -> list[int]:
         """The segments of 0 … `n_segments` - 1 that are missing, damaged, or lack required appearance data."""
-        existing = list_files(self._observations_folder(video_id, observation_id))
+        existing = list_files(self.observations_folder(video_id, observation_id))
         missing = []
         for index in range(n_segments):
             path = self._segment_path(video_id, observation_id, index)
@@ -90,7 +94,7 @@ class Store:
 
     def n_segments(self, video_id: str, observation_id: str) -> int:
         """The number of segments up to the last existing one, including missing ones before it."""
-        names = segments_in(self._observations_folder(video_id, observation_id))
+        names = segments_in(self.observations_folder(video_id, observation_id))
         numbers = (name.removeprefix("segment-").removesuffix(".parquet") for name in names)
         return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
@@ -145,7 +149,7 @@ class Store:
         Raises:
             StoreError: if the disk is full.
         """
-        folder = self._observations_folder(video_id, observation_id)
+        folder = self.observations_folder(video_id, observation_id)
         if not is_remote(folder):
             for name in segments_in(folder):
                 remove_appearance(folder / name)
@@ -286,14 +290,11 @@ class Store:
         path = table_path(self.root, "videos", video.video_id, video.analysis_id)
         write_table(path, row.select(without(VIDEOS, "video_id").names))
 
-    def _observations_folder(self, video_id: str, observation_id: str) -> StoragePath:
-        return self.root / "observations" / f"video_id={video_id}" / f"observation_id={observation_id}"
-
     def _segment_path(self, video_id: str, observation_id: str, index: int) -> StoragePath:
-        return self._observations_folder(video_id, observation_id) / f"segment-{index:06d}.parquet"
+        return self.observations_folder(video_id, observation_id) / f"segment-{index:06d}.parquet"
 
     def _identities_path(self, video_id: str, observation_id: str, identities_id: str) -> StoragePath:
-        return self._observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
+        return self.observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
 
 
 def _may_have_content(video: VideoRecord) -> bool:

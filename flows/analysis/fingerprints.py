@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 from analytics.results.ids import TIMELINE_VERSION, analysis_id, observation_id
 from fer_models.detection import find_detector
 from fer_models.observe_version import OBSERVE_VERSION
-from fer_models.registry.model_registry import ModelCard, find_model, list_cards, portable_model_ref, read_card
+from fer_models.registry.model_registry import (
+    ModelCard,
+    find_model,
+    list_cards,
+    list_model_dirs,
+    portable_model_ref,
+    read_card,
+)
+from flows.analysis.card_hash import card_hash
 from flows.settings import AnalyzeSettings
 
 if TYPE_CHECKING:
@@ -85,6 +93,7 @@ def observation_settings(settings: AnalyzeSettings, models: "Models", decoder: s
         "landmarks": models.landmarker.name,
         "device": models.classifier.device.type,
         "precision": models.classifier.precision,
+        **models.cards,
     }
 
 
@@ -151,16 +160,23 @@ def request_fingerprint(settings: AnalyzeSettings) -> str:
     Raises:
         WeightsError: if there is no such model.
     """
-    classifier = read_card(find_model(settings.model, "emotion"))
+    folder = find_model(settings.model, "emotion")
+    classifier = read_card(folder)
     cards = {name: card for name, card in list_cards().items() if isinstance(card, ModelCard)}
+    folders = list_model_dirs()
     if settings.detector != "auto":
-        cards[settings.detector] = read_card(find_detector(settings.detector))
+        folders[settings.detector] = find_detector(settings.detector)
+        cards[settings.detector] = read_card(folders[settings.detector])
+
+    def contents(task: str) -> dict[str, str]:
+        return {name: card_hash(folders[name]) or card.sha256 for name, card in cards.items() if card.task == task}
+
     request = {
         "settings": settings.model_dump(mode="json", exclude=_NEUTRAL),
         "versions": [OBSERVE_VERSION, TIMELINE_VERSION],
-        "classifier": [classifier.name, classifier.sha256],
-        "detectors": {name: card.sha256 for name, card in cards.items() if card.task == "detector"},
-        "landmarks": {name: card.sha256 for name, card in cards.items() if card.task == "landmarks"},
+        "classifier": [classifier.name, card_hash(folder) or classifier.sha256],
+        "detectors": contents("detector"),
+        "landmarks": contents("landmarks"),
         "optional": [importlib.util.find_spec(name) is not None for name in ("decord", "retinaface")],
         "device": [settings.device, *machine()],
     }

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import pyarrow.compute as pc
@@ -31,7 +32,8 @@ class FinishedWork:
 
     ids: WorkIds
     observe: Mapping[str, Any]  # settings of pass 1 that were used
-    may_have_appearance: bool = True  # True if appearance data may be stored
+    finished_at: datetime | None = None  # None if unknown
+    keeps_appearance: bool = True  # whether an analysis of these observations may have kept appearance data
     object_version: str | None = None  # version of the file that was found
 
 
@@ -55,7 +57,8 @@ class FinishedIndex:
                 continue
             ids = WorkIds(*(row[name] for name in _ID_COLUMNS))
             self._content_of[row["path"], row["object_version"]] = row["sha256"]
-            self._by_content[row["sha256"]] = FinishedWork(ids, used["observe"], row["observation_id"] in kept)
+            keeps_appearance = row["observation_id"] in kept
+            self._by_content[row["sha256"]] = FinishedWork(ids, used["observe"], row["finished_at"], keeps_appearance)
             self._sizes.add(row["size_bytes"])
 
     @classmethod

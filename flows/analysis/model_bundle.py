@@ -1,16 +1,18 @@
 """The models of a run: the detector and the emotion classifier that its settings name, and the landmark network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.loading import load_classifier
-from fer_models.detection import FaceDetector, load_detector
+from fer_models.detection import FaceDetector, find_detector, load_detector
 from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.device import choose_device
-from fer_models.landmarks.landmarker import Landmarker
-from fer_models.registry.model_registry import list_model_dirs
+from fer_models.landmarks.landmarker import PACKAGED_NAME, TASK, Landmarker
+from fer_models.registry.model_registry import find_model, list_model_dirs
+from flows.analysis.card_hash import card_hash
 from flows.analysis.outcomes import describe_models
 from flows.settings import AnalyzeSettings
 
@@ -23,6 +25,7 @@ class Models:
     detector_reason: str
     classifier: EmotionClassifier
     landmarker: Landmarker
+    cards: Mapping[str, str]  # `card_hash` of each model that is not included in the package
 
     def weights(self) -> dict[str, str]:
         """The sha256 of each model's weights."""
@@ -67,4 +70,10 @@ def load_models(settings: AnalyzeSettings) -> Models:
     name, reason = choose_detector(settings.detector, choose_device(settings.device))
     detector = load_detector(name, settings.device, settings.detector_size_px)
     classifier = load_classifier(settings.model, settings.device)
-    return Models(detector, reason, classifier, Landmarker.load(classifier.device))
+    folders = {
+        "detector_card": find_detector(name),
+        "model_card": find_model(settings.model, "emotion"),
+        "landmarks_card": find_model(PACKAGED_NAME, TASK),
+    }
+    cards = {role: found for role, folder in folders.items() if (found := card_hash(folder))}
+    return Models(detector, reason, classifier, Landmarker.load(classifier.device), cards)

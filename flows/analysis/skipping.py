@@ -3,7 +3,9 @@
 import time
 
 from analytics.results.carry_notes import carry_notes, is_up_to_date
-from analytics.results.storage_paths import StoragePath
+from analytics.results.status import newest_segment
+from analytics.results.storage_paths import StoragePath, is_remote
+from analytics.results.store import Store
 from analytics.results.videos import path_text
 from flows.analysis.context import AnalysisContext
 from flows.analysis.finished_work import FinishedWork
@@ -31,16 +33,19 @@ OTHER_SHOWN = (
 def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext) -> VideoOutcome:
     """Mark the finished analysis of a video as current, and return the outcome `unchanged`."""
     store, ids = context.store, work.ids
-    if work.may_have_appearance and not context.settings.keep_appearance:
+    if not context.settings.keep_appearance and _may_have_appearance(work, store):
         _drop_appearance(work, context)
     notes: tuple[str, ...] = ()
     shown = store.shown_analysis(ids.video_id)
-    if shown is not None and is_up_to_date(store.root, shown, ids.analysis_id):
+    is_current = shown is not None and is_up_to_date(store.root, shown, ids.analysis_id)
+    # The tables of `ids` are known to be readable, but not those with corrections.
+    has_other_tables = shown is not None and shown.analysis_id != ids.analysis_id
+    if shown and is_current and (not has_other_tables or store.is_done(ids.video_id, shown.analysis_id)):
         known_path = store.mark_as_current(
             ids.video_id, shown.analysis_id, path_text(path), object_version=work.object_version
         )
     else:
-        notes = (OTHER_SHOWN,)
+        notes = () if is_current else (OTHER_SHOWN,)
         with carry_notes(store, ids.video_id):
             known_path = store.mark_as_current(*ids.analyzed, path_text(path), object_version=work.object_version)
         shown = store.shown_analysis(ids.video_id)
@@ -58,6 +63,13 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
         notes=notes,
         models=describe_models(work.observe),
     )
+
+
+def _may_have_appearance(work: FinishedWork, store: Store) -> bool:
+    """Whether appearance data may be stored: a run kept it, or was killed after it observed the video again."""
+    if work.keeps_appearance or work.finished_at is None or is_remote(store.root):
+        return True
+    return newest_segment(store.observations_folder(*work.ids.observed))[0] > work.finished_at.timestamp()
 
 
 def _drop_appearance(work: FinishedWork, context: AnalysisContext) -> None:

@@ -180,7 +180,14 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
     if errors.quiet:
         return
     if summary.outcomes:
-        _print_outcomes(console, summary)
+        from analytics.results.damage import DamagedFileError  # imported here because it loads PyArrow
+        from analytics.results.verification import name_damaged_file
+
+        try:
+            with name_damaged_file(summary.out):
+                _print_outcomes(console, summary)
+        except DamagedFileError as error:  # most likely of another video: those of this run are finished
+            note(f"the summary of people is left out: {error}")
     n_new = sum(o.status == "done" for o in summary.outcomes)
     n_old = len(summary.outcomes) - n_new
     say(f"{n_new} analyzed, {n_old} unchanged, {len(summary.failures)} failed; results in {summary.out}")

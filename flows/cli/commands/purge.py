@@ -47,8 +47,13 @@ def purge(
 
     with fatal_errors("run the same command again to finish"):
         if not dry_run and results.is_dir() and is_unfinished(results):
-            remove(results, [])
+            kept = remove(results, [])
             note("an interrupted purge has been completed")
+            if kept:
+                note(
+                    f"except for videos that were analyzed again since then: {', '.join(kept)}. Older data of them may "
+                    "remain: remove them with --video"
+                )
         before = None if older_than is None else datetime.now(UTC) - parse_duration(older_than)
         if participant is not None:
             video, missing = videos_of_participant(results, participant, participants)
