@@ -20,16 +20,18 @@ import pyarrow.compute as pc
 import pytest
 from clips import CPU, analyze_clip
 from commands import fervid
-from scenes import observe
+from scenes import Face, observe
 from streamlit.testing.v1 import AppTest
 
 from analytics import connect
 from analytics.exports import export_videos
 from analytics.report import report_page
+from analytics.results.notes import hide, read_notes, rename
 from analytics.results.purge import plan_purge, purge
 from analytics.results.status import status
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
+from analytics.timeline.build import TimelineConfig
 from analytics.timeline.observations import missing_frames_table
 from dashboard.data.results import ENVIRONMENT
 from fer_models.video import probe
@@ -40,7 +42,7 @@ from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.live.run import run_live
-from flows.live.timeline import stream_extent
+from flows.live.timeline import LiveWork, make_timeline, stream_extent
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
 
@@ -445,6 +447,31 @@ def test_timelines_of_a_running_session_are_rebuilt_at_its_end(session, tmp_path
     (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
     assert rebuilt.status == "done"
     assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]
+
+
+def test_names_and_hidden_people_follow_their_faces_while_a_session_runs(tmp_path, caplog):
+    faces = [Face(i, x, appearance=90) for i in range(95) for x in (100.0, 400.0)]
+    faces += [Face(i, 250.0, appearance=90) for i in range(84, 95)]
+    # These become a track, of which the number is lower than that of the face above, only in frame 91.
+    faces += [Face(i, 850.0, appearance=90) for i in (83, 90, 91, 92)]
+    store, video, observed = Store(tmp_path / "out"), "v0000000000000001", "o0000000000000001"
+
+    def update(number, n_frames, *, is_last=False):
+        part = observe(np.arange(n_frames) / 10, [face for face in faces if face.frame < n_frames])
+        store.write_segment(video, observed, 0, part)
+        row = {"video_id": video, "observation_id": observed, "analysis_id": "a0000000000000001", "path": "cam.live"}
+        make_timeline(LiveWork(store.root, row, 1, TimelineConfig(), is_last, number, keep_appearance=True))
+        left_px = rows(store.root, "SELECT DISTINCT track_id, x1_px + 50 FROM faces WHERE track_id IS NOT NULL")
+        return {x: track for track, x in left_px}
+
+    assert update(0, 87) == {100: 0, 400: 1, 250: 2}
+    hide(store.root, video, 2, True)
+    rename(store.root, video, 1, "Anna")
+    for number, is_last in ((1, False), (2, False), (3, True)):
+        assert update(number, 95, is_last=is_last) == {100: 0, 400: 1, 850: 2, 250: 3}
+        notes = read_notes(store.root, video)
+        assert (notes.hidden, notes.names) == ({3}, {1: "Anna"})
+    assert caplog.text == ""
 
 
 def test_other_commands_accept_a_session(session, tmp_path):
