@@ -41,7 +41,7 @@ from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame,
 from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
-from flows.live.run import run_live
+from flows.live.run import run_live, without_file_settings
 from flows.live.timeline import LiveWork, make_timeline, stream_extent
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
@@ -329,7 +329,8 @@ def session(face_clip, tmp_path_factory):
 
     def run():
         live = LiveSettings(every_s=0.5)
-        outcomes.extend(run_live(LiveSource.of(address), results, SETTINGS, live, progress, on_message=messages.append))
+        settings = SETTINGS.model_copy(update={"start_s": 60.0, "rotate": 90, "decoder": "decord"})
+        outcomes.extend(run_live(LiveSource.of(address), results, settings, live, progress, on_message=messages.append))
 
     thread = threading.Thread(target=run)
     with sending(face_clip, address):
@@ -397,6 +398,9 @@ def test_at_the_end_the_tables_are_those_of_one_pass_over_everything(session):
     assert observations["signature"].null_count == len(observations)
     ((settings,),) = rows(results, "SELECT settings FROM videos")
     assert json.loads(settings)["observe"]["detect_every_s"] == 0
+    # The settings of files, which live streams ignore, are not stored.
+    for stored in (json.loads(settings)["observe"], json.loads(settings)["run"]["requested"]):
+        assert (stored["start_s"], stored["rotate"], stored["decoder"] == "decord") == (None, 0, False)
     assert rows(results, "SELECT DISTINCT detection FROM observations WHERE detection IS NOT NULL") == [("full",)]
     config = TimelineSettings().config(json.loads(settings)["observe"]["detector_score_threshold"])
     made = build_stored_timeline(store, ids[0], observed, observations, config)
@@ -472,6 +476,15 @@ def test_names_and_hidden_people_follow_their_faces_while_a_session_runs(tmp_pat
         notes = read_notes(store.root, video)
         assert (notes.hidden, notes.names) == ({3}, {1: "Anna"})
     assert caplog.text == ""
+
+
+def test_settings_of_files_are_ignored_with_a_message():
+    messages = []
+    given = SETTINGS.model_copy(update={"end_s": 9.0, "rotate": 90})
+    assert without_file_settings(given, messages.append) == SETTINGS.model_copy(update={"detect_every_s": 0.0})
+    assert messages == ["live streams ignore the settings end_s, rotate: they apply to files"]
+    without_file_settings(SETTINGS, messages.append)
+    assert len(messages) == 1
 
 
 def test_other_commands_accept_a_session(session, tmp_path):
