@@ -219,7 +219,8 @@ def test_all_videos_of_a_participant_are_removed(tmp_path):
     participants = tmp_path / "participants.csv"
     participants.write_text("path,participant\n2.mp4,Anna\n4.mp4,Ben\n")
     assert fervid("purge", store.root, "--participants", participants, "--video", "4.mp4").exit_code == 2
-    assert "no video of Zoe" in fervid("purge", store.root, "--participant", "Zoe", "--yes").output
+    unknown = fervid("purge", store.root, "--participant", "Zoe", "--yes")
+    assert (unknown.exit_code, "no video of Zoe" in unknown.stderr) == (1, True)
     options = ["--participant", "Anna", "--participants", participants]
     planned = fervid("purge", store.root, *options, "--dry-run")
     assert "3 videos would be removed" in planned.output
@@ -230,7 +231,7 @@ def test_all_videos_of_a_participant_are_removed(tmp_path):
     assert rest == [("/clips/3.mp4",), ("/clips/4.mp4",)]
     assert not any('Anna"' in path.read_text() for path in store.root.glob("notes/*/notes.json"))
     again = fervid("purge", store.root, *options, "--yes")
-    assert (again.exit_code, "2.mp4 is not in the results" in again.stderr) == (0, True)
+    assert (again.exit_code, "2.mp4 is not in the results" in again.stderr) == (1, True)
     assert "no video of Anna" in again.output
 
 

@@ -105,7 +105,8 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
         named.add(absolute(path))
     if len(empty) == len(inputs):
         raise InputError("; ".join(empty) or "nothing to analyze: name a video, an image or a folder")
-    return FoundFiles(list(videos.values()), [s for at, s in skipped.items() if at not in videos.keys() | named], n_other_files)
+    others = [file for at, file in skipped.items() if at not in videos.keys() | named]
+    return FoundFiles(list(videos.values()), others, n_other_files)
 
 
 def videos_in(folder: StoragePath, recursive: bool, pattern: str) -> list[StoragePath]:
