@@ -50,7 +50,7 @@ def schedule(
 ) -> None:
     """Analyze folders on a Prefect schedule; each run skips finished videos."""
     from analytics.results.storage_paths import absolute
-    from fer_models.registry.model_registry import portable_model_ref
+    from flows.analysis.context import portable
 
     refuse_overwrite(settings)
     out = absolute(out)
@@ -59,7 +59,7 @@ def schedule(
         "out": str(out),
         "recursive": recursive,
         "pattern": pattern,
-        "settings": settings.model_dump(mode="json") | {"model": portable_model_ref(settings.model)},
+        "settings": portable(settings).model_dump(mode="json"),
         "engine": engine.model_dump(mode="json"),
     }
     with fatal_errors():
