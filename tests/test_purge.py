@@ -172,6 +172,13 @@ def test_a_video_without_a_row_can_be_purged_by_its_id(store):
         plan_purge(store.root.parent, wanted=[ALICE])
 
 
+def test_a_purged_video_gets_no_notes(store):
+    purge(store.root, [ALICE])
+    with pytest.raises(StoreError, match="not in the results anymore"):
+        rename(store.root, ALICE, 0, "Anna")
+    assert not (store.root / "notes" / f"video_id={ALICE}").exists()
+
+
 def test_old_videos_are_those_with_nothing_newer(store):
     now = datetime.now(UTC)
     assert plan_purge(store.root, finished_before=now - timedelta(days=1)).video_ids == []
