@@ -501,6 +501,17 @@ def test_people_may_be_named_in_a_file(study, tmp_path):
     assert rows == {"": 0.5, "Ann, P7": 0.5}  # one track, which is neutral until 2 s
 
 
+def test_a_row_of_people_without_a_track_and_an_output_that_cannot_be_written_are_errors(study, tmp_path):
+    codes, people = tmp_path / "codes.csv", tmp_path / "people.csv"
+    codes.write_text("start_s,end_s,code\n2,4,happy\n")
+    people.write_text("person,track_id\nBob\n")
+    short = fervid("agreement", study, "--codes", codes, "--people", people)
+    assert (short.exit_code, type(short.exception)) == (1, SystemExit)
+    assert "needs the columns person and track_id" in " ".join(short.output.split())
+    unwritable = fervid("agreement", study, "--codes", codes, "--out", codes / "folder" / "rows.csv")
+    assert (unwritable.exit_code, type(unwritable.exception)) == (1, SystemExit)
+
+
 @pytest.mark.parametrize("second", [False, True])
 def test_names_of_one_track_are_one_person(tmp_path, second):
     """P0, 0 and Ann are one track of 60 s, happy throughout; it is coded happy for 50 s, in three spellings."""

@@ -621,6 +621,22 @@ def test_skipped_files_are_named_and_counted(folder):
     assert "clip.mp4v2" not in {file.path.name for file in named.skipped}
 
 
+def test_links_to_folders_are_named_unless_they_are_inputs(folder):
+    (folder.parent / "real").mkdir()
+    (folder.parent / "real" / "far.mp4").write_bytes(b"x")
+    (folder / "link").symlink_to(folder.parent / "real")
+    (folder / ".link").symlink_to(folder.parent / "real")
+    found = find_files([folder], pattern="*.mp4")
+    assert [path.name for path in found.videos] == ["b.mp4"]
+    reason = "a link to a folder: name it as an input"
+    assert f"1 file skipped ({reason}): {folder / 'link'}" in found.skipped_lines()
+    for inputs in ([folder, folder / "link"], [folder / "link", folder]):
+        found = find_files(inputs)
+        assert folder / "link" / "far.mp4" in found.videos
+        assert reason not in {file.reason for file in found.skipped}
+    assert reason not in {file.reason for file in find_files([folder], recursive=False).skipped}
+
+
 @pytest.mark.parametrize("root", ["disk", "memory://videos_with_results"])
 def test_media_in_results_are_skipped(tmp_path, root):
     folder = tmp_path / "videos" if root == "disk" else resolve_path(root)

@@ -125,6 +125,17 @@ def test_usage_errors_do_not_control_the_terminal(arguments):
 # --- how much is printed ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", ["schedule", "watch"])
+def test_repeated_runs_never_overwrite(tmp_path, monkeypatch, command):
+    (tmp_path / "fervid.toml").write_text("overwrite = true\n")
+    arguments = [command, tmp_path, "--out", tmp_path / "out"]
+    refused = [fervid(*arguments, "--config", tmp_path / "fervid.toml")]
+    monkeypatch.setenv("FERVID_OVERWRITE", "true")
+    refused.append(fervid(*arguments))
+    for run in refused:
+        assert (run.exit_code, "FERVID_OVERWRITE" in run.output) == (2, True), run.output
+
+
 def test_quiet_hides_notes_and_keeps_results_and_errors(clip_results, face_clip):
     loud = fervid("analyze", face_clip, "--out", clip_results)
     assert "1 file to process" in loud.stderr and "0 analyzed, 1 unchanged, 0 failed" in loud.stdout

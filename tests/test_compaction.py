@@ -21,6 +21,7 @@ from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.shards import FOLDER, read_shards
 from analytics.results.store import Store, StoreError
 from analytics.results.vacuum import Garbage, find_garbage, remove_garbage
+from analytics.results.verification import find_damage
 from analytics.results.video_rows import ROWS_CACHE
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -293,6 +294,25 @@ def test_a_damaged_shard_that_may_contain_a_purged_video_is_named(store):
     with pytest.raises(StoreError, match=r"delete the folder .*It may contain rows of the removed videos"):
         purge(store.root, plan_purge(store.root, wanted=["3.mp4"]).video_ids)
     assert not list(store.root.glob("*/video_id=v0000000000000003"))
+
+
+def test_a_moved_video_whose_tables_are_in_a_shard_is_not_damaged(store):
+    compact(store.root, wait_s=0, delete_originals=True)
+    store.mark_as_current("v0000000000000001", "a0000000000000001", "/moved/1.mp4")
+    assert store.is_done("v0000000000000001", "a0000000000000001")
+    assert find_damage(store.root) == []
+    (shard,) = (store.root / FOLDER).iterdir()
+    (shard / "faces.parquet").write_bytes(b"")
+    assert "v0000000000000001" in {damage.video_id for damage in find_damage(store.root)}
+
+
+def test_originals_that_a_compaction_keeps_are_verified(store):
+    compact(store.root, wait_s=0)
+    path = store.root / "faces" / "video_id=v0000000000000001" / "a0000000000000001.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert [(damage.path, damage.video_id) for damage in find_damage(store.root)] == [(path, "v0000000000000001")]
 
 
 def test_analyses_that_change_meanwhile_are_not_compacted(store, monkeypatch):

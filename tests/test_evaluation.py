@@ -257,6 +257,25 @@ def test_a_report_does_not_replace_a_binary_file(few_faces, tmp_path):
     assert path.read_bytes() == b"\xff\xfe"
 
 
+def test_a_report_replaces_no_page_and_writes_nothing_into_results(few_faces, tmp_path):
+    page, results = tmp_path / "page.html", tmp_path / "results"
+    page.write_text("mine")
+    results.mkdir()
+    (results / "fervid.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    for out, says in (
+        (page, "already exists"),
+        (results / "report.md", "inside the results folder"),
+        (results / "report.html", "inside the results folder"),
+    ):
+        run = fervid("compare", "default", "--data", few_faces, "--out", out, "--no-speed")
+        assert (run.exit_code, says in " ".join(run.output.split())) == (1, True), run.output
+    assert page.read_text() == "mine"
+    assert sorted(tmp_path.rglob("*")) == before
+    run = fervid("compare", "default", "--data", few_faces, "--out", page, "--no-speed", "--overwrite")
+    assert (run.exit_code, page.read_text().startswith("<!doctype html>")) == (0, True), run.output
+
+
 def test_models_of_the_same_name_are_refused_in_a_report(few_faces, tmp_path):
     twin = shutil.copytree(find_model("default"), tmp_path / "default")
     with pytest.raises(WeightsError, match="default: more than one model of this name"):

@@ -20,16 +20,18 @@ import pyarrow.compute as pc
 import pytest
 from clips import CPU, analyze_clip
 from commands import fervid
-from scenes import observe
+from scenes import Face, observe
 from streamlit.testing.v1 import AppTest
 
 from analytics import connect
 from analytics.exports import export_videos
 from analytics.report import report_page
+from analytics.results.notes import hide, read_notes, rename
 from analytics.results.purge import plan_purge, purge
 from analytics.results.status import status
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
+from analytics.timeline.build import TimelineConfig
 from analytics.timeline.observations import missing_frames_table
 from dashboard.data.results import ENVIRONMENT
 from fer_models.video import probe
@@ -39,8 +41,8 @@ from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame,
 from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
-from flows.live.run import run_live
-from flows.live.timeline import stream_extent
+from flows.live.run import run_live, without_file_settings
+from flows.live.timeline import LiveWork, make_timeline, stream_extent
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
 
@@ -327,7 +329,8 @@ def session(face_clip, tmp_path_factory):
 
     def run():
         live = LiveSettings(every_s=0.5)
-        outcomes.extend(run_live(LiveSource.of(address), results, SETTINGS, live, progress, on_message=messages.append))
+        settings = SETTINGS.model_copy(update={"start_s": 60.0, "rotate": 90, "decoder": "decord"})
+        outcomes.extend(run_live(LiveSource.of(address), results, settings, live, progress, on_message=messages.append))
 
     thread = threading.Thread(target=run)
     with sending(face_clip, address):
@@ -395,6 +398,9 @@ def test_at_the_end_the_tables_are_those_of_one_pass_over_everything(session):
     assert observations["signature"].null_count == len(observations)
     ((settings,),) = rows(results, "SELECT settings FROM videos")
     assert json.loads(settings)["observe"]["detect_every_s"] == 0
+    # The settings of files, which live streams ignore, are not stored.
+    for stored in (json.loads(settings)["observe"], json.loads(settings)["run"]["requested"]):
+        assert (stored["start_s"], stored["rotate"], stored["decoder"] == "decord") == (None, 0, False)
     assert rows(results, "SELECT DISTINCT detection FROM observations WHERE detection IS NOT NULL") == [("full",)]
     config = TimelineSettings().config(json.loads(settings)["observe"]["detector_score_threshold"])
     made = build_stored_timeline(store, ids[0], observed, observations, config)
@@ -445,6 +451,40 @@ def test_timelines_of_a_running_session_are_rebuilt_at_its_end(session, tmp_path
     (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
     assert rebuilt.status == "done"
     assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]
+
+
+def test_names_and_hidden_people_follow_their_faces_while_a_session_runs(tmp_path, caplog):
+    faces = [Face(i, x, appearance=90) for i in range(95) for x in (100.0, 400.0)]
+    faces += [Face(i, 250.0, appearance=90) for i in range(84, 95)]
+    # These become a track, of which the number is lower than that of the face above, only in frame 91.
+    faces += [Face(i, 850.0, appearance=90) for i in (83, 90, 91, 92)]
+    store, video, observed = Store(tmp_path / "out"), "v0000000000000001", "o0000000000000001"
+
+    def update(number, n_frames, *, is_last=False):
+        part = observe(np.arange(n_frames) / 10, [face for face in faces if face.frame < n_frames])
+        store.write_segment(video, observed, 0, part)
+        row = {"video_id": video, "observation_id": observed, "analysis_id": "a0000000000000001", "path": "cam.live"}
+        make_timeline(LiveWork(store.root, row, 1, TimelineConfig(), is_last, number, keep_appearance=True))
+        left_px = rows(store.root, "SELECT DISTINCT track_id, x1_px + 50 FROM faces WHERE track_id IS NOT NULL")
+        return {x: track for track, x in left_px}
+
+    assert update(0, 87) == {100: 0, 400: 1, 250: 2}
+    hide(store.root, video, 2, True)
+    rename(store.root, video, 1, "Anna")
+    for number, is_last in ((1, False), (2, False), (3, True)):
+        assert update(number, 95, is_last=is_last) == {100: 0, 400: 1, 850: 2, 250: 3}
+        notes = read_notes(store.root, video)
+        assert (notes.hidden, notes.names) == ({3}, {1: "Anna"})
+    assert caplog.text == ""
+
+
+def test_settings_of_files_are_ignored_with_a_message():
+    messages = []
+    given = SETTINGS.model_copy(update={"end_s": 9.0, "rotate": 90})
+    assert without_file_settings(given, messages.append) == SETTINGS.model_copy(update={"detect_every_s": 0.0})
+    assert messages == ["live streams ignore the settings end_s, rotate: they apply to files"]
+    without_file_settings(SETTINGS, messages.append)
+    assert len(messages) == 1
 
 
 def test_other_commands_accept_a_session(session, tmp_path):

@@ -65,31 +65,31 @@ def results(tmp_path: Path) -> Path:
     return store.root
 
 
-def test_steps_are_kept_and_undone_one_by_one(tmp_path: Path) -> None:
-    rename(tmp_path, ALICE, 0, "  Anna ", session="one")
-    rename(tmp_path, ALICE, 0, "Anne", session="two")
-    hide(tmp_path, ALICE, 1, True, session="one")
-    notes = read_notes(tmp_path, ALICE)
+def test_steps_are_kept_and_undone_one_by_one(results: Path) -> None:
+    rename(results, ALICE, 0, "  Anna ", session="one")
+    rename(results, ALICE, 0, "Anne", session="two")
+    hide(results, ALICE, 1, True, session="one")
+    notes = read_notes(results, ALICE)
     assert (notes.names, notes.hidden) == ({0: "Anne"}, {1})
     assert [step.session for step in notes.steps] == ["one", "two", "one"]
-    undo(tmp_path, ALICE, notes.steps[1].id)
-    undo(tmp_path, ALICE, notes.steps[2].id)
-    assert read_notes(tmp_path, ALICE).names == {0: "Anna"}
-    assert read_notes(tmp_path, ALICE).hidden == frozenset()
-    undo(tmp_path, ALICE, notes.steps[2].id)  # the step has already been removed
-    assert len(read_notes(tmp_path, ALICE).steps) == 1
+    undo(results, ALICE, notes.steps[1].id)
+    undo(results, ALICE, notes.steps[2].id)
+    assert read_notes(results, ALICE).names == {0: "Anna"}
+    assert read_notes(results, ALICE).hidden == frozenset()
+    undo(results, ALICE, notes.steps[2].id)  # the step has already been removed
+    assert len(read_notes(results, ALICE).steps) == 1
 
 
-def test_markers_and_corrections_are_read_back(tmp_path: Path) -> None:
+def test_markers_and_corrections_are_read_back(results: Path) -> None:
     later = {"id": "m2", "label": "ad B", "start_s": 5.0, "end_s": 6.0}
     first = {"id": "m1", "label": "ad A", "start_s": 1.0, "end_s": 2.5}
     steps = [Step("marker", later), Step("marker", first), Step("merge", 0, track_id=2), Step("split", 1.5, track_id=0)]
-    add_steps(tmp_path, ALICE, steps)
-    notes = read_notes(tmp_path, ALICE)
+    add_steps(results, ALICE, steps)
+    notes = read_notes(results, ALICE)
     assert notes.markers == (Marker("m1", "ad A", 1.0, 2.5), Marker("m2", "ad B", 5.0, 6.0))
     assert notes.corrections == (Correction("merge", 2, 0.0), Correction("split", 0, 1.5))
-    add_steps(tmp_path, ALICE, [Step("marker", first | {"label": "ad C"}), Step("delete_marker", "m2")])
-    assert read_notes(tmp_path, ALICE).markers == (Marker("m1", "ad C", 1.0, 2.5),)
+    add_steps(results, ALICE, [Step("marker", first | {"label": "ad C"}), Step("delete_marker", "m2")])
+    assert read_notes(results, ALICE).markers == (Marker("m1", "ad C", 1.0, 2.5),)
 
 
 def test_notes_of_version_0_1_are_read(tmp_path: Path) -> None:

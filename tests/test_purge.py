@@ -187,6 +187,13 @@ def test_a_video_without_a_row_can_be_purged_by_its_id(store):
         plan_purge(store.root.parent, wanted=[ALICE])
 
 
+def test_a_purged_video_gets_no_notes(store):
+    purge(store.root, [ALICE])
+    with pytest.raises(StoreError, match="not in the results anymore"):
+        rename(store.root, ALICE, 0, "Anna")
+    assert not (store.root / "notes" / f"video_id={ALICE}").exists()
+
+
 def test_old_videos_are_those_with_nothing_newer(store):
     now = datetime.now(UTC)
     assert plan_purge(store.root, finished_before=now - timedelta(days=1)).video_ids == []
@@ -234,7 +241,8 @@ def test_all_videos_of_a_participant_are_removed(tmp_path):
     participants = tmp_path / "participants.csv"
     participants.write_text("path,participant\n2.mp4,Anna\n4.mp4,Ben\n")
     assert fervid("purge", store.root, "--participants", participants, "--video", "4.mp4").exit_code == 2
-    assert "no video of Zoe" in fervid("purge", store.root, "--participant", "Zoe", "--yes").output
+    unknown = fervid("purge", store.root, "--participant", "Zoe", "--yes")
+    assert (unknown.exit_code, "no video of Zoe" in unknown.stderr) == (1, True)
     options = ["--participant", "Anna", "--participants", participants]
     planned = fervid("purge", store.root, *options, "--dry-run")
     assert "3 videos would be removed" in planned.output
@@ -245,7 +253,7 @@ def test_all_videos_of_a_participant_are_removed(tmp_path):
     assert rest == [("/clips/3.mp4",), ("/clips/4.mp4",)]
     assert not any('Anna"' in path.read_text() for path in store.root.glob("notes/*/notes.json"))
     again = fervid("purge", store.root, *options, "--yes")
-    assert (again.exit_code, "2.mp4 is not in the results" in again.stderr) == (0, True)
+    assert (again.exit_code, "2.mp4 is not in the results" in again.stderr) == (1, True)
     assert "no video of Anna" in again.output
 
 

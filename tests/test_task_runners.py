@@ -17,8 +17,9 @@ import pytest
 from clips import analyze_clip
 from comparison import assert_same, files
 from prefect.futures import PrefectConcurrentFuture
+from prefect.server.schemas.actions import FlowRunCreate
 
-from flows.analysis.context import AnalysisContext
+from flows.analysis.context import AnalysisContext, portable
 from flows.analysis.failures import VideoFailed
 from flows.analysis.flow import analyze, analyze_one, observe_one, report_each
 from flows.analysis.progress import Progress, VideoEnded
@@ -197,6 +198,26 @@ def test_a_missing_engine_is_reported_with_the_install_command(engine, monkeypat
 def test_tasks_can_be_pickled():
     for pickled_task in (analyze_one, observe_one, analyze):
         assert cloudpickle.loads(cloudpickle.dumps(pickled_task)).name == pickled_task.name
+
+
+def test_thousands_of_inputs_fit_into_the_parameters_of_a_run(tmp_path):
+    paths = [f"/videos/of/the/second/session/of/participant/{i:06}/\u00e4.mp4" for i in range(12_000)]
+    run = AnalysisRun(Inputs(paths), [], EngineSettings(), AnalysisContext(tmp_path / "out", AnalyzeSettings()))
+    parameters = run.parameters()
+    FlowRunCreate(flow_id=uuid4(), parameters={"inputs": parameters["inputs"]})  # refuses what is too large
+    *shown, rest = parameters["inputs"]
+    assert shown == paths[: len(shown)] and len(shown) > 1000
+    assert rest == f"and {12_000 - len(shown):,} more"
+
+
+def test_settings_for_other_processes_hold_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "compact"):
+        (tmp_path / name).mkdir()
+    settings = portable(AnalyzeSettings(model="mine", detector="mine"))
+    assert (settings.model, settings.detector) == (str(tmp_path / "mine"), str(tmp_path / "mine"))
+    for name in ("auto", "compact", "retinaface"):
+        assert portable(AnalyzeSettings(detector=name)).detector == name
 
 
 def test_contradicting_options_are_refused():

@@ -1,11 +1,15 @@
-"""Carry notes over to a new analysis of a video: apply the corrections, and report names that may be of others now."""
+"""Carry notes over to a new analysis of a video: apply the corrections, and report names that may be of others now.
+
+Every update of a running live session may number people differently: there, the notes follow the faces.
+"""
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from analytics.results.ids import analysis_id as id_of_settings
-from analytics.results.notes import FOLDER, Notes, noted_tracks, read_notes, stored_corrections
+from analytics.results.notes import FOLDER, Notes, noted_tracks, read_notes, replace_steps, stored_corrections
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
@@ -33,7 +37,32 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
         after, notes = store.shown_analysis(video_id), read_notes(store.root, video_id)
         if before is None or after is None or not noted_tracks(notes) or _has_corrections_of(after, notes):
             return
-        _apply(store, before, after, notes)
+        if (before.is_running or after.is_running) and not notes.corrections:
+            _follow_faces(store, before, after, notes)
+        else:
+            _apply(store, before, after, notes)
+
+
+def _follow_faces(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
+    """Renumber the names and hidden people of a live session; log those whose faces are in several tracks now."""
+    from analytics.results.same_tracks import followed_tracks  # imported here because few runs need it
+
+    followed = followed_tracks(store, before, after)
+    is_gone = [track for track in noted_tracks(notes) if track not in followed]
+    steps = [
+        step
+        if step.track_id is None
+        else replace(step, track_id=followed[step.track_id].track_id, analysis_id=after.analysis_id)
+        for step in notes.steps
+        if step.track_id is None or step.track_id in followed
+    ]
+    replace_steps(store.root, after.video_id, steps)
+    if is_gone:
+        logger.warning("%s: %s: no longer tracked, notes removed", after.path, _people(is_gone, notes))
+    unsure = {track.track_id for old in noted_tracks(notes) if (track := followed.get(old)) and not track.is_whole}
+    if unsure:
+        people = _people(sorted(unsure), read_notes(store.root, after.video_id))
+        logger.warning("%s: people are tracked differently than before: check %s in the dashboard", after.path, people)
 
 
 def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
@@ -51,18 +80,21 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
     # An analysis without the corrections does not tell on which tracks they were made.
     is_known = not notes.corrections or _has_corrections_of(before, notes)
     if not is_known or not has_same_tracks(store, before, after, notes):
-        names = notes.names
-        people = [f"P{track} ({names[track]})" if track in names else f"P{track}" for track in noted_tracks(notes)]
         unmerged = "; merges and splits are not applied" if notes.corrections else ""
         logger.warning(
             "%s: people are tracked differently than before: check %s in the dashboard%s",
-            *(after.path, ", ".join(people), unmerged),
+            *(after.path, _people(noted_tracks(notes), notes), unmerged),
         )
     elif notes.corrections:
         try:
             rebuild_with_notes(store, after)
         except CorrectionError as error:
             logger.warning("%s", error)
+
+
+def _people(tracks: Iterable[int], notes: Notes) -> str:
+    """Tracks with their names, for a message."""
+    return ", ".join(f"P{track} ({notes.names[track]})" if track in notes.names else f"P{track}" for track in tracks)
 
 
 def is_up_to_date(root: StoragePath, row: VideoRecord, analysis_id: str) -> bool:

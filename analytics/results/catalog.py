@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from analytics.results.checksums import ShardChecksum
-from analytics.results.damage import Damage, DamagedFileError
+from analytics.results.damage import MISSING, Damage, DamagedFileError
 from analytics.results.datasets import Part, dataset
 from analytics.results.shards import Where, read_shards, shard_path
 from analytics.results.storage_paths import (
@@ -141,7 +141,7 @@ def _table_sizes(root: StoragePath, ids: Ids) -> list[int] | None:
 
 def _missing_tables(root: StoragePath, ids: Ids) -> list[Damage]:
     paths = (table_path(root, name, *ids) for name in TIMELINE_TABLES)
-    return [Damage(path, "missing", ids[0]) for path in paths if not path.exists()]
+    return [Damage(path, MISSING, ids[0]) for path in paths if not path.exists()]
 
 
 def _of_other_size(root: StoragePath, ids: Ids, sizes: list[int], written_bytes: list[int]) -> list[Damage]:

@@ -11,6 +11,8 @@ _REPAIR = "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it"
 _REPAIR_SHARD = "delete the folder {}, then run `fervid analyze VIDEOS --out RESULTS`, which recreates what is missing"
 _REPAIR_NOTES = "restore it from a backup, or delete it to continue without the names, markers and corrections in it"
 
+MISSING = "missing"  # reason of a file that is gone
+
 
 @dataclass(frozen=True)
 class Damage:

@@ -199,12 +199,16 @@ def add_steps(root: StoragePath, video_id: str, steps: Iterable[Step], *, sessio
 
     Raises:
         ValueError: if a step is invalid; nothing is written then.
-        StoreError: if the notes are damaged, or cannot be written.
+        StoreError: if the results have no such video, such as after a purge, or the notes are damaged or cannot be
+            written.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path = notes_path(root, video_id)
     with hold_video(root, video_id):
-        shown = Store(root).shown_analysis(video_id)
+        store = Store(root)
+        if not store.has_video(video_id):
+            raise StoreError(f"{root}: video {video_id} is not in the results anymore: reload the page")
+        shown = store.shown_analysis(video_id)
         step_id, analysis_id = secrets.token_hex(6), shown.analysis_id if shown else ""
         added = [replace(step, id=step_id, session=session, at=now, analysis_id=analysis_id) for step in steps]
         _parse_steps([asdict(step) for step in added])

@@ -5,16 +5,19 @@ may number the tracks otherwise, so tracks are compared face by face.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.errors import StoreError
+from analytics.results.arrow_files import read_table
 from analytics.results.corrections import CorrectionError, config_of
 from analytics.results.ids import identities_id
 from analytics.results.notes import Notes, noted_tracks
 from analytics.results.store import Store
+from analytics.results.table_files import table_path
 from analytics.results.video_record import VideoRecord
 from fer_models.boxes import paired_iou
 
@@ -22,6 +25,36 @@ FACE = ("frame_index", "face_index")
 BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
 MIN_IOU = 0.5  # a face of one analysis is a face of the other if their boxes overlap by this much
 MIN_SHARE = 0.9  # tracks of the same number are of the same person if this share of the faces of each is in both
+
+
+@dataclass(frozen=True)
+class FollowedTrack:
+    """The track that most faces of an earlier track are in, and whether nearly all of them are."""
+
+    track_id: int
+    is_whole: bool
+
+
+def followed_tracks(store: Store, before: VideoRecord, after: VideoRecord) -> dict[int, FollowedTrack]:
+    """The track in `after` of each track in `before`, for two analyses of the same observations.
+
+    Tracks are missing whose faces are in no track anymore.
+    """
+    old, new = (_tracked_faces(store, row) for row in (before, after))
+    pairs = old.join(new, list(FACE), join_type="inner", right_suffix="_after")
+    counts = pairs.group_by(["track_id", "track_id_after"]).aggregate([([], "count_all")]).to_pylist()
+    followed = {}
+    for track in {count["track_id"] for count in counts}:
+        n_faces = {count["track_id_after"]: count["count_all"] for count in counts if count["track_id"] == track}
+        most = max(n_faces, key=lambda number: n_faces[number])
+        followed[track] = FollowedTrack(most, n_faces[most] >= MIN_SHARE * sum(n_faces.values()))
+    return followed
+
+
+def _tracked_faces(store: Store, row: VideoRecord) -> pa.Table:
+    """Frame, index and track of each face that is in a track."""
+    faces = read_table(table_path(store.root, "faces", row.video_id, row.analysis_id), columns=[*FACE, "track_id"])
+    return faces.filter(pc.is_valid(faces["track_id"]))
 
 
 def analyses_of_names(store: Store, analyses: Sequence[VideoRecord], notes: Notes) -> dict[int, list[str]]:

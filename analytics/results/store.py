@@ -200,6 +200,10 @@ class Store:
         finished = [row for row in self._rows_of(video_id) if row.status == "done"]
         return max(finished, key=lambda row: (row.finished_at, row.analysis_id), default=None)
 
+    def has_video(self, video_id: str) -> bool:
+        """Whether the table `videos` has a readable row of the video."""
+        return bool(self._rows_of(video_id))
+
     def _newest_of(self, video_id: str) -> VideoRecord:
         return max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
 

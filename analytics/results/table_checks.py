@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.results.arrow_files import check_footer
-from analytics.results.damage import Damage, one_line
+from analytics.results.damage import MISSING, Damage, one_line
 from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, read_bytes
 from analytics.results.table_files import table_path
@@ -54,7 +54,7 @@ def _why_unreadable(path: StoragePath, schema: pa.Schema, crc32: int | None) -> 
             return "" if zlib.crc32(content) == crc32 else "its content has changed since it was written"
         found = pq.read_table(pa.BufferReader(content), partitioning=None, page_checksum_verification=True).schema
     except FileNotFoundError:
-        return "missing"
+        return MISSING
     except (OSError, pa.ArrowException) as error:
         return one_line(error)
     known = {field.name: field.type for field in schema}

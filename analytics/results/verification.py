@@ -9,11 +9,11 @@ import pyarrow as pa
 from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.checksums import ShardChecksum, stream_crc32
-from analytics.results.damage import Damage, DamagedFileError, one_line
+from analytics.results.damage import MISSING, Damage, DamagedFileError, one_line
 from analytics.results.notes import FILE, FOLDER, read_notes
 from analytics.results.results_folder import check_results
 from analytics.results.segments import is_segment
-from analytics.results.shards import Where, read_shards, shard_path
+from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, list_files
 from analytics.results.table_checks import damaged_in_shard, damaged_tables
 from analytics.results.table_files import read_whole
@@ -35,12 +35,14 @@ def find_damage(results: StoragePath) -> list[Damage]:
     check_results(results)
     rows, damaged = read_own_rows(results)
     shards = read_shards(results)
-    done = {(row.video_id, row.analysis_id): row for row in video_records(rows) if row.status == "done"}
-    own = [row for ids, row in done.items() if not _is_replaced(row, shards.where.get(ids)) and not row.is_running]
-    in_shards = [ids for ids, where in shards.where.items() if ids not in done or _is_replaced(done[ids], where)]
+    own = [row for row in video_records(rows) if row.status == "done" and not row.is_running]
     shard_files = [(shard, name) for shard, checksums in shards.checksums.items() for name in checksums]
     observed = list_files(results / "observations")
     notes = [name for name in list_files(results / FOLDER) if name.endswith(f"/{FILE}")]
+
+    def of_own(row: VideoRecord) -> list[Damage]:
+        in_shard = (row.video_id, row.analysis_id) in shards.where
+        return [damage for damage in damaged_tables(results, row) if not (in_shard and damage.reason == MISSING)]
 
     def of_shard(ids: Ids) -> list[Damage]:
         return list(damaged_in_shard(results, *ids))
@@ -51,8 +53,8 @@ def find_damage(results: StoragePath) -> list[Damage]:
 
     with ThreadPoolExecutor(READERS) as threads:
         found = [
-            *threads.map(lambda row: list(damaged_tables(results, row)), own),
-            *threads.map(of_shard, in_shards),
+            *threads.map(of_own, own),
+            *threads.map(of_shard, shards.where),
             *threads.map(of_shard_file, shard_files),
             *threads.map(lambda name: _damaged_observations(results, name), observed),
             *threads.map(lambda name: _damaged_notes(results, name), notes),
@@ -60,11 +62,6 @@ def find_damage(results: StoragePath) -> list[Damage]:
     all_found = [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
     with_video = {damage.path for damage in all_found if damage.video_id}
     return [damage for damage in all_found if damage.video_id or damage.path not in with_video]
-
-
-def _is_replaced(row: VideoRecord, where: Where | None) -> bool:
-    """Whether a shard holds the analysis, so that its own files are about to be deleted."""
-    return where is not None and row.finished_at <= where.finished_at
 
 
 def _changed_shard_file(path: StoragePath, checksum: ShardChecksum) -> Iterator[Damage]:

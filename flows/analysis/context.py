@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.results.storage_paths import StoragePath, absolute
@@ -93,4 +94,7 @@ def portable(settings: AnalyzeSettings) -> AnalyzeSettings:
     """The settings for another process, whose working directory may differ."""
     from fer_models.registry.model_registry import portable_model_ref
 
-    return settings.model_copy(update={"model": portable_model_ref(settings.model)})
+    detector = settings.detector
+    if detector != "auto" and Path(detector).is_dir():  # the name of a detector that is not installed stays a name
+        detector = portable_model_ref(detector)
+    return settings.model_copy(update={"model": portable_model_ref(settings.model), "detector": detector})

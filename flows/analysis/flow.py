@@ -85,7 +85,8 @@ def observe_one(path: Path, context: AnalysisContext, part: int, n_parts: int) -
 def run_name() -> str:
     """A readable name for a run in Prefect's pages."""
     parameters = runtime.flow_run.parameters
-    inputs = [Path(path).name or str(path) for path in parameters["inputs"]]
+    run = prepared_run()
+    inputs = [Path(path).name or str(path) for path in (run.inputs.paths if run else parameters["inputs"])]
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     return f"{inputs[0] if inputs else 'nothing'}{more} into {Path(parameters['out']).name}"
 

@@ -29,6 +29,7 @@ NAMED_PER_REASON = 5  # for each reason, this many skipped files are listed by n
 
 UNKNOWN_SUFFIX = "media with an unknown suffix: name the file itself, or rename it"
 HIDDEN = "hidden"
+LINKED = "a link to a folder: name it as an input"
 IN_RESULTS = "in a results folder"
 
 
@@ -38,7 +39,7 @@ class InputError(FervidError):
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A media file in a folder that a run does not analyze, and why."""
+    """A media file, or a link to a folder, in a folder that a run does not analyze, and why."""
 
     path: StoragePath
     reason: str
@@ -84,6 +85,7 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
     """
     videos: dict[StoragePath, StoragePath] = {}  # absolute path -> path as the user wrote it
     skipped: dict[StoragePath, SkippedFile] = {}
+    named: set[StoragePath] = set()
     empty: list[str] = []
     n_other_files = 0
     for path in map(resolve_path, inputs):
@@ -100,9 +102,11 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
         for file in found.skipped:
             skipped.setdefault(absolute(file.path), file)
         n_other_files += found.n_other_files
+        named.add(absolute(path))
     if len(empty) == len(inputs):
         raise InputError("; ".join(empty) or "nothing to analyze: name a video, an image or a folder")
-    return FoundFiles(list(videos.values()), [s for at, s in skipped.items() if at not in videos], n_other_files)
+    others = [file for at, file in skipped.items() if at not in videos.keys() | named]
+    return FoundFiles(list(videos.values()), others, n_other_files)
 
 
 def videos_in(folder: StoragePath, recursive: bool, pattern: str) -> list[StoragePath]:
@@ -121,10 +125,15 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
     if is_remote(folder):  # one request lists all files of the folder
         names = sorted(list_files(folder))
         paths: list[StoragePath] = [folder / name for name in names if recursive or "/" not in name]
+        links: list[StoragePath] = []
     else:
-        paths = [path for path in sorted(folder.glob("**/*" if recursive else "*")) if not path.is_dir()]
+        entries = sorted(folder.glob("**/*" if recursive else "*"))
+        folders = {path for path in entries if path.is_dir()}
+        paths = [path for path in entries if path not in folders]
+        links = [path for path in entries if recursive and path in folders and path.is_symlink()]
     results = {path.parent for path in paths if path.name == MARKER_NAME}
-    found = FoundFiles([], [], 0)
+    shown = [link for link in links if results.isdisjoint(link.parents) and not _is_hidden(link, folder)]
+    found = FoundFiles([], [SkippedFile(link, LINKED) for link in shown], 0)
     n_other_files = 0
     for path in paths:
         if not fnmatch(path.name, pattern):
@@ -144,7 +153,7 @@ def _skip_reason(path: StoragePath, folder: StoragePath, results: Set[StoragePat
     has_suffix = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
     if not results.isdisjoint(path.parents):
         return IN_RESULTS if has_suffix else ""
-    if any(part.startswith(".") for part in path_below(folder, path).split("/")):
+    if _is_hidden(path, folder):
         return HIDDEN if has_suffix else ""
     if is_remote(path):
         kind = mimetypes.guess_type(path.name)[0] or ""
@@ -160,6 +169,10 @@ def _skip_reason(path: StoragePath, folder: StoragePath, results: Set[StoragePat
             return UNKNOWN_SUFFIX if is_media(file.read(HEAD_BYTES)) else ""
     except OSError:  # a run that has to read the file reports the error
         return None if has_suffix else ""
+
+
+def _is_hidden(path: StoragePath, folder: StoragePath) -> bool:
+    return any(part.startswith(".") for part in path_below(folder, path).split("/"))
 
 
 def _hint(folder: StoragePath, recursive: bool, pattern: str, found: FoundFiles) -> str:

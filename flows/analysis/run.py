@@ -1,6 +1,7 @@
 """A run of the main flow: its inputs, the videos found in them, and the context of their analysis."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from flows.settings import EngineSettings
 
 if TYPE_CHECKING:
     from flows.analysis.inputs import FoundFiles
+
+MAX_INPUT_BYTES = 256 << 10  # Prefect refuses parameters of 512 KiB
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,28 @@ class AnalysisRun:
         return self.engine.engine == "threads"
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters of the flow: what Prefect shows, and from which another process can repeat the run."""
+        """The parameters of the flow: what Prefect shows, and from which another process can repeat the run.
+
+        Of very many inputs, only the first ones are shown, because Prefect limits the size.
+        """
         return {
-            "inputs": [
-                path if isinstance(path, str) or not is_remote(path) else str(path) for path in self.inputs.paths
-            ],
+            "inputs": self._shown_inputs(),
             "out": str(absolute(self.context.out)),
             "recursive": self.inputs.recursive,
             "pattern": self.inputs.pattern,
             "settings": self.context.settings,
             "engine": self.engine,
         }
+
+    def _shown_inputs(self) -> list[str | StoragePath]:
+        shown: list[str | StoragePath] = []
+        n_bytes = 0
+        for path in self.inputs.paths:
+            n_bytes += len(json.dumps(str(path)))
+            if n_bytes > MAX_INPUT_BYTES:
+                return [*shown, f"and {len(self.inputs.paths) - len(shown):,} more"]
+            shown.append(path if isinstance(path, str) or not is_remote(path) else str(path))
+        return shown
 
 
 # The run that a command passes to the flow that it calls. Prefect's own parameters are limited to JSON.

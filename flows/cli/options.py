@@ -167,6 +167,16 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
         raise usage_error(error) from error
 
 
+def refuse_overwrite(settings: AnalyzeSettings) -> None:
+    """Refuse a setting without an option here, with which every run would analyze all videos again.
+
+    Raises:
+        typer.BadParameter: if `overwrite` is set.
+    """
+    if settings.overwrite:
+        raise typer.BadParameter("overwrite (FERVID_OVERWRITE or --config) would analyze all videos again in every run")
+
+
 def tables_of(*settings: FervidSettings) -> dict[str, dict[str, Any]]:
     """The values of settings, by table of a configuration file."""
     tables: dict[str, dict[str, Any]] = {}

@@ -34,6 +34,8 @@ COMMIT_SHARE, TIMELINE_SHARE = 0.1, 0.2
 BUSY_S = 0.25
 # Maximum number of frames that may wait.
 MOST_FRAMES = 16
+# Settings that choose a part of a file, or how it is decoded.
+FOR_FILES = ("start_s", "end_s", "video_stream", "rotate", "decoder")
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ def run_live(
     Args:
         source: the live source.
         out: the results folder.
-        settings: as for files; those that choose part of a file or its decoder, or key frames, have no effect.
+        settings: as for files; those in `FOR_FILES` and those of key frames have no effect.
         live: duration of the run and of its sessions, the update interval, and whether to adapt the frame rate.
         progress: its stop request ends the run.
         on_status: called a few times per second.
-        on_message: called with a message when the source is lost and when it is back, and when the frame rate changes.
+        on_message: called with a message if settings are ignored, when the source is lost and when it is back, and when
+            the frame rate changes.
 
     Raises:
         LiveSourceError: if no frame was received.
@@ -88,7 +91,7 @@ def run_live(
         LiveTimelineError: if the process that builds the tables has ended; all observations are kept.
         WeightsError, DeviceError: if the models cannot be loaded.
     """
-    settings = settings.model_copy(update={"detect_every_s": 0.0})  # the next key frame is not known yet
+    settings = without_file_settings(settings, on_message)
     store, models = Store(out), load_models(settings)
     _warm_up(models)
     with TimelineProcess() as timelines, LiveReader(source, settings.fps, on_message) as reader:
@@ -102,6 +105,15 @@ def run_live(
         if reader.error is not None:
             raise reader.error
         return run.end()
+
+
+def without_file_settings(settings: AnalyzeSettings, on_message: Callable[[str], None]) -> AnalyzeSettings:
+    """The settings of a live session; reports those that are ignored."""
+    defaults = {name: AnalyzeSettings.model_fields[name].default for name in FOR_FILES}
+    if ignored := [name for name, default in defaults.items() if getattr(settings, name) != default]:
+        on_message(f"live streams ignore the settings {', '.join(ignored)}: they apply to files")
+    # The next key frame is not known yet, so that faces are searched in every frame.
+    return settings.model_copy(update={**defaults, "detect_every_s": 0.0})
 
 
 def rate_message(fps: float | None, stream_fps: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analytics.results.carry_notes import carry_notes
 from analytics.results.ids import analysis_id
 from analytics.results.storage_paths import StorageError, StoragePath
 from analytics.results.store import Store, StoreError
@@ -74,7 +75,8 @@ def make_timeline(work: LiveWork) -> LiveWorkDone:
         timeline = build_timeline(observations, work.config)
         row["analysis_id"] = interim[work.number % 2]
     row |= {"joined_by_look": timeline.used_appearance, **stream_extent(timeline.frames)}
-    store.commit_analysis(row, timeline)
+    with carry_notes(store, video):
+        store.commit_analysis(row, timeline)
     if work.is_last:
         for old in interim:
             store.remove_analysis(video, old)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import torch
 
+from fer_models.atomic_files import replaced_atomically
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.labeled_faces import DataError, FaceData, FaceImages
@@ -142,7 +143,8 @@ def compare_models(
         described = conditions(data, device, with_speed=with_speed, with_published=is_fer2013(compared[0].figures))
         report = Report(tables_of(compared), described, command, plots, copy_cards(out, models))
         if out.suffix == ".html":
-            out.write_text(as_html(report), encoding="utf-8")
+            with replaced_atomically(out) as part_file:
+                part_file.write_text(as_html(report), encoding="utf-8")
         else:
             write_part(out, as_markdown(report))
     return compared

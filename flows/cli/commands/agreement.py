@@ -89,9 +89,9 @@ def agreement(
                 uncoded=uncoded,
                 tolerance_s=tolerance_s,
             )
-    everything = chosen == Format.table and output is None and show is None
-    for part in Part if everything else [show or Part.summary]:
-        write_answer(getattr(found, part), chosen, output)
+        everything = chosen == Format.table and output is None and show is None
+        for part in Part if everything else [show or Part.summary]:
+            write_answer(getattr(found, part), chosen, output)
     (say if everything else note)(
         "Rows are codes, columns labels (or codes of the second coder), in seconds; only time that both cover counts. "
         f"Events match if their onsets are at most {tolerance_s:g} s apart. docs/statistics.md explains each figure."
@@ -110,5 +110,5 @@ def _people(path: Path) -> dict[str, int]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return {row["person"]: int(row["track_id"]) for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise CodesError(f"{path}: needs the columns person and track_id, a whole number") from error

@@ -104,6 +104,9 @@ def compare(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Write a report: .html, or a section of an .md file."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing .html file; a section of an .md file always is.")
+    ] = False,
     no_speed: Annotated[
         bool, typer.Option("--no-speed", help="Do not measure speed, which needs a machine without other work.")
     ] = False,
@@ -118,8 +121,11 @@ def compare(
     command += ["--no-speed"] if no_speed else []
     command += ["--device", device.value] if device != Device.auto else []
     with fatal_errors(), work_log():
+        from analytics.results.output_files import check_output_file
         from flows.training.comparison import compare_models, tables_of
 
+        if out is not None:
+            check_output_file(out, overwrite=overwrite or out.suffix == ".md")
         compared = compare_models(models, data, device.value, out, shlex.join(command), with_speed=not no_speed)
         if as_json:
             print(json.dumps([one.as_json() for one in compared], indent=2))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.console import Results, counted, fatal_errors, note, say
+from flows.cli.console import Results, counted, fail, fatal_errors, note, say
 
 if TYPE_CHECKING:
     from analytics.results.purge import Purge
@@ -60,8 +60,7 @@ def purge(
             for name in missing:
                 note(f"{participants}: {name} is not in the results")
             if not video:
-                say(f"no video of {participant}: nothing was removed")
-                return
+                fail(f"no video of {participant}: nothing was removed")
         plan = plan_purge(results, wanted=video or (), finished_before=before)
         if not plan.video_ids:
             say("no video matches: nothing was removed")

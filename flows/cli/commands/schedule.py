@@ -12,7 +12,7 @@ import typer
 from flows.cli.commands.common_options import InputPaths, Out, Pattern, Recursive, with_options_of
 from flows.cli.commands.train import RecipeOptions, drop_given, train
 from flows.cli.console import fatal_errors, say, usage_checked
-from flows.cli.options import with_settings
+from flows.cli.options import refuse_overwrite, with_settings
 from flows.settings import AnalyzeSettings, EngineSettings
 
 if TYPE_CHECKING:
@@ -50,15 +50,16 @@ def schedule(
 ) -> None:
     """Analyze folders on a Prefect schedule; each run skips finished videos."""
     from analytics.results.storage_paths import absolute
-    from fer_models.registry.model_registry import portable_model_ref
+    from flows.analysis.context import portable
 
+    refuse_overwrite(settings)
     out = absolute(out)
     parameters = {
         "inputs": [str(absolute(path)) for path in inputs],
         "out": str(out),
         "recursive": recursive,
         "pattern": pattern,
-        "settings": settings.model_dump(mode="json") | {"model": portable_model_ref(settings.model)},
+        "settings": portable(settings).model_dump(mode="json"),
         "engine": engine.model_dump(mode="json"),
     }
     with fatal_errors():

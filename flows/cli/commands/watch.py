@@ -13,7 +13,7 @@ from flows.analysis.run import Inputs, prepare_run
 from flows.cli.commands.common_options import Out, Pattern, Recursive
 from flows.cli.console import RESUME_HINT, fatal_errors, note, parse_path, stop_on_interrupt
 from flows.cli.display import event_line
-from flows.cli.options import with_settings
+from flows.cli.options import refuse_overwrite, with_settings
 from flows.prefect.environment import without_console_log
 from flows.settings import AnalyzeSettings, EngineSettings
 
@@ -38,6 +38,7 @@ def watch(
     """Analyze existing files, then new files as they arrive, until Ctrl-C."""
     from analytics.results.storage_paths import is_remote
 
+    refuse_overwrite(settings)
     if addresses := [str(folder) for folder in inputs if is_remote(folder)]:
         raise typer.BadParameter(f"{addresses[0]}: only local folders can be watched: use `fervid schedule`")
     without_console_log()
