@@ -235,6 +235,18 @@ def test_each_choice_in_the_list_of_videos_is_shown(results: Path, page: Page) -
         assert "t" not in shown.query_params  # a moment of the video before
 
 
+def test_both_contents_of_a_replaced_file_can_be_opened(results: Path, store: Store, page: Page) -> None:
+    later = "v0000000000000004"
+    store.commit_analysis(row(later, "in/alice.mp4", duration_s=1.0), timeline(np.arange(10) / 10, [Face(0)]))
+    shown = page("timeline", results)
+    assert shown.selectbox[0].options == [f"alice.mp4 ({ALICE})", f"alice.mp4 ({later})", "nobody.mp4"]
+    for video in (ALICE, later, ALICE):
+        shown.query_params["video"] = video
+        for _ in range(2):  # the second run reads the choice back from the browser
+            shown.run()
+            assert (shown.selectbox[0].value, shown.query_params["video"]) == (video, video)
+
+
 def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(results))
     shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=APP_TIMEOUT_S)
@@ -358,7 +370,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     bob = timeline(np.arange(60) / 10, [Face(i, p=feeling("surprise")) for i in range(60)])
     store.commit_analysis(row("v0000000000000004", "in/bob.mp4", duration_s=6.0), bob)
     shown = page("compare", results)
-    shown.multiselect[0].set_value(["in/alice.mp4", "in/bob.mp4"]).run()
+    shown.multiselect[0].set_value([ALICE, "v0000000000000004"]).run()
     assert not shown.exception
     table = shown.dataframe[0].value.set_index("emotion")
     assert table.loc["surprise", "difference in points"] == pytest.approx(-100)
@@ -368,7 +380,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "no Cliff's delta: 2 participants per group are needed, got 1" in words(shown)
     assert shown.dataframe[1].value["videos A, B"].tolist() == ["1, 1"]
     assert "no interval: 5 participants" in words(shown)
-    shown.multiselect[0].set_value(["in/alice.mp4"]).run()
+    shown.multiselect[0].set_value([ALICE]).run()
     assert "Select at least two videos." in words(shown)
     assert shown.segmented_control[0].proto.required  # a click on the selected option does not deselect it
     shown.segmented_control[0].set_value("folders").run()
@@ -377,6 +389,31 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "Enter at least two words" in words(shown)
     shown.segmented_control[0].set_value("a CSV file").run()
     assert "Choose a file that names at least two groups." in words(shown)
+
+
+def test_videos_of_the_same_file_name_are_compared_as_chosen(store: Store, page: Page) -> None:
+    """Two videos have one file name, two have one path: the content of the file was replaced."""
+    paths = ("/v/anna/clip.mp4", "/v/bo/clip.mp4", "/v/cam.mp4", "/v/cam.mp4")
+    ids = [f"v{number:016}" for number in range(4)]
+    for video_id, path, emotion in zip(ids, paths, ("happy", "sad", "fear", "angry"), strict=True):
+        faces = [Face(i, p=feeling(emotion)) for i in range(20)]
+        store.commit_analysis(row(video_id, path, duration_s=2.0), timeline(np.arange(20) / 10, faces))
+    shown = page("compare", store.root)
+    shown.segmented_control[0].set_value("single videos").run()
+    for chosen, pair in (
+        ({1: "sad", 2: "fear"}, f"bo/clip.mp4 − cam.mp4-{ids[2]}"),
+        ({0: "happy", 3: "angry"}, f"anna/clip.mp4 − cam.mp4-{ids[3]}"),
+    ):
+        shown.multiselect[0].set_value([ids[number] for number in chosen]).run()
+        assert not shown.exception
+        assert f"A − B: {pair}" in words(shown)
+        table = shown.dataframe[0].value.set_index("emotion")["difference in points"]
+        first, second = chosen.values()
+        assert (table[first], table[second]) == (pytest.approx(100), pytest.approx(-100))
+    assert f"in no group: bo/clip.mp4, cam.mp4-{ids[2]}" in words(shown).replace("*", "")
+    shown.segmented_control[0].set_value("words in the path").run()
+    shown.text_input[0].set_value("clip, bo").run()
+    assert "Left out, because several of the words are in their path: bo/clip.mp4." in words(shown)
 
 
 def test_a_video_is_in_the_group_of_the_one_word_in_its_path(results: Path, page: Page) -> None:

@@ -89,7 +89,7 @@ class Results:
 
     def done_videos(self) -> list[VideoName]:
         """The finished videos, by path."""
-        return video_names(self.ask("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"))
+        return video_names(self.ask("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path, video_id"))
 
     def running(self) -> list[Running]:
         """The videos that are being analyzed, as of at most `CHECK_EVERY_S` ago."""

@@ -70,7 +70,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
 
 def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoName], way: str) -> Compared | None:
     """Differences between groups of videos, and means over time; None until two groups are selected."""
-    grouping = choose_groups(list(dict.fromkeys(video.path for video in videos)), way)
+    grouping = choose_groups(videos, way)
     names = sorted(set(grouping.groups.values()))
     if len(names) < 2:
         st.info(NEXT_STEPS[way])
