@@ -186,6 +186,12 @@ def test_people_who_were_not_corrected_by_their_baseline_are_noted(store: Store,
         assert "2 of 4 people have no neutral stretch and were not corrected" in words(page(name, store.root))
 
 
+def test_replaced_files_are_noted(results: Path, store: Store, page: Page) -> None:
+    store.commit_analysis(row("v0000000000000004", "in/alice.mp4"), timeline(np.arange(10) / 10, [Face(0)]))
+    for name in ("library", "compare"):
+        assert "alice.mp4: replaced after the analysis" in words(page(name, results))
+
+
 def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:
     store.commit_failure(row(NOBODY, "in/nobody.mp4", analysis_id="a9"), "the file is truncated")
     shown = page("library", results)
@@ -490,6 +496,25 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     domain = re.compile(r'"domain": (\[[^]]*"ad A"[^]]*\])')
     domains = [set(domain.findall(chart.proto.spec)) for chart in shown.get("vega_lite_chart")]
     assert domains == [set()] + 3 * [{'["ad A", "ad B", "ad C"]'}]  # the first chart has the colors of emotions
+
+
+def test_compare_has_the_notes_of_the_command_on_faces_and_late_markers(
+    store: Store, page: Page, mark: Callable[[str], Path]
+) -> None:
+    """Of 20 good and 20 blurred faces, the blurred ones are included; one good face belongs to no person."""
+    quality = QualityConfig(gate=False)
+    faces = [Face(i, x=x, blur=0.0 if x == 450 else 100.0) for i in range(20) for x in (150, 450)]
+    lone = observe(np.append(np.arange(20) / 10, 8.0), [*faces, Face(20)])
+    settings = json.dumps({"timeline": {"quality": {"gate": False}}})
+    for video, path in ((ALICE, "a/alice.mp4"), (NOBODY, "b/bob.mp4")):
+        found = build_timeline(lone, TimelineConfig(quality=quality))
+        store.commit_analysis(row(video, path, duration_s=9.0, settings=settings), found)
+    note = "40 of 82 faces (48.8%) are low-quality faces: blurred 40. They are included, because of --no-gate."
+    mark("0,1,ad A,\n1,2,ad B,\n10,11,ad B,alice.mp4\n")
+    for shown in (page("compare", store.root), compare_markers(page, store.root)):
+        assert note in words(shown)
+        assert "s with good faces belong to no person" in words(shown)
+    assert "After the end of the video: 1 of 3 events" in words(shown)
 
 
 def takes_etag_before(shown: AppTest, kind: str, text: str) -> bool:

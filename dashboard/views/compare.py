@@ -6,13 +6,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from analytics.queries.events import repeated_events_note, unassigned_events_note
+from analytics.queries.events import late_events_note, repeated_events_note, unassigned_events_note
 from analytics.queries.groups import GroupError, find_groups, several_people_note
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.comparison import (
     Compared,
     comparison_of,
+    low_quality_note,
     marker_comparison_of,
     marker_limit_note,
     mean_timelines,
@@ -53,10 +54,11 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
-    notes_on = (unassigned_events_note, repeated_events_note)
+    notes_on = (unassigned_events_note, repeated_events_note, late_events_note)
     for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
         if note is not None:
             st.caption(plain(note))
+    st.caption(plain(f"All faces in the videos: {low_quality_note(results, key, None)}"))
     frame = events.to_pandas()
     return Compared(
         marker_comparison_of(results, key, frame),
@@ -83,6 +85,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     show_members(groups, videos)
     if note := results.answer(lambda connection: several_people_note(connection, grouping.participants)):
         st.caption(plain(note))
+    st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
     return Compared(
         comparison_of(results, key, groups, grouping.participants),
         mean_timelines(results, key, ranges_of_groups(results, groups), grouping.participants),
