@@ -573,7 +573,7 @@ def test_codes_of_a_hidden_person_are_not_those_of_the_visible_one(results: Path
     known = codes_in(f"start_s,end_s,code,person\n0,2,joy,{person}\n".encode())
     (lane,) = codes.coded_lanes(opened, ALICE, known.codes)
     assert (lane.track_id, lane.agreement) == (None, "not compared: this person is hidden")
-    assert codes.comparable_codes(opened, ALICE, known.codes) == []
+    assert codes.comparable_codes(opened, ALICE, known.codes) == ([], {person: "this person is hidden"})
     alone = codes_in(b"start_s,end_s,code\n0,2,joy\n")
     assert [lane.track_id for lane in codes.coded_lanes(opened, ALICE, alone.codes)] == [tracks[0]]
 
@@ -586,7 +586,9 @@ def test_codes_of_a_name_that_two_people_have_are_not_compared(results: Path) ->
     bo, second = codes.coded_lanes(opened, ALICE, known.codes)
     assert (bo.track_id, bo.agreement) == (None, "not compared: several visible people have this name")
     assert second.track_id == 1
-    assert [code.person for code in codes.comparable_codes(opened, ALICE, known.codes)] == ["P1"]
+    comparable, left_out = codes.comparable_codes(opened, ALICE, known.codes)
+    assert [code.person for code in comparable] == ["P1"]
+    assert left_out == {"Bo": "several visible people have this name"}
 
 
 def test_agreement_is_shown_over_all_coded_videos(
@@ -594,11 +596,14 @@ def test_agreement_is_shown_over_all_coded_videos(
 ) -> None:
     rename(results, ALICE, 0, "Anna")
     file = tmp_path / "codes.csv"
-    lines = ("0,2,happy,Anna,alice.mp4", "2,3,sad,Anna,alice.mp4", "3,4,smile,Anna,alice.mp4")
+    lines = ("0,2,happy,Anna,alice.mp4", "2,3,sad,Anna,alice.mp4", "3,4,smile,Anna,alice.mp4",
+             "0,4,happy,Hanna,alice.mp4", "0,4,smile,Bo,alice.mp4", "0,1,sad,Bo,broken.mp4")  # fmt: skip
     file.write_text("\n".join(["start_s,end_s,code,person,video", *lines]))
     monkeypatch.setenv(codes.ENVIRONMENT, str(file))
     shown = page("compare", results)
     assert "Codes that name no emotion are not compared: smile." in words(shown)
+    left_out = "broken.mp4: the analysis failed; Hanna in alice.mp4: no visible person has this name or number"
+    assert f"Not compared: {left_out}." in words(shown)
     figures = {metric.label: metric.value for metric in shown.metric}
     # Anna is labeled happy all the time: 2 of 3 s agree, as many as by chance.
     assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67\xa0%", "3.0 s")
