@@ -422,6 +422,26 @@ def test_videos_of_the_same_file_name_are_compared_as_chosen(store: Store, page:
     assert "Left out, because several of the words are in their path: bo/clip.mp4." in words(shown)
 
 
+def test_compare_shows_results_that_were_added_between_two_checks_of_the_folder(
+    store: Store, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.data.results.CHECK_EVERY_S", 1000)
+
+    def add(video: str, analysis: str, emotion: str) -> None:
+        faces = [Face(i, p=feeling(emotion)) for i in range(20)]
+        known = row(video, f"in/{video}.mp4", duration_s=2.0) | {"analysis_id": analysis}
+        store.commit_analysis(known, timeline(np.arange(20) / 10, faces))
+
+    add(ALICE, "a1", "happy")
+    add(NOBODY, "a2", "sad")
+    shown = page("compare", store.root)
+    add(NOBODY, "a3", "fear")
+    shown.run()  # the connection still shows the earlier analysis
+    current_results().refresh()
+    table = shown.run().dataframe[0].value.set_index("emotion")["difference in points"]
+    assert (table["happy"], table["sad"], table["fear"]) == pytest.approx((100, 0, -100))
+
+
 def test_a_video_is_in_the_group_of_the_one_word_in_its_path(results: Path, page: Page) -> None:
     paths = ["in/Male_1.mp4", "in/female_1.mp4", "in/female_and_male.mp4", "in/nobody.mp4"]
     assert groups_by_word(paths, ["male", "female"]) == {"in/Male_1.mp4": "male", "in/female_1.mp4": "female"}

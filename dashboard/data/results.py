@@ -122,6 +122,16 @@ class Results:
         stored = () if is_remote(self.root) else _modification_times(self.root / NOTES)
         return self._n_reloads, hash(frozenset(stored))
 
+    def shown_state(self) -> tuple[object, ...]:
+        """A value that identifies the state of the folder that queries show now; later queries may show a newer one.
+
+        Raises:
+            As `ask`.
+        """
+        with self._lock, name_damaged_file(self.root):
+            self._current_connection()
+            return str(self.root), self._etag, self._notes_etag
+
     def _current_connection(self) -> duckdb.DuckDBPyConnection:
         now_s = time.monotonic()
         if self._connection is None or now_s - self._checked_s > self._check_every_s:

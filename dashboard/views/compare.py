@@ -96,7 +96,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
 
 def show_comparison(results: Results, videos: list[VideoName], way: str, markers: Markers | None) -> None:
     """Compare groups of videos, or markers, as selected."""
-    key = (str(results.root), results.etag(), results.notes_etag())
+    key = results.shown_state()
     try:
         if way == MARKERS and markers is not None:
             found: Compared | None = compare_markers(results, key, markers.events)
