@@ -825,6 +825,31 @@ def test_nothing_to_compare_is_reported(store: Store, page: Page) -> None:
     assert not shown.dataframe
 
 
+def test_still_images_are_compared(store: Store, page: Page) -> None:
+    """Two of three images of a are happy, none of b: 67 points more."""
+    shown_emotions = {"a": ("happy", "happy", "sad"), "b": ("sad", "sad", "sad")}
+    for group, emotions in shown_emotions.items():
+        for number, emotion in enumerate(emotions):
+            name, image = f"{group}{number}", timeline(np.zeros(1), [Face(0, p=feeling(emotion))])
+            store.commit_analysis(row(f"v{name:0>16}", f"{group}/{name}.png", duration_s=0.0), image)
+    shown = page("compare", store.root)
+    table = shown.dataframe[0].value.set_index("emotion")
+    assert table.loc["happy", "difference in points"] == pytest.approx(200 / 3)
+    assert shown.dataframe[1].value["videos A, B"].tolist() == ["3, 3"]
+    assert "Nothing to show: only still images have labels" in words(shown)
+
+
+def test_bars_of_a_pair_without_labels_are_valid(results: Path, store: Store, page: Page) -> None:
+    other = "v0000000000000004"
+    store.commit_analysis(row(other, "in/other.mp4", duration_s=12.0), timeline(np.arange(120) / 10, []))
+    shown = page("compare", results)
+    shown.multiselect[0].set_value([ALICE, NOBODY, other]).run()
+    shown.selectbox(key="compared_pair").set_value("nobody.mp4 − other.mp4").run()
+    assert not shown.exception
+    spec = json.loads(shown.get("vega_lite_chart")[0].proto.spec, parse_constant=pytest.fail)
+    assert '"domain": [0, 0.16' in json.dumps(spec)
+
+
 def test_a_group_without_labels_is_distinguished_from_one_of_one_video(results: Path, page: Page) -> None:
     shown = page("compare", results)  # alice.mp4 and nobody.mp4
     assert set(shown.dataframe[0].value["95 % interval"]) == {"no labeled face"}

@@ -107,7 +107,8 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
         return
     if found is None:
         return
-    if found.means.empty:
+    # Still images have labels, but no means over time.
+    if found.means.empty and not found.differences[["n_a", "n_b"]].any(axis=None):
         st.info("No face in these groups has a label: there is nothing to compare.")
         return
     show_differences(found.differences)
