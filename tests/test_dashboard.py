@@ -44,6 +44,7 @@ from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.downloads import download
+from dashboard.data.edits import store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import content_id, find_media, make_preview
 from dashboard.data.player_data import player_data
@@ -327,6 +328,16 @@ def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     assert (named.person, named.emotion) == ("Anna", "sad")
     hide(results, ALICE, sad.track_id, True)
     assert moments.find_moments(Results(results), "peak", moments.Filters(["sad"])) == []
+
+
+def test_the_number_of_an_unnamed_person_is_no_name(store: Store) -> None:
+    for video in (ALICE, NOBODY):
+        store.commit_analysis(row(video, f"{video}.mp4"), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+        for name in ("Anna", " p0"):
+            store_edit(Results(store.root), video, {"kind": "name", "value": name, "track_id": 0})
+    people = Results(store.root).ask("SELECT person, is_named, participant FROM people ORDER BY ALL").to_pylist()
+    assert [(one["person"], one["is_named"]) for one in people] == [("P0", False)] * 2
+    assert len({one["participant"] for one in people}) == 2  # nobody who is not named is in two videos
 
 
 def test_files_of_a_video_leave_out_hidden_people(results: Path) -> None:

@@ -171,9 +171,19 @@ def short_text(text: str) -> str:
     return "".join(c for c in text if unicodedata.category(c) != "Cc").strip()[:MAX_NAME_LENGTH]
 
 
+def name_step(track_id: int, name: str) -> Step:
+    """The step that names a person; an empty name, or the number that unnamed people have as their name, removes it.
+
+    >>> name_step(0, "Anna ").value, name_step(0, "P0").value
+    ('Anna', '')
+    """
+    text = short_text(name)
+    return Step("name", "" if text.upper() == f"P{track_id}" else text, track_id)
+
+
 def rename(root: StoragePath, video_id: str, track_id: int, name: str, *, session: str = "") -> None:
-    """Name a person; an empty name removes the name."""
-    add_steps(root, video_id, [Step("name", short_text(name), track_id)], session=session)
+    """Name a person, or remove the name, see `name_step`."""
+    add_steps(root, video_id, [name_step(track_id, name)], session=session)
 
 
 def hide(root: StoragePath, video_id: str, track_id: int, hidden: bool, *, session: str = "") -> None:
