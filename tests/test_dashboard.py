@@ -39,6 +39,7 @@ from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.store import Store, StoreError
+from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.timeline.baseline import BaselineConfig
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig
@@ -272,7 +273,7 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
     outside = tmp_path / "other.mp4"
     outside.write_bytes(b"another")
     refusals = set()
-    for path in (outside, tmp_path / "missing.mp4", Path("/etc/passwd"), tmp_path):
+    for path in (outside, tmp_path / "missing.mp4", Path("/etc/passwd"), tmp_path, Path("~nobody-here/a.mp4")):
         shown.text_input[0].set_value(str(path)).run()
         (error,) = (box.value for box in shown.error)
         refusals.add(error.removeprefix(plain(path)))
@@ -283,6 +284,19 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
         shown.text_input[0].set_value(pasted).run()
         assert "another video" in words(shown)
     assert read_notes(results, ALICE).moved_to is None
+
+
+def test_a_file_that_may_not_be_looked_at_counts_as_moved(store: Store, page: Page) -> None:
+    """On a path that is too long, as in a folder without permission, `Path.is_file` raises an error."""
+    path = f"/{300 * 'a'}/alice.mp4"
+    store.commit_analysis(row(ALICE, path), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+    shown = page("timeline", store.root)
+    assert "The video is not where it was" in words(shown)
+    inside = str(store.root / f"{300 * 'a'}.mp4")
+    shown.text_input[0].set_value(inside).run()
+    assert [error.value for error in shown.error] == [plain(f"{inside}: no such file")]
+    with pytest.raises(UnknownVideoError, match="no such video in the results"):
+        choose_videos(Results(store.root).videos(), [inside])
 
 
 EVERYTHING = moments.Filters(list(EMOTIONS))

@@ -17,7 +17,7 @@ from analytics.errors import StoreError
 from analytics.results.atomic_write import write_atomic
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
-from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_json
+from analytics.results.storage_paths import StoragePath, is_file, is_remote, list_files, read_json
 from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
 
@@ -195,11 +195,15 @@ def point_to(root: StoragePath, video_id: str, path: StoragePath) -> None:
     """Record the current path of the file of a video.
 
     Raises:
-        StoreError: if there is no such file, or its content differs from the analyzed video.
+        StoreError: if there is no such file, it cannot be read, or its content differs from the analyzed video.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise StoreError(f"{path}: no such file")
-    if id_of_content(file_sha256(path)) != video_id:
+    try:
+        content_id = id_of_content(file_sha256(path))
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    if content_id != video_id:
         raise StoreError(f"{path}: another video: its content differs from the analyzed one")
     add_steps(root, video_id, [Step("moved_to", str(path.absolute()))])
 

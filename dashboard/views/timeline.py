@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 
 import streamlit as st
 
@@ -74,7 +73,7 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
         path = st.text_input("Where is it now?", placeholder="path of the same file").strip(" \t\"'")
         if path:
             try:
-                relocate(results, video_id, Path(path).expanduser())
+                relocate(results, video_id, path)
             except StoreError as error:
                 st.error(plain(error))
             else:
