@@ -1094,6 +1094,17 @@ def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> N
     assert color["value"] == GRAY  # without this, the bar of a row without an emotion would not be drawn
 
 
+def test_sums_of_integers_and_decimals_are_charted(results: Path, page: Page) -> None:
+    """Three people are visible in 40 frames each, one of them happy."""
+    shown = page("sql", results)
+    sql = (
+        "SELECT emotion = 'happy' AS is_happy, sum(n_faces) AS faces, 0.5 AS half FROM tracks GROUP BY ALL ORDER BY ALL"
+    )
+    shown.text_area[0].set_value(sql)
+    shown.button[0].click().run()
+    assert [one["value"] for one in chart_rows(shown)] == [80, 40]
+
+
 def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Page) -> None:
     assert f"{tmp_path}: not a results folder" in words(page("app", tmp_path))
 
