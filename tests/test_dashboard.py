@@ -53,6 +53,7 @@ from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.data.uploads import read_upload
+from dashboard.server import names_of, unreachable_note
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
@@ -1097,9 +1098,7 @@ def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> N
 def test_sums_of_integers_and_decimals_are_charted(results: Path, page: Page) -> None:
     """Three people are visible in 40 frames each, one of them happy."""
     shown = page("sql", results)
-    sql = (
-        "SELECT emotion = 'happy' AS is_happy, sum(n_faces) AS faces, 0.5 AS half FROM tracks GROUP BY ALL ORDER BY ALL"
-    )
+    sql = "SELECT emotion = 'happy' AS is_happy, sum(n_faces) AS faces, 0.5 AS half FROM tracks GROUP BY ALL ORDER BY 1"
     shown.text_area[0].set_value(sql)
     shown.button[0].click().run()
     assert [one["value"] for one in chart_rows(shown)] == [80, 40]
@@ -1320,6 +1319,15 @@ def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) ->
     done = fervid("dashboard", results, "--events", tmp_path / "events.csv")
     assert done.exit_code == 1
     assert "no column start_s" in done.output
+
+
+def test_the_address_to_listen_on_may_be_opened() -> None:
+    local = ["127.0.0.1", "localhost", "[::1]"]
+    assert [names_of(address) for address in ("127.0.0.1", "::1", "::")] == [local] * 3
+    assert names_of("2001:db8::7") == [*local, "[2001:db8::7]"]
+    note = unreachable_note("0.0.0.0", ())
+    assert note is not None and "--allowed-host NAME" in note
+    assert [unreachable_note("0.0.0.0", ["lab.example"]), unreachable_note("192.0.2.7", ())] == [None, None]
 
 
 def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:
