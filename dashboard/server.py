@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -46,6 +47,7 @@ SECURITY_HEADERS = {
 }
 STYLE_SHEET = '<link rel="stylesheet" href="./fervid/player/app.css">'
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+WILDCARD_ADDRESSES = ("0.0.0.0", "::")  # all addresses of this machine
 # Options of Streamlit that are the same for every dashboard.
 STREAMLIT_CONFIG = {
     "server.headless": True,  # do not open a browser or ask for an e-mail address
@@ -212,6 +214,26 @@ def warm_up() -> None:
         current_results().ask("SELECT count(*) FROM tracks")
 
 
+def names_of(address: str) -> list[str]:
+    """The host names in the addresses that browsers open if the dashboard listens on `address`.
+
+    >>> names_of("192.0.2.7"), names_of("0.0.0.0")
+    (['127.0.0.1', 'localhost', '[::1]', '192.0.2.7'], ['127.0.0.1', 'localhost', '[::1]'])
+    """
+    own = [] if address in WILDCARD_ADDRESSES else [f"[{address}]" if ":" in address else address]
+    return list(dict.fromkeys([*LOOPBACK_NAMES, *own]))
+
+
+def unreachable_note(address: str, allowed_hosts: Sequence[str]) -> str | None:
+    """A sentence for a dashboard that listens on all networks but answers only this machine; None for others."""
+    if address not in WILDCARD_ADDRESSES or allowed_hosts:
+        return None
+    return (
+        f'{address}: browsers on other machines get "Invalid host header". Add --allowed-host NAME for each name or '
+        "address of this machine that they open."
+    )
+
+
 def serve(
     results: Path,
     *,
@@ -230,7 +252,7 @@ def serve(
         codes: a file of human codes to show beside the timelines.
         address: the address to listen on; only this machine can reach the loopback address.
         port: None for the first free port from 8501.
-        allowed_hosts: host names that a browser may request, besides those of this machine.
+        allowed_hosts: host names that a browser may request, besides `names_of` the address.
         media_folders: further folders in which videos that have moved may be.
     """
     os.environ[ENVIRONMENT] = str(results.absolute())
@@ -242,7 +264,7 @@ def serve(
     is_local = address in LOOPBACK_ADDRESSES and not allowed_hosts
     os.environ[THUMBNAILS_ENVIRONMENT] = "on" if is_local else "off"
     threading.Thread(target=warm_up, daemon=True).start()
-    hosts = [*LOOPBACK_NAMES, *allowed_hosts]
+    hosts = [*names_of(address), *allowed_hosts]
     app = App(
         HERE / "app.py",
         routes=ROUTES,

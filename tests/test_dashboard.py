@@ -39,11 +39,13 @@ from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.store import Store, StoreError
+from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.timeline.baseline import BaselineConfig
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.downloads import download
+from dashboard.data.edits import store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import content_id, find_media, make_preview
 from dashboard.data.player_data import player_data
@@ -51,6 +53,7 @@ from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.data.uploads import read_upload
+from dashboard.server import names_of, unreachable_note
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
@@ -186,6 +189,12 @@ def test_people_who_were_not_corrected_by_their_baseline_are_noted(store: Store,
         assert "2 of 4 people have no neutral stretch and were not corrected" in words(page(name, store.root))
 
 
+def test_replaced_files_are_noted(results: Path, store: Store, page: Page) -> None:
+    store.commit_analysis(row("v0000000000000004", "in/alice.mp4"), timeline(np.arange(10) / 10, [Face(0)]))
+    for name in ("library", "compare"):
+        assert "alice.mp4: replaced after the analysis" in words(page(name, results))
+
+
 def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:
     store.commit_failure(row(NOBODY, "in/nobody.mp4", analysis_id="a9"), "the file is truncated")
     shown = page("library", results)
@@ -235,6 +244,18 @@ def test_each_choice_in_the_list_of_videos_is_shown(results: Path, page: Page) -
         assert "t" not in shown.query_params  # a moment of the video before
 
 
+def test_both_contents_of_a_replaced_file_can_be_opened(results: Path, store: Store, page: Page) -> None:
+    later = "v0000000000000004"
+    store.commit_analysis(row(later, "in/alice.mp4", duration_s=1.0), timeline(np.arange(10) / 10, [Face(0)]))
+    shown = page("timeline", results)
+    assert shown.selectbox[0].options == [f"alice.mp4 ({ALICE})", f"alice.mp4 ({later})", "nobody.mp4"]
+    for video in (ALICE, later, ALICE):
+        shown.query_params["video"] = video
+        for _ in range(2):  # the second run reads the choice back from the browser
+            shown.run()
+            assert (shown.selectbox[0].value, shown.query_params["video"]) == (video, video)
+
+
 def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(results))
     shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=APP_TIMEOUT_S)
@@ -253,7 +274,7 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
     outside = tmp_path / "other.mp4"
     outside.write_bytes(b"another")
     refusals = set()
-    for path in (outside, tmp_path / "missing.mp4", Path("/etc/passwd"), tmp_path):
+    for path in (outside, tmp_path / "missing.mp4", Path("/etc/passwd"), tmp_path, Path("~nobody-here/a.mp4")):
         shown.text_input[0].set_value(str(path)).run()
         (error,) = (box.value for box in shown.error)
         refusals.add(error.removeprefix(plain(path)))
@@ -264,6 +285,19 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
         shown.text_input[0].set_value(pasted).run()
         assert "another video" in words(shown)
     assert read_notes(results, ALICE).moved_to is None
+
+
+def test_a_file_that_may_not_be_looked_at_counts_as_moved(store: Store, page: Page) -> None:
+    """On a path that is too long, as in a folder without permission, `Path.is_file` raises an error."""
+    path = f"/{300 * 'a'}/alice.mp4"
+    store.commit_analysis(row(ALICE, path), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+    shown = page("timeline", store.root)
+    assert "The video is not where it was" in words(shown)
+    inside = str(store.root / f"{300 * 'a'}.mp4")
+    shown.text_input[0].set_value(inside).run()
+    assert [error.value for error in shown.error] == [plain(f"{inside}: no such file")]
+    with pytest.raises(UnknownVideoError, match="no such video in the results"):
+        choose_videos(Results(store.root).videos(), [inside])
 
 
 EVERYTHING = moments.Filters(list(EMOTIONS))
@@ -309,6 +343,16 @@ def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     assert (named.person, named.emotion) == ("Anna", "sad")
     hide(results, ALICE, sad.track_id, True)
     assert moments.find_moments(Results(results), "peak", moments.Filters(["sad"])) == []
+
+
+def test_the_number_of_an_unnamed_person_is_no_name(store: Store) -> None:
+    for video in (ALICE, NOBODY):
+        store.commit_analysis(row(video, f"{video}.mp4"), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+        for name in ("Anna", " p0"):
+            store_edit(Results(store.root), video, {"kind": "name", "value": name, "track_id": 0})
+    people = Results(store.root).ask("SELECT person, is_named, participant FROM people ORDER BY ALL").to_pylist()
+    assert [(one["person"], one["is_named"]) for one in people] == [("P0", False)] * 2
+    assert len({one["participant"] for one in people}) == 2  # nobody who is not named is in two videos
 
 
 def test_files_of_a_video_leave_out_hidden_people(results: Path) -> None:
@@ -358,7 +402,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     bob = timeline(np.arange(60) / 10, [Face(i, p=feeling("surprise")) for i in range(60)])
     store.commit_analysis(row("v0000000000000004", "in/bob.mp4", duration_s=6.0), bob)
     shown = page("compare", results)
-    shown.multiselect[0].set_value(["in/alice.mp4", "in/bob.mp4"]).run()
+    shown.multiselect[0].set_value([ALICE, "v0000000000000004"]).run()
     assert not shown.exception
     table = shown.dataframe[0].value.set_index("emotion")
     assert table.loc["surprise", "difference in points"] == pytest.approx(-100)
@@ -368,7 +412,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "no Cliff's delta: 2 participants per group are needed, got 1" in words(shown)
     assert shown.dataframe[1].value["videos A, B"].tolist() == ["1, 1"]
     assert "no interval: 5 participants" in words(shown)
-    shown.multiselect[0].set_value(["in/alice.mp4"]).run()
+    shown.multiselect[0].set_value([ALICE]).run()
     assert "Select at least two videos." in words(shown)
     assert shown.segmented_control[0].proto.required  # a click on the selected option does not deselect it
     shown.segmented_control[0].set_value("folders").run()
@@ -377,6 +421,51 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert "Enter at least two words" in words(shown)
     shown.segmented_control[0].set_value("a CSV file").run()
     assert "Choose a file that names at least two groups." in words(shown)
+
+
+def test_videos_of_the_same_file_name_are_compared_as_chosen(store: Store, page: Page) -> None:
+    """Two videos have one file name, two have one path: the content of the file was replaced."""
+    paths = ("/v/anna/clip.mp4", "/v/bo/clip.mp4", "/v/cam.mp4", "/v/cam.mp4")
+    ids = [f"v{number:016}" for number in range(4)]
+    for video_id, path, emotion in zip(ids, paths, ("happy", "sad", "fear", "angry"), strict=True):
+        faces = [Face(i, p=feeling(emotion)) for i in range(20)]
+        store.commit_analysis(row(video_id, path, duration_s=2.0), timeline(np.arange(20) / 10, faces))
+    shown = page("compare", store.root)
+    shown.segmented_control[0].set_value("single videos").run()
+    for chosen, pair in (
+        ({1: "sad", 2: "fear"}, f"bo/clip.mp4 − cam.mp4-{ids[2]}"),
+        ({0: "happy", 3: "angry"}, f"anna/clip.mp4 − cam.mp4-{ids[3]}"),
+    ):
+        shown.multiselect[0].set_value([ids[number] for number in chosen]).run()
+        assert not shown.exception
+        assert f"A − B: {pair}" in words(shown)
+        table = shown.dataframe[0].value.set_index("emotion")["difference in points"]
+        first, second = chosen.values()
+        assert (table[first], table[second]) == (pytest.approx(100), pytest.approx(-100))
+    assert f"in no group: bo/clip.mp4, cam.mp4-{ids[2]}" in words(shown).replace("*", "")
+    shown.segmented_control[0].set_value("words in the path").run()
+    shown.text_input[0].set_value("clip, bo").run()
+    assert "Left out, because several of the words are in their path: bo/clip.mp4." in words(shown)
+
+
+def test_compare_shows_results_that_were_added_between_two_checks_of_the_folder(
+    store: Store, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.data.results.CHECK_EVERY_S", 1000)
+
+    def add(video: str, analysis: str, emotion: str) -> None:
+        faces = [Face(i, p=feeling(emotion)) for i in range(20)]
+        known = row(video, f"in/{video}.mp4", duration_s=2.0) | {"analysis_id": analysis}
+        store.commit_analysis(known, timeline(np.arange(20) / 10, faces))
+
+    add(ALICE, "a1", "happy")
+    add(NOBODY, "a2", "sad")
+    shown = page("compare", store.root)
+    add(NOBODY, "a3", "fear")
+    shown.run()  # the connection still shows the earlier analysis
+    current_results().refresh()
+    table = shown.run().dataframe[0].value.set_index("emotion")["difference in points"]
+    assert (table["happy"], table["sad"], table["fear"]) == pytest.approx((100, 0, -100))
 
 
 def test_a_video_is_in_the_group_of_the_one_word_in_its_path(results: Path, page: Page) -> None:
@@ -455,6 +544,25 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert domains == [set()] + 3 * [{'["ad A", "ad B", "ad C"]'}]  # the first chart has the colors of emotions
 
 
+def test_compare_has_the_notes_of_the_command_on_faces_and_late_markers(
+    store: Store, page: Page, mark: Callable[[str], Path]
+) -> None:
+    """Of 20 good and 20 blurred faces, the blurred ones are included; one good face belongs to no person."""
+    quality = QualityConfig(gate=False)
+    faces = [Face(i, x=x, blur=0.0 if x == 450 else 100.0) for i in range(20) for x in (150, 450)]
+    lone = observe(np.append(np.arange(20) / 10, 8.0), [*faces, Face(20)])
+    settings = json.dumps({"timeline": {"quality": {"gate": False}}})
+    for video, path in ((ALICE, "a/alice.mp4"), (NOBODY, "b/bob.mp4")):
+        found = build_timeline(lone, TimelineConfig(quality=quality))
+        store.commit_analysis(row(video, path, duration_s=9.0, settings=settings), found)
+    note = "40 of 82 faces (48.8%) are low-quality faces: blurred 40. They are included, because of --no-gate."
+    mark("0,1,ad A,\n1,2,ad B,\n10,11,ad B,alice.mp4\n")
+    for shown in (page("compare", store.root), compare_markers(page, store.root)):
+        assert note in words(shown)
+        assert "s with good faces belong to no person" in words(shown)
+    assert "After the end of the video: 1 of 3 events" in words(shown)
+
+
 def takes_etag_before(shown: AppTest, kind: str, text: str) -> bool:
     """Whether a page takes the etag that it compares before it shows the element of this kind with `text`.
 
@@ -511,7 +619,7 @@ def test_codes_of_a_hidden_person_are_not_those_of_the_visible_one(results: Path
     known = codes_in(f"start_s,end_s,code,person\n0,2,joy,{person}\n".encode())
     (lane,) = codes.coded_lanes(opened, ALICE, known.codes)
     assert (lane.track_id, lane.agreement) == (None, "not compared: this person is hidden")
-    assert codes.comparable_codes(opened, ALICE, known.codes) == []
+    assert codes.comparable_codes(opened, ALICE, known.codes) == ([], {person: "this person is hidden"})
     alone = codes_in(b"start_s,end_s,code\n0,2,joy\n")
     assert [lane.track_id for lane in codes.coded_lanes(opened, ALICE, alone.codes)] == [tracks[0]]
 
@@ -524,7 +632,9 @@ def test_codes_of_a_name_that_two_people_have_are_not_compared(results: Path) ->
     bo, second = codes.coded_lanes(opened, ALICE, known.codes)
     assert (bo.track_id, bo.agreement) == (None, "not compared: several visible people have this name")
     assert second.track_id == 1
-    assert [code.person for code in codes.comparable_codes(opened, ALICE, known.codes)] == ["P1"]
+    comparable, left_out = codes.comparable_codes(opened, ALICE, known.codes)
+    assert [code.person for code in comparable] == ["P1"]
+    assert left_out == {"Bo": "several visible people have this name"}
 
 
 def test_agreement_is_shown_over_all_coded_videos(
@@ -532,11 +642,14 @@ def test_agreement_is_shown_over_all_coded_videos(
 ) -> None:
     rename(results, ALICE, 0, "Anna")
     file = tmp_path / "codes.csv"
-    lines = ("0,2,happy,Anna,alice.mp4", "2,3,sad,Anna,alice.mp4", "3,4,smile,Anna,alice.mp4")
+    lines = ("0,2,happy,Anna,alice.mp4", "2,3,sad,Anna,alice.mp4", "3,4,smile,Anna,alice.mp4",
+             "0,4,happy,Hanna,alice.mp4", "0,4,smile,Bo,alice.mp4", "0,1,sad,Bo,broken.mp4")  # fmt: skip
     file.write_text("\n".join(["start_s,end_s,code,person,video", *lines]))
     monkeypatch.setenv(codes.ENVIRONMENT, str(file))
     shown = page("compare", results)
     assert "Codes that name no emotion are not compared: smile." in words(shown)
+    left_out = "broken.mp4: the analysis failed; Hanna in alice.mp4: no visible person has this name or number"
+    assert f"Not compared: {left_out}." in words(shown)
     figures = {metric.label: metric.value for metric in shown.metric}
     # Anna is labeled happy all the time: 2 of 3 s agree, as many as by chance.
     assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67\xa0%", "3.0 s")
@@ -736,6 +849,31 @@ def test_nothing_to_compare_is_reported(store: Store, page: Page) -> None:
     shown = page("compare", store.root)
     assert "there is nothing to compare" in words(shown)
     assert not shown.dataframe
+
+
+def test_still_images_are_compared(store: Store, page: Page) -> None:
+    """Two of three images of a are happy, none of b: 67 points more."""
+    shown_emotions = {"a": ("happy", "happy", "sad"), "b": ("sad", "sad", "sad")}
+    for group, emotions in shown_emotions.items():
+        for number, emotion in enumerate(emotions):
+            name, image = f"{group}{number}", timeline(np.zeros(1), [Face(0, p=feeling(emotion))])
+            store.commit_analysis(row(f"v{name:0>16}", f"{group}/{name}.png", duration_s=0.0), image)
+    shown = page("compare", store.root)
+    table = shown.dataframe[0].value.set_index("emotion")
+    assert table.loc["happy", "difference in points"] == pytest.approx(200 / 3)
+    assert shown.dataframe[1].value["videos A, B"].tolist() == ["3, 3"]
+    assert "Nothing to show: only still images have labels" in words(shown)
+
+
+def test_bars_of_a_pair_without_labels_are_valid(results: Path, store: Store, page: Page) -> None:
+    other = "v0000000000000004"
+    store.commit_analysis(row(other, "in/other.mp4", duration_s=12.0), timeline(np.arange(120) / 10, []))
+    shown = page("compare", results)
+    shown.multiselect[0].set_value([ALICE, NOBODY, other]).run()
+    shown.selectbox(key="compared_pair").set_value("nobody.mp4 − other.mp4").run()
+    assert not shown.exception
+    spec = json.loads(shown.get("vega_lite_chart")[0].proto.spec, parse_constant=pytest.fail)
+    assert '"domain": [0, 0.16' in json.dumps(spec)
 
 
 def test_a_group_without_labels_is_distinguished_from_one_of_one_video(results: Path, page: Page) -> None:
@@ -957,6 +1095,15 @@ def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> N
     assert color["value"] == GRAY  # without this, the bar of a row without an emotion would not be drawn
 
 
+def test_sums_of_integers_and_decimals_are_charted(results: Path, page: Page) -> None:
+    """Three people are visible in 40 frames each, one of them happy."""
+    shown = page("sql", results)
+    sql = "SELECT emotion = 'happy' AS is_happy, sum(n_faces) AS faces, 0.5 AS half FROM tracks GROUP BY ALL ORDER BY 1"
+    shown.text_area[0].set_value(sql)
+    shown.button[0].click().run()
+    assert [one["value"] for one in chart_rows(shown)] == [80, 40]
+
+
 def test_a_folder_that_is_no_results_folder_is_named(tmp_path: Path, page: Page) -> None:
     assert f"{tmp_path}: not a results folder" in words(page("app", tmp_path))
 
@@ -1172,6 +1319,15 @@ def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) ->
     done = fervid("dashboard", results, "--events", tmp_path / "events.csv")
     assert done.exit_code == 1
     assert "no column start_s" in done.output
+
+
+def test_the_address_to_listen_on_may_be_opened() -> None:
+    local = ["127.0.0.1", "localhost", "[::1]"]
+    assert [names_of(address) for address in ("127.0.0.1", "::1", "::")] == [local] * 3
+    assert names_of("2001:db8::7") == [*local, "[2001:db8::7]"]
+    note = unreachable_note("0.0.0.0", ())
+    assert note is not None and "--allowed-host NAME" in note
+    assert [unreachable_note("0.0.0.0", ["lab.example"]), unreachable_note("192.0.2.7", ())] == [None, None]
 
 
 def test_command_serves_the_page_on_this_machine_only(results: Path) -> None:

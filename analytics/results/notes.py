@@ -17,7 +17,7 @@ from analytics.errors import StoreError
 from analytics.results.atomic_write import write_atomic
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
-from analytics.results.storage_paths import StoragePath, is_remote, list_files, read_json
+from analytics.results.storage_paths import StoragePath, is_file, is_remote, list_files, read_json
 from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
 
@@ -171,9 +171,19 @@ def short_text(text: str) -> str:
     return "".join(c for c in text if unicodedata.category(c) != "Cc").strip()[:MAX_NAME_LENGTH]
 
 
+def name_step(track_id: int, name: str) -> Step:
+    """The step that names a person; an empty name, or the number that unnamed people have as their name, removes it.
+
+    >>> name_step(0, "Anna ").value, name_step(0, "P0").value
+    ('Anna', '')
+    """
+    text = short_text(name)
+    return Step("name", "" if text.upper() == f"P{track_id}" else text, track_id)
+
+
 def rename(root: StoragePath, video_id: str, track_id: int, name: str, *, session: str = "") -> None:
-    """Name a person; an empty name removes the name."""
-    add_steps(root, video_id, [Step("name", short_text(name), track_id)], session=session)
+    """Name a person, or remove the name, see `name_step`."""
+    add_steps(root, video_id, [name_step(track_id, name)], session=session)
 
 
 def hide(root: StoragePath, video_id: str, track_id: int, hidden: bool, *, session: str = "") -> None:
@@ -185,11 +195,15 @@ def point_to(root: StoragePath, video_id: str, path: StoragePath) -> None:
     """Record the current path of the file of a video.
 
     Raises:
-        StoreError: if there is no such file, or its content differs from the analyzed video.
+        StoreError: if there is no such file, it cannot be read, or its content differs from the analyzed video.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise StoreError(f"{path}: no such file")
-    if id_of_content(file_sha256(path)) != video_id:
+    try:
+        content_id = id_of_content(file_sha256(path))
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    if content_id != video_id:
         raise StoreError(f"{path}: another video: its content differs from the analyzed one")
     add_steps(root, video_id, [Step("moved_to", str(path.absolute()))])
 

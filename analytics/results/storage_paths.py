@@ -91,6 +91,14 @@ def is_remote(path: StoragePath) -> "TypeIs[UPath]":
     return not isinstance(path, Path)
 
 
+def is_file(path: StoragePath) -> bool:
+    """Whether there is a file; False also if its folder may not be read, where `Path.is_file` raises an error."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def path_below(root: StoragePath, path: StoragePath) -> str:
     """The path relative to a folder that contains it, with `/` as separator.
 

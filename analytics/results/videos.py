@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.storage_paths import StoragePath, absolute, is_remote
+from analytics.results.storage_paths import StoragePath, absolute, is_file, is_remote
 from analytics.results.video_record import NamedVideo, VideoRecord, video_records
 from fer_models.errors import FervidError
 
@@ -90,7 +90,7 @@ def _meant(videos: Sequence[NamedVideo], text: str) -> list[str]:
         raise UnknownVideoError(f"{text}: {len(paths)} videos have this name, give a path: {', '.join(paths)}")
     if named:
         return [row.video_id for row in named]
-    if Path(text).is_file():
+    if is_file(Path(text)):
         of_content = video_id(file_sha256(Path(text)))
         if any(row.video_id == of_content for row in videos):
             return [of_content]

@@ -18,8 +18,9 @@ from fer_models.labels import EMOTIONS, emotion_named
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
 PEOPLE_SQL = "SELECT track_id, person, is_hidden FROM people WHERE video_id = $video_id ORDER BY track_id"
-HIDDEN = "not compared: this person is hidden"
-AMBIGUOUS = "not compared: several visible people have this name"
+HIDDEN = "this person is hidden"
+AMBIGUOUS = "several visible people have this name"
+UNKNOWN = "no visible person has this name or number"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,11 @@ class CodedPeople:
     hidden: frozenset[str]  # coded people who were hidden
     ambiguous: frozenset[str]  # coded people whose name several visible tracks have
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why hidden and ambiguous people are not compared."""
+        return dict.fromkeys(self.hidden, HIDDEN) | dict.fromkeys(self.ambiguous, AMBIGUOUS)
+
 
 def find_people(results: Results, video_id: str, coded: Collection[str]) -> CodedPeople:
     """Match coded people to tracks.
@@ -119,13 +125,14 @@ def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[
     """A lane for each person that the codes of a video name."""
     by_person = _by_person(codes)
     people = find_people(results, video_id, by_person)
-    reasons = dict.fromkeys(people.hidden, HIDDEN) | dict.fromkeys(people.ambiguous, AMBIGUOUS)
     return [
         CodedLane(
             person,
             people.track_of.get(person),
             tuple(map(_span, own)),
-            reasons.get(person) or agreement_text(results, _comparable(own, video_id, people.track_of)),
+            f"not compared: {people.reasons[person]}"
+            if person in people.reasons
+            else agreement_text(results, _comparable(own, video_id, people.track_of)),
         )
         for person, own in sorted(by_person.items())
     ]
@@ -137,11 +144,21 @@ def people_of(results: Results, video_id: str) -> dict[int, str]:
     return {row["track_id"]: row["person"] for row in rows if not row["is_hidden"]}
 
 
-def comparable_codes(results: Results, video_id: str, codes: Iterable[Code]) -> list[Code]:
-    """The codes of a video that can be compared with labels: emotions of people who have a track, named as `P0`."""
+def comparable_codes(results: Results, video_id: str, codes: Iterable[Code]) -> tuple[list[Code], dict[str, str]]:
+    """The codes of a video that can be compared with labels, and why each other person is not compared.
+
+    Returns:
+        The emotions of people who have a track, named as `P0`; and a reason for each person with emotions but no track.
+    """
     by_person = _by_person(codes)
-    track_of = find_people(results, video_id, by_person).track_of
-    return [code for own in by_person.values() for code in _comparable(own, video_id, track_of)]
+    people = find_people(results, video_id, by_person)
+    comparable = [code for own in by_person.values() for code in _comparable(own, video_id, people.track_of)]
+    left_out = {
+        person: people.reasons.get(person, UNKNOWN)
+        for person, own in sorted(by_person.items())
+        if person not in people.track_of and any(emotion_named(code.code) is not None for code in own)
+    }
+    return comparable, left_out
 
 
 def _by_person(codes: Iterable[Code]) -> dict[str, list[Code]]:

@@ -82,6 +82,12 @@ def onset_averages(_results: Results, key: tuple[Any, ...], events: pd.DataFrame
     return rows
 
 
+@st.cache_data(max_entries=16, show_spinner=False)
+def low_quality_note(_results: Results, key: tuple[Any, ...], video_ids: list[str] | None) -> str:
+    """A note on low-quality faces, and on good ones that do not count, in videos (None: all); cached for `key`."""
+    return _results.answer(lambda connection: queries.gate_note(connection, video_ids=video_ids))
+
+
 def overlap_note(results: Results, events: pa.Table) -> str | None:
     """A sentence on markers before whose onset another one is shown; None without any."""
     return results.answer(lambda connection: queries.baseline_overlap_note(connection, events, before_s=BASELINE_S))

@@ -117,7 +117,7 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
         kind, value = str(edit["kind"]), edit["value"]
         match kind:
             case "name":
-                return Step(kind, _text(value), int(edit["track_id"]))
+                return notes.name_step(int(edit["track_id"]), _text(value))
             case "hidden":
                 return Step(kind, bool(value), int(edit["track_id"]))
             case "merge":

@@ -19,7 +19,7 @@ from PIL import Image
 from analytics.results.ids import file_sha256
 from analytics.results.ids import video_id as id_of_content
 from analytics.results.notes import point_to, read_notes
-from analytics.results.storage_paths import StoragePath, is_remote
+from analytics.results.storage_paths import StoragePath, is_file, is_remote
 from analytics.results.store import StoreError
 from dashboard.data.results import Results
 from fer_models.video.container import VideoReadError, open_container
@@ -83,7 +83,7 @@ def find_media(results: Results, video_id: str) -> Media | None:
     is_as_stored = is_as_stored and CHANGES_SHAPE not in (row.get("notes") or "")
     name = "preview.mp4" if read_as == (None, 0) else f"preview-{read_as[0] or 0}-{read_as[1]}.mp4"
     preview = results.root / "previews" / f"video_id={video_id}" / name
-    if not path.is_file():
+    if not is_file(path):
         return Media(video_id, path, False, False, preview)
     container, codec = row["container"] or "", row["codec"] or ""
     family = "mp4" if "mp4" in container else "webm" if path.suffix.lower() == ".webm" else ""
@@ -145,18 +145,20 @@ def is_within(path: Path, folders: Iterable[Path]) -> bool:
     return any(resolved.is_relative_to(folder) for folder in folders)
 
 
-def relocate(results: Results, video_id: str, path: Path) -> None:
+def relocate(results: Results, video_id: str, path: str) -> None:
     """Record where the file of a video is now.
 
     Raises:
         StoreError: if the path is outside `media_folders` (whether there is a file or not), if there is no such file,
-            or its content is that of another video.
+            it cannot be read, or its content is that of another video.
     """
-    if not is_within(path, media_folders(results)):
+    # Leaves `~` and the name of an unknown user as they are, where `Path.expanduser` raises an error.
+    moved = Path(os.path.expanduser(path))  # noqa: PTH111
+    if not is_within(moved, media_folders(results)):
         raise StoreError(
             f"{path}: not in a folder that this dashboard may read. Start it with --media-folder FOLDER to allow one."
         )
-    point_to(results.root, video_id, path)
+    point_to(results.root, video_id, moved)
 
 
 def make_preview(media: Media) -> Path:

@@ -89,7 +89,7 @@ class Results:
 
     def done_videos(self) -> list[VideoName]:
         """The finished videos, by path."""
-        return video_names(self.ask("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path"))
+        return video_names(self.ask("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path, video_id"))
 
     def running(self) -> list[Running]:
         """The videos that are being analyzed, as of at most `CHECK_EVERY_S` ago."""
@@ -121,6 +121,16 @@ class Results:
         """A value that changes when a person of any video is renamed or hidden; in an object store, only from here."""
         stored = () if is_remote(self.root) else _modification_times(self.root / NOTES)
         return self._n_reloads, hash(frozenset(stored))
+
+    def shown_state(self) -> tuple[object, ...]:
+        """A value that identifies the state of the folder that queries show now; later queries may show a newer one.
+
+        Raises:
+            As `ask`.
+        """
+        with self._lock, name_damaged_file(self.root):
+            self._current_connection()
+            return str(self.root), self._etag, self._notes_etag
 
     def _current_connection(self) -> duckdb.DuckDBPyConnection:
         now_s = time.monotonic()

@@ -6,13 +6,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from analytics.queries.events import repeated_events_note, unassigned_events_note
+from analytics.queries.events import late_events_note, repeated_events_note, unassigned_events_note
 from analytics.queries.groups import GroupError, find_groups, several_people_note
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
 from dashboard.data.comparison import (
     Compared,
     comparison_of,
+    low_quality_note,
     marker_comparison_of,
     marker_limit_note,
     mean_timelines,
@@ -53,10 +54,11 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
-    notes_on = (unassigned_events_note, repeated_events_note)
+    notes_on = (unassigned_events_note, repeated_events_note, late_events_note)
     for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
         if note is not None:
             st.caption(plain(note))
+    st.caption(plain(f"All faces in the videos: {low_quality_note(results, key, None)}"))
     frame = events.to_pandas()
     return Compared(
         marker_comparison_of(results, key, frame),
@@ -70,7 +72,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
 
 def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoName], way: str) -> Compared | None:
     """Differences between groups of videos, and means over time; None until two groups are selected."""
-    grouping = choose_groups(list(dict.fromkeys(video.path for video in videos)), way)
+    grouping = choose_groups(videos, way)
     names = sorted(set(grouping.groups.values()))
     if len(names) < 2:
         st.info(NEXT_STEPS[way])
@@ -83,6 +85,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     show_members(groups, videos)
     if note := results.answer(lambda connection: several_people_note(connection, grouping.participants)):
         st.caption(plain(note))
+    st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
     return Compared(
         comparison_of(results, key, groups, grouping.participants),
         mean_timelines(results, key, ranges_of_groups(results, groups), grouping.participants),
@@ -93,7 +96,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
 
 def show_comparison(results: Results, videos: list[VideoName], way: str, markers: Markers | None) -> None:
     """Compare groups of videos, or markers, as selected."""
-    key = (str(results.root), results.etag(), results.notes_etag())
+    key = results.shown_state()
     try:
         if way == MARKERS and markers is not None:
             found: Compared | None = compare_markers(results, key, markers.events)
@@ -104,7 +107,8 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
         return
     if found is None:
         return
-    if found.means.empty:
+    # Still images have labels, but no means over time.
+    if found.means.empty and not found.differences[["n_a", "n_b"]].any(axis=None):
         st.info("No face in these groups has a label: there is nothing to compare.")
         return
     show_differences(found.differences)

@@ -94,6 +94,12 @@ def choose_question() -> None:
         st.caption(questions[title].note)
 
 
+def decimals_as_floats(rows: pa.Table) -> pa.Table:
+    """The rows with decimals, which sums of integers are in DuckDB, as floats: pandas has no decimal numbers."""
+    fields = [field.with_type(pa.float64()) if pa.types.is_decimal(field.type) else field for field in rows.schema]
+    return rows.cast(pa.schema(fields))
+
+
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
     """A bar chart of a selected column if rows have names; a line chart if the first column increases."""
     numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(ID_SUFFIXES)]
@@ -156,9 +162,9 @@ def show_answer(rows: pa.Table) -> None:
         st.caption(count + first, width="content")
         download_button(rows, "csv", stem="answer")
         download_button(rows, "parquet", stem="answer")
-    shown = rows.slice(0, MAX_SHOWN_ROWS).to_pandas()
-    st.dataframe(shown, hide_index=True)
-    if (chart := chart_of(shown)) is not None:
+    shown = rows.slice(0, MAX_SHOWN_ROWS)
+    st.dataframe(shown.to_pandas(), hide_index=True)
+    if (chart := chart_of(decimals_as_floats(shown).to_pandas())) is not None:
         show_chart(chart)
 
 

@@ -1,8 +1,8 @@
 """Page Timeline: the video beside its timelines, synchronized both ways."""
 
 import math
+from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 
 import streamlit as st
 
@@ -73,7 +73,7 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
         path = st.text_input("Where is it now?", placeholder="path of the same file").strip(" \t\"'")
         if path:
             try:
-                relocate(results, video_id, Path(path).expanduser())
+                relocate(results, video_id, path)
             except StoreError as error:
                 st.error(plain(error))
             else:
@@ -121,6 +121,9 @@ def choose_video(results: Results) -> str | None:
     elif st.session_state.get(VIDEO_KEY) not in paths:
         st.session_state[VIDEO_KEY] = next(iter(paths))
     names = dict(zip(paths, without_common_folder(list(paths.values())), strict=True))
+    # Streamlit identifies an option by its label. The earlier content of a replaced file has the same path.
+    n_videos = Counter(names.values())
+    names = {video: name if n_videos[name] == 1 else f"{name} ({video})" for video, name in names.items()}
     chosen: str = st.selectbox(
         "Video",
         list(paths),

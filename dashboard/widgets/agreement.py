@@ -1,6 +1,7 @@
 """Agreement of the labels with human codes, over all coded videos."""
 
-from pathlib import PurePath
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import duckdb
 import pandas as pd
@@ -9,10 +10,10 @@ import streamlit as st
 from analytics.queries.agreement import Agreement, compare_with_codes
 from analytics.queries.codes import Code, CodesError
 from analytics.queries.groups import resolve_participants
-from analytics.results.videos import UnknownVideoError
+from analytics.results.videos import UnknownVideoError, short_names
 from dashboard.data.codes import Codes, comparable_codes, people_of
 from dashboard.data.results import Results
-from dashboard.text import percent, plain
+from dashboard.text import percent, plain, without_common_folder
 from fer_models.labels import emotion_named
 
 PERCENT = st.column_config.NumberColumn(format="%.0f %%")
@@ -27,8 +28,17 @@ FORMATS = {"compared in s": SECONDS, "same emotion": PERCENT, "kappa": TWO_DIGIT
            "coded in s": SECONDS, "labeled in s": SECONDS, "precision": PERCENT, "recall": PERCENT}  # fmt: skip
 
 
-def library_agreement(results: Results, codes: Codes) -> tuple[Agreement, dict[tuple[str, str], str]]:
-    """Agreement over all coded videos, and the name of each track by path and number (P0, P1, …).
+@dataclass(frozen=True, eq=False)
+class LibraryAgreement:
+    """Agreement over all coded videos."""
+
+    found: Agreement
+    names: Mapping[tuple[str, str], str]  # the name of each track, by path and number (P0, P1, …)
+    left_out: list[str]  # coded people and videos that are not compared, each with the reason
+
+
+def library_agreement(results: Results, codes: Codes) -> LibraryAgreement:
+    """Compare the codes of all videos with the labels.
 
     Raises:
         CodesError: if codes of one person overlap.
@@ -40,28 +50,32 @@ def library_agreement(results: Results, codes: Codes) -> tuple[Agreement, dict[t
     videos = results.done_videos()
     if len(videos) == 1:
         by_video[videos[0].video_id] = codes.of_video(results, videos[0].video_id)
+    shown = short_names(results.videos())
+    failed = by_video.keys() - {video.video_id for video in videos}
+    left_out = [f"{shown[video_id]}: the analysis failed" for video_id in sorted(failed)]
     for video_id, path in videos:
-        coded = by_video.get(video_id)
-        if coded and (own := comparable_codes(results, video_id, coded)):
+        if coded := by_video.get(video_id):
+            own, reasons = comparable_codes(results, video_id, coded)
             comparable += own
-            people = people_of(results, video_id)
-            names |= {(path, f"P{track_id}"): name for track_id, name in people.items()}
+            left_out += [f"{person or 'no name'} in {shown[video_id]}: {reason}" for person, reason in reasons.items()]
+            names |= {(path, f"P{track_id}"): name for track_id, name in people_of(results, video_id).items()}
 
     def compare(connection: duckdb.DuckDBPyConnection) -> Agreement:
         return compare_with_codes(connection, comparable, participants=resolve_participants(connection, None))
 
-    return results.answer(compare), names
+    return LibraryAgreement(results.answer(compare), names, left_out)
 
 
-def person_table(found: Agreement, names: dict[tuple[str, str], str]) -> pd.DataFrame:
+def person_table(found: Agreement, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
     """A row for each compared person."""
     rows = [row for row in found.summary.to_pylist() if row["person"] is not None]
+    videos = without_common_folder([row["path"] for row in rows])
     return pd.DataFrame(
         [
-            {"video": PurePath(row["path"]).name, "person": names.get((row["path"], row["person"]), row["person"])}
+            {"video": video, "person": names.get((row["path"], row["person"]), row["person"])}
             | {title: row[name] for name, title in SUMMARY_COLUMNS.items()}
             | {"same emotion": 100 * row["share_same"] if row["compared_s"] else None}
-            for row in rows
+            for video, row in zip(videos, rows, strict=True)
         ]
     )
 
@@ -73,12 +87,15 @@ def show_agreement(results: Results, codes: Codes) -> None:
     if n_without_video and len(results.done_videos()) > 1:
         st.info(f"{n_without_video} codes name no video: a column `video` would compare them here, too.")
     try:
-        found, names = library_agreement(results, codes)
+        agreement = library_agreement(results, codes)
     except (CodesError, UnknownVideoError) as error:
         st.warning(plain(f"{codes.name}: {error}"))
         return
     if others := sorted({code.code for code in codes.codes if emotion_named(code.code) is None}):
         st.info(plain(f"Codes that name no emotion are not compared: {', '.join(others)}."))
+    if agreement.left_out:
+        st.warning(plain(f"Not compared: {'; '.join(agreement.left_out)}."))
+    found = agreement.found
     overall = found.summary.to_pylist()[0]
     if not overall["compared_s"]:
         st.info(f"No code of {plain(codes.name)} is an emotion of a person who has a label at the same time.")
@@ -97,7 +114,8 @@ def show_agreement(results: Results, codes: Codes) -> None:
         + "Methods: docs/statistics.md."
     )
     left, right = st.columns([4, 3])
-    left.dataframe(person_table(found, names), hide_index=True, column_config=FORMATS, placeholder="", height="content")
+    people = person_table(found, agreement.names)
+    left.dataframe(people, hide_index=True, column_config=FORMATS, placeholder="", height="content")
     emotions = found.emotions.to_pandas()[list(EMOTION_COLUMNS)].rename(columns=EMOTION_COLUMNS)
     emotions[["precision", "recall"]] *= 100
     right.dataframe(emotions, hide_index=True, column_config=FORMATS, placeholder="", height="content")

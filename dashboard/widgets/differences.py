@@ -101,7 +101,7 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
             "share:Q",
             title="mean share of time",
             axis=alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], labelExpr="100 * datum.value + '\u00a0%'"),
-            scale=alt.Scale(domain=[0, 1.6 * max(means["share"].max(), 0.1)]),
+            scale=alt.Scale(domain=[0, 1.6 * max(means["share"].fillna(0).max(), 0.1)]),
         ),
         y=alt.Y("emotion:N", title=None, sort=list(EMOTIONS)),
         yOffset=alt.YOffset("group:N"),

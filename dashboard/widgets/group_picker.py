@@ -1,6 +1,6 @@
 """Controls that assign videos, or time ranges of them, to the groups that page Compare compares."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -8,6 +8,7 @@ import streamlit as st
 
 from analytics.queries.groups import GroupError, parse_column
 from analytics.results.video_record import VideoName
+from analytics.results.videos import short_names
 from dashboard.data.markers import Markers
 from dashboard.text import plain
 
@@ -27,7 +28,7 @@ NEXT_STEPS = {
 class Grouping:
     """The group and the participant of videos."""
 
-    groups: dict[str, str]
+    groups: dict[str, str]  # group by path, file name or video_id
     participants: dict[str, str] = field(default_factory=dict)  # participant of each video that a file names
 
 
@@ -75,8 +76,9 @@ def choose_way(paths: list[str], markers: Markers | None) -> str:
     return way
 
 
-def choose_groups(paths: list[str], way: str) -> Grouping:
-    """The group of each path, as selected; empty until enough is selected."""
+def choose_groups(videos: Sequence[VideoName], way: str) -> Grouping:
+    """The groups of the videos, as selected; empty until enough is selected."""
+    paths = [video.path for video in videos]
     match way:
         case "folders":
             return Grouping(groups_by_folder(paths))
@@ -85,22 +87,19 @@ def choose_groups(paths: list[str], way: str) -> Grouping:
                 "Words, separated by commas", placeholder="ad_a, ad_b", key="group_words", persist_state="session"
             )
             words = [word.strip() for word in text.split(",") if word.strip()]
-            groups = groups_by_word(paths, words)
-            show_unmatched_words(paths, words)
-            return Grouping(groups)
+            show_unmatched_words(videos, words)
+            return Grouping(groups_by_word(paths, words))
         case "single videos":
+            names = short_names(videos)
             chosen = st.multiselect(
                 "Videos",
-                paths,
-                paths[:DEFAULT_VIDEOS],
-                format_func=lambda path: PurePath(path).name,
+                list(names),
+                list(names)[:DEFAULT_VIDEOS],
+                format_func=names.__getitem__,
                 key="group_videos",
                 persist_state="session",
             )
-            names = [PurePath(path).name for path in chosen]
-            return Grouping(
-                {path: PurePath(path).name if names.count(PurePath(path).name) == 1 else path for path in chosen}
-            )
+            return Grouping({video_id: names[video_id] for video_id in chosen})
         case "a CSV file":
             return grouping_of_file()
     return Grouping({})
@@ -144,16 +143,17 @@ def parse_grouping(content: bytes, name: str) -> Grouping:
     return Grouping(parse_column(content, name, "group"), parse_column(content, name, "participant", optional=True))
 
 
-def show_unmatched_words(paths: list[str], words: list[str]) -> None:
+def show_unmatched_words(videos: Sequence[VideoName], words: list[str]) -> None:
     """Name the words that no path contains, and the videos whose paths contain several."""
-    found = {path: words_in(path, words) for path in paths}
+    names = short_names(videos)
+    found = {video_id: words_in(path, words) for video_id, path in videos}
     if unmatched := [word for word in words if not any(word in matching for matching in found.values())]:
         st.warning(f"No video has in its path: {plain(', '.join(unmatched))}.")
-    if ambiguous := [PurePath(path).name for path, matching in found.items() if len(matching) > 1]:
+    if ambiguous := [names[video_id] for video_id, matching in found.items() if len(matching) > 1]:
         st.warning(f"Left out, because several of the words are in their path: {plain(_listing(ambiguous))}.")
 
 
-def show_members(groups: Mapping[str, str], videos: Iterable[VideoName]) -> None:
+def show_members(groups: Mapping[str, str], videos: Sequence[VideoName]) -> None:
     """List the videos of each group, and those in no group.
 
     Args:
@@ -162,9 +162,9 @@ def show_members(groups: Mapping[str, str], videos: Iterable[VideoName]) -> None
     """
     members: dict[str, list[str]] = {}
     rest: list[str] = []
-    for video_id, path in videos:
+    for video_id, name in short_names(videos).items():
         of_group = members.setdefault(groups[video_id], []) if video_id in groups else rest
-        of_group.append(PurePath(path).name)
+        of_group.append(name)
     counts = " · ".join(f"{name}: {len(videos)}" for name, videos in sorted(members.items()))
     with st.expander(plain(f"Videos in each group ({counts}{f'; in no group: {len(rest)}' if rest else ''})")):
         for name, of_group in sorted(members.items()):

@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.data.comparison import BASELINE_S, BIN_MS, ONSET_BIN_MS, Compared
+from dashboard.data.comparison import BASELINE_S, BIN_MS, MAX_SHOWN_S, ONSET_BIN_MS, Compared
 from dashboard.text import plain
 from dashboard.widgets.charts import GRAY, show_chart
 from fer_models.labels import EMOTIONS
@@ -32,6 +32,9 @@ ONSET_TOOLTIP = [
 def show_over_time(found: Compared) -> None:
     """The mean timeline of one emotion, and its change around the onset of markers."""
     st.subheader("Over time")
+    if found.means.empty:
+        st.info(f"Nothing to show: only still images have labels, or nobody has one in the first {MAX_SHOWN_S:g} s.")
+        return
     emotion = st.selectbox(
         "Emotion",
         EMOTIONS,

@@ -4,20 +4,24 @@ import duckdb
 import streamlit as st
 
 from analytics import queries
+from analytics.results.replaced_files import replaced_files_note
+from analytics.results.storage_paths import StoragePath
+from analytics.results.videos import all_videos
 from dashboard.data.results import Results
 from dashboard.text import plain
 
 
 def show_quality_notes(results: Results) -> None:
-    """A caption for each note on settings, speech, baselines and dropped frames."""
-    for note in results.remember("quality notes", _quality_notes):
+    """A caption for each note on settings, speech, baselines, dropped frames and replaced files."""
+    for note in results.remember("quality notes", lambda connection: _quality_notes(connection, results.root)):
         st.caption(plain(note))
 
 
-def _quality_notes(connection: duckdb.DuckDBPyConnection) -> list[str]:
+def _quality_notes(connection: duckdb.DuckDBPyConnection, root: StoragePath) -> list[str]:
     others = (
         queries.mixed_settings_note(connection),
         queries.baseline_note(connection),
         queries.dropped_frames_note(connection),
+        replaced_files_note(root, all_videos(connection)),
     )
     return [*queries.speech_notes(connection), *(note for note in others if note is not None)]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.console import fatal_errors, parse_path
+from flows.cli.console import fatal_errors, note, parse_path
 
 DEMO_RESULTS = Path("demo/results")  # folder that `make demo` creates
 NO_RESULTS = (
@@ -32,11 +32,14 @@ def dashboard(
         typer.Option(metavar="FILE", help="Human codes: an ELAN file, events of BORIS, or a CSV file; see agreement."),
     ] = None,
     address: Annotated[
-        str, typer.Option(help="Address to listen on; 127.0.0.1 cannot be reached from other machines.")
+        str,
+        typer.Option(
+            help="Address to listen on; 127.0.0.1 cannot be reached from other machines, 0.0.0.0 needs --allowed-host."
+        ),
     ] = "127.0.0.1",
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Host name under which a proxy serves it; may be repeated."),
+        typer.Option(metavar="NAME", help="Name or address that browsers on other machines open; may be repeated."),
     ] = None,
     media_folder: Annotated[
         list[Path] | None,
@@ -57,8 +60,10 @@ def dashboard(
             read_events(events)
         if codes is not None:
             read_codes(codes)
-        from dashboard.server import serve
+        from dashboard.server import serve, unreachable_note
 
+        if unreachable := unreachable_note(address, allowed_host or ()):
+            note(unreachable)
         serve(
             results,
             events=events,
