@@ -1051,13 +1051,35 @@ def test_windows_of_nothing_are_refused(store: Store, span: tuple[int, int, int,
 
 def test_boxes_come_with_the_times_of_frames(results: Path) -> None:
     shown = boxes(Results(results), ALICE, 3.75, 4.15)
-    assert shown["frames_s"] == [3.8, 3.9, 4.0, 4.1]
+    assert shown["frames_s"] == [3.7, 3.8, 3.9, 4.0, 4.1, 4.2]  # the first and the last one for stepping
     faces = pd.DataFrame(shown["faces"], columns=shown["columns"])
-    assert faces["pts_s"].tolist() == [3.8, 3.8, 3.9, 3.9]  # nobody is there from 4 to 8 s
+    # The frame at 3.7 s is still shown at 3.75 s, and nobody is there from 4 to 8 s.
+    assert faces["pts_s"].tolist() == [3.7, 3.7, 3.8, 3.8, 3.9, 3.9]
     assert set(faces["label"]) == {"happy", "neutral"}
     assert faces["is_trusted"].isna().all()  # these results have no landmarks
     with pytest.raises(ValueError, match="at most 30 s"):
         boxes(Results(results), ALICE, 0, 3600)
+
+
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "frames_s", "faces_s"),
+    [
+        (0, 8, [0, 20], [0]),
+        (8, 16, [0, 20], [0]),
+        (16, 24, [0, 20, 40], [0, 20]),
+        (24, 32, [20, 40], [20]),
+        (40, 48, [20, 40], [40]),
+        (72, 80, [40], []),  # the last frame is shown until 60 s
+    ],
+)
+def test_a_frame_is_among_the_boxes_as_long_as_it_is_shown(
+    store: Store, from_s: int, to_s: int, frames_s: list[float], faces_s: list[float]
+) -> None:
+    store.commit_analysis(row(ALICE, "a.mp4", duration_s=80), timeline([0, 20, 40], [Face(i) for i in range(3)]))
+    shown = boxes(Results(store.root), ALICE, from_s, to_s)
+    assert shown["frames_s"] == frames_s
+    faces = pd.DataFrame(shown["faces"], columns=shown["columns"])
+    assert faces["pts_s"].tolist() == faces_s
 
 
 def moving(n: int, **changed: np.ndarray) -> Timeline:

@@ -578,6 +578,29 @@ def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None
     until(page, f"video => !video.paused && video.currentTime > {start_s} && video.currentTime < {end_s - 1}")
 
 
+@pytest.fixture
+def slides(results: Path) -> Iterator[str]:
+    """The id of a video of 60 s whose file is missing, with frames at 0, 20 and 40 s that show one person."""
+    known = "v0000000000000006"
+    about = {"path": "in/slides.mp4", "width_px": 640, "height_px": 480, "duration_s": 60.0}
+    timeline = build_timeline(observe([0, 20, 40], [Face(i) for i in range(3)]), TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a6", **about}, timeline)
+    yield known
+    remove_video(results, known)
+
+
+def test_boxes_stay_and_steps_lead_from_frame_to_frame_however_long_one_is_shown(
+    page: Page, address: str, slides: str
+) -> None:
+    open_page(page, f"{address}/timeline?video={slides}&t=33")
+    box, at = page.locator(".box"), page.locator(".clock")
+    expect(box).to_have_count(1)
+    for key, time_s in ((",", "00"), (".", "20"), (".", "40"), (".", "40"), (",", "20"), (",", "00"), (",", "00")):
+        page.keyboard.press(key)
+        expect(at).to_have_text(f"00:{time_s}.00 / 01:00.00")
+        expect(box).to_have_count(1)
+
+
 def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, address: str) -> None:
     open_timeline(page, address, "?t=3")
     expect(page.locator(".box.labeled")).to_have_count(2)
