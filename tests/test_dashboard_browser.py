@@ -34,9 +34,10 @@ from test_dashboard import wait_for_status
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.notes import notes_path, read_notes
+from analytics.results.notes import hide, notes_path, read_notes
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from dashboard.data.results import CHECK_EVERY_S
 from dashboard.views.library import COLUMNS
 from dashboard.widgets.mount import PLAYER
 from fer_models.atomic_files import replaced_atomically
@@ -345,6 +346,23 @@ def test_a_moment_is_played_from_its_start(page: Page, address: str, results: Pa
     page.get_by_role("button", name="play sad of").click()
     page.wait_for_url("**/timeline?*play=1*")
     until(page, f"video => {PLAYS} && video.currentTime > {start_s - 1}")
+
+
+def test_a_click_opens_what_the_row_says_although_the_list_has_changed(
+    page: Page, address: str, results: Path, clip: Path, moving: str
+) -> None:
+    known = video_id(file_sha256(clip))
+    sql = "SELECT track_id FROM episodes WHERE emotion = 'neutral' AND video_id = $known"
+    ((track_id,),) = connect(results).sql(sql, params={"known": known}).fetchall()
+    page.route("**/fervid/etag", lambda route: route.abort())  # the page does not notice that somebody was hidden
+    open_page(page, f"{address}/moments")
+    page.get_by_role("button", name="neutral", exact=True).click()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_text([re.compile("alice.mp4"), re.compile("moving.mp4")])
+    hide(results, known, track_id, True)
+    page.wait_for_timeout(1500 * CHECK_EVERY_S)  # until the server looks for changes again
+    rows.last.locator("td.emotion").click()
+    page.wait_for_url(f"**/timeline?video={moving}&t=*")
 
 
 def test_long_paths_are_shown_to_their_end_in_a_window_of_1280_px(browser: Browser) -> None:
