@@ -472,6 +472,21 @@ def test_the_timeline_follows_all_that_it_shows_of_a_video(store: Store, page: P
     assert takes_etag_before(page("timeline", store.root), "caption", "A live session")
 
 
+def test_each_update_of_a_live_session_is_a_revision(store: Store) -> None:
+    """The player requests boxes and lanes again when the revision changes."""
+    opened = Results(store.root)
+
+    def revision_after(n_frames: int) -> str:
+        session = row(ALICE, "live", live_since=datetime.now(UTC), is_running=True)
+        store.commit_analysis(session, timeline(np.arange(n_frames) / 10, [Face(i) for i in range(n_frames)]))
+        opened.refresh()
+        return player_data(opened, find_media(opened, ALICE), None, None).revision
+
+    first, second = revision_after(20), revision_after(40)
+    assert first != second
+    assert player_data(opened, find_media(opened, ALICE), None, None).revision == second
+
+
 def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
     alice = [Face(i, x=150, p=feeling("happy" if i < 40 else "sad")) for i in range(120)]
     other = [Face(i, x=450) for i in range(40)]
