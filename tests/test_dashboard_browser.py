@@ -27,7 +27,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import write_clip
 from PIL import Image
-from playwright.sync_api import Browser, Page, Playwright, Position, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, Position, Response, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from scenes import Face, feeling, observe, still_landmarks
 from test_dashboard import wait_for_status
@@ -422,7 +422,14 @@ def test_the_charts_follow_the_video_and_take_it_anywhere(page: Page, address: s
 
 @pytest.fixture
 def moving(results: Path) -> Iterator[str]:
-    """The id of a video of 4 s whose file is missing, with a blink at 1 s and landmarks of a face turned by 12°."""
+    """The id of the video of `commit_moving`."""
+    known = commit_moving(results, "neutral")
+    yield known
+    remove_video(results, known)
+
+
+def commit_moving(results: Path, emotion: str) -> str:
+    """Add a video of 4 s whose file is missing, with a blink at 1 s and landmarks of a face turned by 12°."""
     n, known = 100, "v0000000000000007"
     openness = np.full(n, 0.3)
     openness[25:29] = 0.05
@@ -433,7 +440,8 @@ def moving(results: Path) -> Iterator[str]:
         head_yaw_deg=np.full(n, 12.0),
         points_px=np.full((n, 70, 2), 150.0, np.float32),
     )
-    observed = observe(np.arange(n) / 25, [Face(i, x=150) for i in range(n)], landmarks=landmarks)
+    faces = [Face(i, x=150, p=feeling(emotion)) for i in range(n)]
+    observed = observe(np.arange(n) / 25, faces, landmarks=landmarks)
     about = {"path": "in/moving.mp4", "width_px": 640, "height_px": 480, "duration_s": 4.0}
     settings = json.dumps({"observe": {"keep_landmarks": True}})
     store = Store(results)
@@ -441,8 +449,7 @@ def moving(results: Path) -> Iterator[str]:
         {"video_id": known, "analysis_id": "a7", "settings": settings, **about},
         build_timeline(observed, TimelineConfig()),
     )
-    yield known
-    remove_video(results, known)
+    return known
 
 
 def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page, address: str, moving: str) -> None:
@@ -507,6 +514,29 @@ def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
     expect(page.get_by_text("6.0 s shown")).to_be_visible()
     page.get_by_role("button", name="show the whole video").click()
     expect(page.get_by_text("12.0 s shown")).to_be_visible()
+
+
+def test_the_overview_of_a_zoomed_video_follows_the_source_and_new_results(
+    page: Page, address: str, results: Path, moving: str
+) -> None:
+    def has_whole_video(source: str) -> Callable[[Response], bool]:
+        return lambda answer: "from_ms=0&to_ms=4000&" in answer.url and f"source={source}" in answer.url
+
+    with page.expect_response(has_whole_video("smooth")):
+        open_page(page, f"{address}/timeline?video={moving}")
+    page.get_by_role("button", name="zoom in (+)").click()
+    expect(page.get_by_text("2.0 s shown")).to_be_visible()
+    with page.expect_response(has_whole_video("raw")):
+        page.get_by_role("button", name="raw").click()
+    with page.expect_response(has_whole_video("raw")):
+        commit_moving(results, "happy")
+    happy = [int(EMOTION_COLORS["happy"][at : at + 2], 16) for at in (1, 3, 5)]
+    overview = page.get_by_role("img", name="the whole video")
+    at_3_s = """(canvas, gutter) => {
+        const x = Math.round((gutter + (canvas.clientWidth - gutter) * 0.75) * devicePixelRatio);
+        return [...canvas.getContext("2d").getImageData(x, canvas.height / 2, 1, 1).data].slice(0, 3);
+    }"""
+    until_true(lambda: overview.evaluate(at_3_s, AXIS_PX) == happy, page)
 
 
 def test_the_overview_has_a_strip_for_each_person(page: Page, address: str, results: Path) -> None:
