@@ -824,6 +824,27 @@ def test_the_etag_changes_when_results_are_added(results: Path, store: Store) ->
     assert results_etag(Results(results)) != before
 
 
+def test_the_etag_changes_when_a_person_is_renamed_or_hidden(results: Path) -> None:
+    seen = {results_etag(Results(results))}
+    rename(results, ALICE, 0, "Anna")
+    seen.add(results_etag(Results(results)))
+    hide(results, ALICE, 0, True)
+    assert results_etag(Results(results)) not in seen
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("library", "caption", "2 videos"),
+        ("moments", "caption", "The 2 strongest episodes"),
+        ("compare", "caption", "A − B"),
+    ],
+)
+def test_pages_follow_all_that_they_show(results: Path, page: Page, name: str, kind: str, text: str) -> None:
+    assert takes_etag_before(page(name, results), kind, text)
+
+
 def test_an_open_connection_follows_compaction(results: Path, store: Store) -> None:
     """The second compaction merges the shard of the first with a new one and deletes it."""
     count = "SELECT count(*) AS n FROM faces"

@@ -365,6 +365,15 @@ def test_a_click_opens_what_the_row_says_although_the_list_has_changed(
     page.wait_for_url(f"**/timeline?video={moving}&t=*")
 
 
+def test_open_pages_follow_who_is_hidden(page: Page, address: str, results: Path, clip: Path) -> None:
+    for url in (f"{address}/moments", address):
+        open_page(page, url)
+        for is_hidden in (True, False):
+            for track_id in (0, 1):
+                hide(results, video_id(file_sha256(clip)), track_id, is_hidden)
+            expect(page.locator("td.emotion .swatch").first).to_be_visible(visible=not is_hidden)
+
+
 def test_long_paths_are_shown_to_their_end_in_a_window_of_1280_px(browser: Browser) -> None:
     path = "/".join(["participants_of_the_second_year"] * 4) + "/interview_after_the_second_session_camera_left.mp4"
     values = {"video": Path(path).name, "path": path, "emotion": "happy", "people": "2", "href": ""}

@@ -7,6 +7,7 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics.results.videos import short_names
+from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent
 from dashboard.widgets.download import download_button
@@ -158,6 +159,7 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Moments")
+    refresh_with_results(results)
     ranking, filters = choose_filters(results)
     moments = find_moments(results, ranking, filters)
     if not moments:
