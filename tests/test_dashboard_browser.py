@@ -809,6 +809,21 @@ def test_the_list_of_people_says_how_much_of_the_time_has_labels(
     expect(page.get_by_text(line, exact=True)).to_be_visible()
 
 
+def test_the_list_of_episodes_names_the_file_that_has_them_all(page: Page, address: str) -> None:
+    episodes = [
+        {"track_id": 0, "emotion": "sad", "start_s": i, "end_s": i + 1, "apex_s": i, "peak": 1} for i in range(203)
+    ]
+    data = {"tracks": [], "episodes": episodes, "markers": [], "steps": [], "emotions": EMOTIONS, "colors": {}}
+    page.goto(f"{address}/fervid/player/people.js")
+    page.evaluate(
+        "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
+        data | {"can_correct": False},
+    )
+    rows = page.get_by_role("region", name="episodes", exact=True).get_by_role("listitem")
+    expect(rows).to_have_count(201)
+    expect(rows.last).to_have_text("3 more: save all with Export (episodes, CSV).")
+
+
 def test_merges_of_sessions_that_ended_can_be_undone(page: Page, address: str) -> None:
     steps = [
         {"id": "s1", "session": "gone", "text": "P0 named Anna", "is_correction": False},
