@@ -580,6 +580,21 @@ def test_the_timeline_follows_all_that_it_shows_of_a_video(store: Store, page: P
     assert takes_etag_before(page("timeline", store.root), "caption", "A live session")
 
 
+def test_each_update_of_a_live_session_is_a_revision(store: Store) -> None:
+    """The player requests boxes and lanes again when the revision changes."""
+    opened = Results(store.root)
+
+    def revision_after(n_frames: int) -> str:
+        session = row(ALICE, "live", live_since=datetime.now(UTC), is_running=True)
+        store.commit_analysis(session, timeline(np.arange(n_frames) / 10, [Face(i) for i in range(n_frames)]))
+        opened.refresh()
+        return player_data(opened, find_media(opened, ALICE), None, None).revision
+
+    first, second = revision_after(20), revision_after(40)
+    assert first != second
+    assert player_data(opened, find_media(opened, ALICE), None, None).revision == second
+
+
 def test_codes_are_lanes_with_their_agreement(store: Store) -> None:
     alice = [Face(i, x=150, p=feeling("happy" if i < 40 else "sad")) for i in range(120)]
     other = [Face(i, x=450) for i in range(40)]
@@ -947,6 +962,27 @@ def test_the_etag_changes_when_results_are_added(results: Path, store: Store) ->
     assert results_etag(Results(results)) != before
 
 
+def test_the_etag_changes_when_a_person_is_renamed_or_hidden(results: Path) -> None:
+    seen = {results_etag(Results(results))}
+    rename(results, ALICE, 0, "Anna")
+    seen.add(results_etag(Results(results)))
+    hide(results, ALICE, 0, True)
+    assert results_etag(Results(results)) not in seen
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("library", "caption", "2 videos"),
+        ("moments", "caption", "The 2 strongest episodes"),
+        ("compare", "caption", "A − B"),
+    ],
+)
+def test_pages_follow_all_that_they_show(results: Path, page: Page, name: str, kind: str, text: str) -> None:
+    assert takes_etag_before(page(name, results), kind, text)
+
+
 def test_an_open_connection_follows_compaction(results: Path, store: Store) -> None:
     """The second compaction merges the shard of the first with a new one and deletes it."""
     count = "SELECT count(*) AS n FROM faces"
@@ -1198,13 +1234,35 @@ def test_windows_of_nothing_are_refused(store: Store, span: tuple[int, int, int,
 
 def test_boxes_come_with_the_times_of_frames(results: Path) -> None:
     shown = boxes(Results(results), ALICE, 3.75, 4.15)
-    assert shown["frames_s"] == [3.8, 3.9, 4.0, 4.1]
+    assert shown["frames_s"] == [3.7, 3.8, 3.9, 4.0, 4.1, 4.2]  # the first and the last one for stepping
     faces = pd.DataFrame(shown["faces"], columns=shown["columns"])
-    assert faces["pts_s"].tolist() == [3.8, 3.8, 3.9, 3.9]  # nobody is there from 4 to 8 s
+    # The frame at 3.7 s is still shown at 3.75 s, and nobody is there from 4 to 8 s.
+    assert faces["pts_s"].tolist() == [3.7, 3.7, 3.8, 3.8, 3.9, 3.9]
     assert set(faces["label"]) == {"happy", "neutral"}
     assert faces["is_trusted"].isna().all()  # these results have no landmarks
     with pytest.raises(ValueError, match="at most 30 s"):
         boxes(Results(results), ALICE, 0, 3600)
+
+
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "frames_s", "faces_s"),
+    [
+        (0, 8, [0, 20], [0]),
+        (8, 16, [0, 20], [0]),
+        (16, 24, [0, 20, 40], [0, 20]),
+        (24, 32, [20, 40], [20]),
+        (40, 48, [20, 40], [40]),
+        (72, 80, [40], []),  # the last frame is shown until 60 s
+    ],
+)
+def test_a_frame_is_among_the_boxes_as_long_as_it_is_shown(
+    store: Store, from_s: int, to_s: int, frames_s: list[float], faces_s: list[float]
+) -> None:
+    store.commit_analysis(row(ALICE, "a.mp4", duration_s=80), timeline([0, 20, 40], [Face(i) for i in range(3)]))
+    shown = boxes(Results(store.root), ALICE, from_s, to_s)
+    assert shown["frames_s"] == frames_s
+    faces = pd.DataFrame(shown["faces"], columns=shown["columns"])
+    assert faces["pts_s"].tolist() == faces_s
 
 
 def moving(n: int, **changed: np.ndarray) -> Timeline:

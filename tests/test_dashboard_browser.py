@@ -27,16 +27,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import write_clip
 from PIL import Image
-from playwright.sync_api import Browser, Page, Playwright, Position, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, Position, Response, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from scenes import Face, feeling, observe, still_landmarks
 from test_dashboard import wait_for_status
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.notes import notes_path, read_notes
+from analytics.results.notes import hide, notes_path, read_notes
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from dashboard.data.results import CHECK_EVERY_S
 from dashboard.views.library import COLUMNS
 from dashboard.widgets.mount import PLAYER
 from fer_models.atomic_files import replaced_atomically
@@ -347,6 +348,32 @@ def test_a_moment_is_played_from_its_start(page: Page, address: str, results: Pa
     until(page, f"video => {PLAYS} && video.currentTime > {start_s - 1}")
 
 
+def test_a_click_opens_what_the_row_says_although_the_list_has_changed(
+    page: Page, address: str, results: Path, clip: Path, moving: str
+) -> None:
+    known = video_id(file_sha256(clip))
+    sql = "SELECT track_id FROM episodes WHERE emotion = 'neutral' AND video_id = $known"
+    ((track_id,),) = connect(results).sql(sql, params={"known": known}).fetchall()
+    page.route("**/fervid/etag", lambda route: route.abort())  # the page does not notice that somebody was hidden
+    open_page(page, f"{address}/moments")
+    page.get_by_role("button", name="neutral", exact=True).click()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_text([re.compile("alice.mp4"), re.compile("moving.mp4")])
+    hide(results, known, track_id, True)
+    page.wait_for_timeout(1500 * CHECK_EVERY_S)  # until the server looks for changes again
+    rows.last.locator("td.emotion").click()
+    page.wait_for_url(f"**/timeline?video={moving}&t=*")
+
+
+def test_open_pages_follow_who_is_hidden(page: Page, address: str, results: Path, clip: Path) -> None:
+    for url in (f"{address}/moments", address):
+        open_page(page, url)
+        for is_hidden in (True, False):
+            for track_id in (0, 1):
+                hide(results, video_id(file_sha256(clip)), track_id, is_hidden)
+            expect(page.locator("td.emotion .swatch").first).to_be_visible(visible=not is_hidden)
+
+
 def test_long_paths_are_shown_to_their_end_in_a_window_of_1280_px(browser: Browser) -> None:
     path = "/".join(["participants_of_the_second_year"] * 4) + "/interview_after_the_second_session_camera_left.mp4"
     values = {"video": Path(path).name, "path": path, "emotion": "happy", "people": "2", "href": ""}
@@ -404,7 +431,14 @@ def test_the_charts_follow_the_video_and_take_it_anywhere(page: Page, address: s
 
 @pytest.fixture
 def moving(results: Path) -> Iterator[str]:
-    """The id of a video of 4 s whose file is missing, with a blink at 1 s and landmarks of a face turned by 12°."""
+    """The id of the video of `commit_moving`."""
+    known = commit_moving(results, "neutral")
+    yield known
+    remove_video(results, known)
+
+
+def commit_moving(results: Path, emotion: str) -> str:
+    """Add a video of 4 s whose file is missing, with a blink at 1 s and landmarks of a face turned by 12°."""
     n, known = 100, "v0000000000000007"
     openness = np.full(n, 0.3)
     openness[25:29] = 0.05
@@ -415,7 +449,8 @@ def moving(results: Path) -> Iterator[str]:
         head_yaw_deg=np.full(n, 12.0),
         points_px=np.full((n, 70, 2), 150.0, np.float32),
     )
-    observed = observe(np.arange(n) / 25, [Face(i, x=150) for i in range(n)], landmarks=landmarks)
+    faces = [Face(i, x=150, p=feeling(emotion)) for i in range(n)]
+    observed = observe(np.arange(n) / 25, faces, landmarks=landmarks)
     about = {"path": "in/moving.mp4", "width_px": 640, "height_px": 480, "duration_s": 4.0}
     settings = json.dumps({"observe": {"keep_landmarks": True}})
     store = Store(results)
@@ -423,8 +458,7 @@ def moving(results: Path) -> Iterator[str]:
         {"video_id": known, "analysis_id": "a7", "settings": settings, **about},
         build_timeline(observed, TimelineConfig()),
     )
-    yield known
-    remove_video(results, known)
+    return known
 
 
 def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page, address: str, moving: str) -> None:
@@ -489,6 +523,29 @@ def test_zooming_asks_for_finer_rows(page: Page, address: str) -> None:
     expect(page.get_by_text("6.0 s shown")).to_be_visible()
     page.get_by_role("button", name="show the whole video").click()
     expect(page.get_by_text("12.0 s shown")).to_be_visible()
+
+
+def test_the_overview_of_a_zoomed_video_follows_the_source_and_new_results(
+    page: Page, address: str, results: Path, moving: str
+) -> None:
+    def has_whole_video(source: str) -> Callable[[Response], bool]:
+        return lambda answer: "from_ms=0&to_ms=4000&" in answer.url and f"source={source}" in answer.url
+
+    with page.expect_response(has_whole_video("smooth")):
+        open_page(page, f"{address}/timeline?video={moving}")
+    page.get_by_role("button", name="zoom in (+)").click()
+    expect(page.get_by_text("2.0 s shown")).to_be_visible()
+    with page.expect_response(has_whole_video("raw")):
+        page.get_by_role("button", name="raw").click()
+    with page.expect_response(has_whole_video("raw")):
+        commit_moving(results, "happy")
+    happy = [int(EMOTION_COLORS["happy"][at : at + 2], 16) for at in (1, 3, 5)]
+    overview = page.get_by_role("img", name="the whole video")
+    at_3_s = """(canvas, gutter) => {
+        const x = Math.round((gutter + (canvas.clientWidth - gutter) * 0.75) * devicePixelRatio);
+        return [...canvas.getContext("2d").getImageData(x, canvas.height / 2, 1, 1).data].slice(0, 3);
+    }"""
+    until_true(lambda: overview.evaluate(at_3_s, AXIS_PX) == happy, page)
 
 
 def test_the_overview_has_a_strip_for_each_person(page: Page, address: str, results: Path) -> None:
@@ -576,6 +633,29 @@ def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None
     page.keyboard.press("l")
     page.keyboard.press("Space")
     until(page, f"video => !video.paused && video.currentTime > {start_s} && video.currentTime < {end_s - 1}")
+
+
+@pytest.fixture
+def slides(results: Path) -> Iterator[str]:
+    """The id of a video of 60 s whose file is missing, with frames at 0, 20 and 40 s that show one person."""
+    known = "v0000000000000006"
+    about = {"path": "in/slides.mp4", "width_px": 640, "height_px": 480, "duration_s": 60.0}
+    timeline = build_timeline(observe([0, 20, 40], [Face(i) for i in range(3)]), TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a6", **about}, timeline)
+    yield known
+    remove_video(results, known)
+
+
+def test_boxes_stay_and_steps_lead_from_frame_to_frame_however_long_one_is_shown(
+    page: Page, address: str, slides: str
+) -> None:
+    open_page(page, f"{address}/timeline?video={slides}&t=33")
+    box, at = page.locator(".box"), page.locator(".clock")
+    expect(box).to_have_count(1)
+    for key, time_s in ((",", "00"), (".", "20"), (".", "40"), (".", "40"), (",", "20"), (",", "00"), (",", "00")):
+        page.keyboard.press(key)
+        expect(at).to_have_text(f"00:{time_s}.00 / 01:00.00")
+        expect(box).to_have_count(1)
 
 
 def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, address: str) -> None:
@@ -727,6 +807,21 @@ def test_the_list_of_people_says_how_much_of_the_time_has_labels(
         data | {"can_correct": False},
     )
     expect(page.get_by_text(line, exact=True)).to_be_visible()
+
+
+def test_the_list_of_episodes_names_the_file_that_has_them_all(page: Page, address: str) -> None:
+    episodes = [
+        {"track_id": 0, "emotion": "sad", "start_s": i, "end_s": i + 1, "apex_s": i, "peak": 1} for i in range(203)
+    ]
+    data = {"tracks": [], "episodes": episodes, "markers": [], "steps": [], "emotions": EMOTIONS, "colors": {}}
+    page.goto(f"{address}/fervid/player/people.js")
+    page.evaluate(
+        "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
+        data | {"can_correct": False},
+    )
+    rows = page.get_by_role("region", name="episodes", exact=True).get_by_role("listitem")
+    expect(rows).to_have_count(201)
+    expect(rows.last).to_have_text("3 more: save all with Export (episodes, CSV).")
 
 
 def test_merges_of_sessions_that_ended_can_be_undone(page: Page, address: str) -> None:

@@ -38,13 +38,17 @@ refresher = st.components.v2.component("fervid_refresher", html="", js=REFRESH_J
 
 
 def results_etag(results: Results) -> str:
-    """A text that changes when an analysis is added or a running one advances."""
-    return json.dumps([*results.etag(), *map(astuple, results.running())])
+    """A text that changes when an analysis is added, a running one advances, or a person is renamed or hidden."""
+    return json.dumps([*_analyses_etag(results), *results.notes_etag()])
 
 
 def video_etag(results: Results, video_id: str) -> str:
-    """A text that changes when the results or the notes of a video change."""
-    return json.dumps([results_etag(results), notes_etag(results.root, video_id)])
+    """A text that changes when the analyses or the notes of a video change."""
+    return json.dumps([*_analyses_etag(results), notes_etag(results.root, video_id)])
+
+
+def _analyses_etag(results: Results) -> list[object]:
+    return [*results.etag(), *map(astuple, results.running())]
 
 
 def trainings_etag() -> str:
@@ -53,7 +57,7 @@ def trainings_etag() -> str:
 
 
 def refresh_with_results(results: Results) -> None:
-    """Rerun this page, for as long as it is open, whenever the results change; queries after this call see them."""
+    """Rerun this page, for as long as it is open, whenever `results_etag` changes; queries after it see the change."""
     _refresh("fervid/etag", results_etag(results), _interval_s(results))
     results.refresh()
 

@@ -79,7 +79,7 @@ class PlayerData:
     """Initial data of the player, sent to the browser as JSON; it requests the rest itself."""
 
     video: PlayerVideo
-    revision: str  # identifies the version of the timeline
+    revision: str  # identifies the version of the timeline; that of a live session changes with each update
     tracks: list[PlayerTrack]
     episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
     movements: list[dict[str, object]]  # rows of `MOVEMENTS_SQL`
@@ -110,7 +110,7 @@ def player_data(
     by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
     return PlayerData(
         video=player_video(video, media),
-        revision=video["analysis_id"],
+        revision=f"{video['analysis_id']} {video['finished_at']}",
         tracks=[player_track(track) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()],
         episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
         movements=results.ask(MOVEMENTS_SQL, video_id=video_id).to_pylist(),

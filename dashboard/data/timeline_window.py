@@ -56,8 +56,12 @@ def _window_sql(prefix: str, label: str) -> str:
 
 WINDOW_SQL = {"smooth": _window_sql("smooth", "smooth_emotion"), "raw": _window_sql("p", "emotion")}
 
+# The frames of a range, the one before it and the one after it.
 FRAMES_SQL = """
-    SELECT pts_s FROM frames WHERE video_id = $video_id AND pts_s >= $from_s AND pts_s < $to_s ORDER BY pts_s
+    SELECT pts_s, pts_s >= $from_s OR pts_s + duration_s > $from_s AS is_shown FROM frames WHERE video_id = $video_id
+    WINDOW by_time AS (ORDER BY pts_s)
+    QUALIFY lead(pts_s, 1, 'inf') OVER by_time >= $from_s AND lag(pts_s, 1, '-inf') OVER by_time < $to_s
+    ORDER BY pts_s
 """
 _BOXES_SQL = """
     SELECT round(pts_s, 4) AS pts_s, track_id AS track, x1_px AS x1, y1_px AS y1, x2_px AS x2, y2_px AS y2,
@@ -66,7 +70,7 @@ _BOXES_SQL = """
         left_out_by_speech(quality_reason) AS is_left_out, landmark_score >= {min_score} AS is_trusted,
         head_yaw_deg AS yaw_deg, head_pitch_deg AS pitch_deg, head_roll_deg AS roll_deg, eye_openness_left AS eye_left,
         eye_openness_right AS eye_right, mouth_opening AS mouth{points}
-    FROM faces WHERE video_id = $video_id AND pts_s >= $from_s AND pts_s < $to_s ORDER BY pts_s, face_index
+    FROM faces WHERE video_id = $video_id AND pts_s >= $first_s AND pts_s < $to_s ORDER BY pts_s, face_index
 """
 
 
@@ -107,11 +111,11 @@ class Window(TypedDict):
 
 
 class Boxes(TypedDict):
-    """The frames of a time range, and the faces in them."""
+    """The frames of a time range, and the faces in those that are shown in it."""
 
     from_s: float
     to_s: float
-    frames_s: list[float]
+    frames_s: list[float]  # with the one before the range and the one after it, for stepping from frame to frame
     columns: list[str]  # names of the values of a face; positions are in pixels of the shown frame
     faces: list[list[object]]
 
@@ -160,6 +164,8 @@ def boxes(
 ) -> Boxes:
     """The frames of a video from `from_s` up to `to_s`, and the faces in them, also with their landmarks if asked for.
 
+    A frame that begins before `from_s` and is still shown then belongs to them.
+
     Raises:
         ValueError: if the range is empty or longer than `MAX_BOXES_S`, or `source` is not one of `SOURCES`.
     """
@@ -167,12 +173,13 @@ def boxes(
         raise ValueError(
             f"at most {MAX_BOXES_S:g} s and source smooth or raw expected; got {from_s:g} to {to_s:g}, {source!r}"
         )
-    time_range = {"video_id": video_id, "from_s": from_s, "to_s": to_s}
-    faces = results.ask(BOXES_SQL[source, with_landmarks], **time_range)
+    frames = results.ask(FRAMES_SQL, video_id=video_id, from_s=from_s, to_s=to_s).to_pylist()
+    first_s = next((frame["pts_s"] for frame in frames if frame["is_shown"]), from_s)
+    faces = results.ask(BOXES_SQL[source, with_landmarks], video_id=video_id, first_s=first_s, to_s=to_s)
     return {
         "from_s": from_s,
         "to_s": to_s,
-        "frames_s": [round(pts_s, 4) for pts_s in results.ask(FRAMES_SQL, **time_range)["pts_s"].to_pylist()],
+        "frames_s": [round(frame["pts_s"], 4) for frame in frames],
         "columns": faces.column_names,
         "faces": [list(row) for row in zip(*(column.to_pylist() for column in faces.columns), strict=True)],
     }

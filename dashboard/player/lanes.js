@@ -57,7 +57,7 @@ export class Lanes {
         buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === each)));
         if (field !== "source") return this.draw();
         this.onSource(this.source);
-        this.fetch();
+        this.fetchAll();
       }),
     );
     return element("span", { class: "choice", role: "group", "aria-label": field }, ...buttons);
@@ -81,10 +81,8 @@ export class Lanes {
     this.makeLanes();
     if (isNew) [this.from_ms, this.to_ms] = [this.first_ms, this.last_ms];
     else if (this.last_ms !== before_ms && showsEnd) this.to_ms = this.last_ms; // a live session has grown
-    if (isNew || changed || this.last_ms !== before_ms) {
-      this.whole = null;
-      this.fetch();
-    } else this.draw();
+    if (isNew || changed || this.last_ms !== before_ms) this.fetchAll();
+    else this.draw();
   }
 
   makeLanes() {
@@ -250,14 +248,23 @@ export class Lanes {
     this.timer = setTimeout(() => this.fetch(), FETCH_DELAY_MS);
   }
 
+  // Also the values of the overview: its known ones are outdated.
+  fetchAll() {
+    this.whole = null;
+    this.fetch();
+  }
+
   async fetch() {
     this.pending?.abort();
     this.pending = new AbortController();
-    const { source } = this;
-    const range = { from_ms: this.from_ms, to_ms: this.to_ms, bins: Math.max(100, Math.round(this.plot_px / 2)), source };
+    const { signal } = this.pending;
+    const bins = Math.max(100, Math.round(this.plot_px / 2));
+    const get = (from_ms, to_ms) => request(`window/${this.data.video.id}`, { from_ms, to_ms, bins, source: this.source }, signal);
     try {
-      this.window = await request(`window/${this.data.video.id}`, range, this.pending.signal);
-      if (range.from_ms === this.first_ms && range.to_ms === this.last_ms) this.whole = this.window;
+      this.window = await get(this.from_ms, this.to_ms);
+      this.draw();
+      if (this.window.from_ms === this.first_ms && this.window.to_ms === this.last_ms) this.whole = this.window;
+      this.whole ??= await get(this.first_ms, this.last_ms);
       this.draw();
     } catch (error) {
       if (error.name !== "AbortError") this.rangeText.textContent = error.message;

@@ -47,7 +47,7 @@ export class People {
     this.redraw(this.episodes, [episodes, [...names]], () => {
       const rows = episodes.slice(0, MAX_EPISODES).map((episode) => this.episode(episode, names));
       const more = episodes.length - MAX_EPISODES;
-      if (more > 0) rows.push(element("li", { class: "mute" }, `${more} more: page Moments has them all.`));
+      if (more > 0) rows.push(element("li", { class: "mute" }, `${more} more: save all with Export (episodes, CSV).`));
       return rows.length ? rows : [element("li", { class: "mute" }, "No emotion is clear for long enough.")];
     });
     this.redraw(this.markers, data.markers, () => [

@@ -33,7 +33,7 @@ class Rows {
     this.thumbnails = new Thumbnails();
     const columns = data.columns.filter((column) => column.kind !== "thumbnail" || data.thumbnails);
     const head = element("tr", {}, ...columns.map((column) => this.heading(column)));
-    const body = data.rows.map((row, index) => this.row(columns, row, index));
+    const body = data.rows.map((row) => this.row(columns, row));
     this.root.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
   }
 
@@ -41,15 +41,15 @@ class Rows {
     return element("th", { scope: "col", class: kind, title: help }, label);
   }
 
-  row(columns, row, index) {
+  row(columns, row) {
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; // the browser opens the link elsewhere
       event.preventDefault();
-      this.send("open", { index, play: false });
+      this.send("open", row.href);
     };
     const play = (event) => {
       event.stopPropagation();
-      this.send("open", { index, play: true });
+      this.send("open", row.play_href);
     };
     const cells = columns.map((column) => this.cell(column, row[column.name], row, { open, play }));
     return element("tr", { onclick: open }, ...cells);

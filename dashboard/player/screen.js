@@ -5,6 +5,7 @@ import { drawFaces } from "./overlay.js";
 
 const CHUNK_S = 8; // boxes are requested for so many seconds at a time
 const MAX_CHUNKS = 12;
+const ROUNDING_S = 0.002; // a frame this little after a time counts as shown at it
 const INTO_FRAME_S = 0.001; // just after the start of a frame, so that rounding never shows the one before it
 const NO_LANDMARKS = "No landmarks are stored for this video: analyze it with `fervid analyze --keep-landmarks` to see them. The tags show what was measured on them.";
 const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4];
@@ -13,6 +14,9 @@ const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4];
 function byName({ columns, faces, ...rest }) {
   return { ...rest, faces: faces.map((row) => Object.fromEntries(columns.map((name, index) => [name, row[index]]))) };
 }
+
+const chunkNumber = (time_s) => Math.floor((time_s + ROUNDING_S) / CHUNK_S);
+const frameAt = (chunk, time_s) => chunk?.frames_s.findLast((frame_s) => frame_s <= time_s + ROUNDING_S);
 
 export class Screen {
   constructor(parent, data, { onTime, onLink, onHelp }) {
@@ -147,10 +151,10 @@ export class Screen {
 
   async step(by) {
     this.video.pause();
-    const chunks = [-1, 0, 1].map((offset) => this.chunk(Math.floor(this.time_s / CHUNK_S) + offset));
-    const times = (await Promise.all(chunks)).flatMap((chunk) => chunk?.frames_s ?? []);
-    const here = times.findLastIndex((time_s) => time_s <= this.time_s + 0.002);
-    const to_s = times[Math.min(Math.max(here + by, 0), times.length - 1)];
+    const { time_s } = this;
+    const shown_s = frameAt(await this.chunk(chunkNumber(time_s)), time_s) ?? time_s;
+    const times = (await this.chunk(chunkNumber(shown_s)))?.frames_s ?? []; // with those before and after the shown one
+    const to_s = times[times.indexOf(shown_s) + by];
     if (to_s !== undefined) this.seek(to_s);
   }
 
@@ -238,10 +242,8 @@ export class Screen {
   }
 
   async chunk(number) {
-    if (number < 0) return null;
     if (!this.chunks.has(number)) {
-      const from_s = number * CHUNK_S;
-      const range = { from_s, to_s: from_s + CHUNK_S, source: this.source, landmarks: this.show.landmarks };
+      const range = { from_s: number * CHUNK_S - ROUNDING_S, to_s: (number + 1) * CHUNK_S, source: this.source, landmarks: this.show.landmarks };
       const requested = request(`boxes/${this.data.video.id}`, range).then(byName).catch((error) => {
         this.chunks.delete(number);
         this.say(error.message);
@@ -255,7 +257,7 @@ export class Screen {
 
   async draw() {
     const time_s = this.time_s;
-    const number = Math.floor((time_s + 0.002) / CHUNK_S);
+    const number = chunkNumber(time_s);
     const chunk = await this.chunk(number);
     if (!this.alive || time_s !== this.time_s) return; // it has moved on meanwhile
     if (!this.video.paused) this.chunk(number + 1);
@@ -263,7 +265,7 @@ export class Screen {
   }
 
   faces(chunk, time_s) {
-    const frame_s = chunk?.frames_s.findLast((frame) => frame <= time_s + 0.002);
+    const frame_s = frameAt(chunk, time_s);
     if (frame_s === undefined) return [];
     const faces = chunk.faces.filter(({ pts_s, track }) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track));
     const size = { width: this.overlay.clientWidth, height: this.overlay.clientHeight };

@@ -23,6 +23,7 @@ from dashboard.data.comparison import (
     ranges_of_markers,
     video_limit_note,
 )
+from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.markers import Markers
 from dashboard.data.results import Results, current_results
 from dashboard.text import plain
@@ -119,6 +120,7 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Compare")
+    refresh_with_results(results)
     videos = results.done_videos()
     if not videos:
         st.info("There are no finished videos yet.")

@@ -216,11 +216,8 @@ def main() -> None:
         st.caption(next_step, width="content")
         st.html(emotion_legend(), width="content")
         thumbnails = thumbnails_switch()
-    shown = one_page(done)
-    rows = table_rows(results, library.rows, shown)
-    opened = show_rows(COLUMNS, rows, label="Videos", key="library_table", thumbnails=thumbnails)
-    if opened is not None:
-        st.switch_page("views/timeline.py", query_params={"video": shown.iloc[opened.index]["video_id"]})
+    rows = table_rows(results, library.rows, one_page(done))
+    show_rows(COLUMNS, rows, label="Videos", key="library_table", thumbnails=thumbnails)
     show_quality_notes(results)
     show_failures(videos[videos["error"].notna()])
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics.results.videos import short_names
+from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent
 from dashboard.widgets.download import download_button
@@ -89,9 +90,11 @@ def find_moments(results: Results, ranking: str, filters: Filters) -> list[Momen
 
 def table_row(moment: Moment) -> Row:
     """The values of `COLUMNS` for a moment."""
-    at = {"video": moment.video_id, "t": f"{moment.apex_s:.2f}"}
+    peak = {"video": moment.video_id, "t": f"{moment.apex_s:.2f}"}
+    start = {"video": moment.video_id, "t": f"{max(0.0, moment.start_s - LEAD_IN_S):.2f}", "play": "1"}
     return {
-        "href": "timeline?" + urlencode(at),
+        "href": "timeline?" + urlencode(peak),
+        "play_href": "timeline?" + urlencode(start),
         "thumbnail": {"video": moment.video_id, "at_s": moment.apex_s},
         "play": f"play {moment.emotion} of {moment.person} at {clock(moment.start_s)}",
         "moment": f"{moment.video} · {clock(moment.apex_s)}",
@@ -156,6 +159,7 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Moments")
+    refresh_with_results(results)
     ranking, filters = choose_filters(results)
     moments = find_moments(results, ranking, filters)
     if not moments:
@@ -169,14 +173,8 @@ def main() -> None:
         st.caption(f"{found}. Click one to see its peak; ▶ plays it from its start.", width="content")
         download_button(pa.Table.from_pylist([asdict(moment) for moment in moments]), "csv", stem="moments")
         thumbnails = thumbnails_switch()
-    opened = show_rows(
-        COLUMNS, [table_row(moment) for moment in moments], label="Moments", key="moments_table", thumbnails=thumbnails
-    )
-    if opened is not None:
-        moment = moments[opened.index]
-        at_s = max(0.0, moment.start_s - LEAD_IN_S) if opened.play else moment.apex_s
-        query = {"video": moment.video_id, "t": f"{at_s:.2f}"} | ({"play": "1"} if opened.play else {})
-        st.switch_page("views/timeline.py", query_params=query)
+    rows = [table_row(moment) for moment in moments]
+    show_rows(COLUMNS, rows, label="Moments", key="moments_table", thumbnails=thumbnails)
 
 
 if __name__ == "__main__":

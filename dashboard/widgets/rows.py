@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, TypedDict
+from urllib.parse import parse_qsl, urlsplit
 
 import streamlit as st
 
@@ -14,8 +15,8 @@ from fer_models.labels import EMOTION_COLORS, EMOTIONS
 THUMBNAILS_ENVIRONMENT = "FERVID_DASHBOARD_THUMBNAILS"  # "on" or "off": the setting until a user chooses
 Kind = Literal["text", "muted", "number", "link", "emotion", "strips", "bar", "thumbnail", "play"]
 Strip = list[tuple[float, float, int]]  # for each part of a strip: position and width in percent, index of the emotion
-# Maps each column to its value, whose type depends on the kind of column; `href` to the address that a click opens; and
-# `NAME_title` to the tooltip of the value in column `NAME`.
+# Maps each column to its value, whose type depends on the kind of column; `href` to the address that a click opens, and
+# `play_href` to that of a click on the play button; and `NAME_title` to the tooltip of the value in column `NAME`.
 Row = dict[str, object]
 rows_component = st.components.v2.component(
     "fervid_rows", css=(PLAYER / "rows.css").read_text(encoding="utf-8"), js=mount_js("rows.js"), html=""
@@ -32,18 +33,8 @@ class Column:
     help: str | None = None
 
 
-@dataclass(frozen=True)
-class Opened:
-    """The row that was clicked, and whether its play button was."""
-
-    index: int
-    play: bool
-
-
-def show_rows(
-    columns: Sequence[Column], rows: Sequence[Row], *, label: str, key: str, thumbnails: bool
-) -> Opened | None:
-    """Show the rows, whose `href` is the address that they open; returns the row that was just clicked."""
+def show_rows(columns: Sequence[Column], rows: Sequence[Row], *, label: str, key: str, thumbnails: bool) -> None:
+    """Show the rows; a click on one opens page Timeline at the row's address."""
     data = {
         "label": label,
         "columns": [asdict(column) for column in columns],
@@ -51,10 +42,10 @@ def show_rows(
         "colors": EMOTION_COLORS,
         "thumbnails": thumbnails,
     }
+    # The address, not the number of the row: these rows may be others than those that were clicked.
     clicked = rows_component(key=key, data=data, on_open_change=lambda: None).open
-    if clicked is None or not 0 <= int(clicked["index"]) < len(rows):
-        return None
-    return Opened(int(clicked["index"]), bool(clicked["play"]))
+    if clicked is not None:
+        st.switch_page("views/timeline.py", query_params=dict(parse_qsl(urlsplit(clicked).query)))
 
 
 def thumbnails_switch() -> bool:
