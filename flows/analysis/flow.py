@@ -86,7 +86,7 @@ def run_name() -> str:
     """A readable name for a run in Prefect's pages."""
     parameters = runtime.flow_run.parameters
     run = prepared_run()
-    inputs = [Path(path).name or str(path) for path in (run.inputs.paths if run else parameters["inputs"])]
+    inputs = [Path(str(path)).name or str(path) for path in (run.inputs.paths if run else parameters["inputs"])]
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     return f"{inputs[0] if inputs else 'nothing'}{more} into {Path(parameters['out']).name}"
 
