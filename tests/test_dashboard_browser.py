@@ -204,7 +204,9 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def new_page(browser: Browser) -> Page:
     """A page in a new browser context; the fixture `browser` closes it."""
-    page = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True).new_page()
+    # A headless browser asks nobody whether a page may copy a link.
+    options = {"accept_downloads": True, "permissions": ["clipboard-write"]}
+    page = browser.new_context(viewport={"width": 1280, "height": 900}, **options).new_page()
     page.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     return page

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-from fer_models.registry.model_registry import PACKAGED_DIR, read_card
+from fer_models.registry.model_registry import CARD_NAME, PACKAGED_DIR, ModelCard, read_card
 
 # Fields of a model card that change the outputs of the model.
 _OUTPUT_FIELDS = {
@@ -25,18 +26,22 @@ _OUTPUT_FIELDS = {
 def card_hash(folder: Path) -> str | None:
     """Hash of what a model's card says about its outputs, and the cards of the members of an ensemble.
 
-    None for a model included in the package, whose card changes only together with its weights.
+    None for a model included in the package or a copy of one, whose card changes only together with its weights.
 
     Raises:
         WeightsError: if a card cannot be read, or a member is missing.
     """
-    if folder.parent == PACKAGED_DIR:
-        return None
     card = read_card(folder)
+    fields = _output_fields(card)
+    if any(fields == _output_fields(read_card(file.parent)) for file in PACKAGED_DIR.glob(f"*/{CARD_NAME}")):
+        return None
     hashes: list[str | None] = []
     if card.architecture == "ensemble":
         from fer_models.classification.ensemble import find_members  # imported here because it loads torch
 
         hashes = [card_hash(member) for member in find_members(folder)]
-    fields = {name: value for name, value in card.as_json().items() if name in _OUTPUT_FIELDS}
     return hashlib.sha256(json.dumps([fields, hashes], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _output_fields(card: ModelCard) -> dict[str, Any]:
+    return {name: value for name, value in card.as_json().items() if name in _OUTPUT_FIELDS}
