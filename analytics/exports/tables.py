@@ -18,8 +18,9 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 # Names of emotions in py-feat (https://py-feat.org) that differ from Fervid's.
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
-_NUMBER = r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$"
 N_LANDMARKS = 68  # points of `points_px` without the irises
+# A number, also with a decimal comma or in scientific notation.
+_NUMBER = r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$"
 
 # The faces are joined as lists, because DuckDB 2.0 cannot join a column of arrays if a frame has no face.
 _FACES_OF_FRAMES = """

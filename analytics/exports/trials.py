@@ -81,9 +81,7 @@ COLUMNS = (  # docs/exports.md explains the columns
     ("probability", pa.float64()),
     ("emotion_s", pa.float64()),  # the part of labelled_s with this emotion as the label
 )
-BINS_AT_A_TIME = (
-    10_000  # bins made into rows at once, because a row in Python takes ten times the memory of one in Arrow
-)
+BINS_AT_A_TIME = 10_000  # bins made into rows at once: rows take far more memory in Python than in Arrow
 # Columns of the table with one value for all emotions of a track in a time bin, as the query names them.
 _OF_BIN = ("trial", "track_id", "observed_s", "labelled_s", "carried_s", "low_quality_s", "ok_s")
 

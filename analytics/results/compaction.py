@@ -20,14 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.errors import StoreError
-from analytics.results.arrow_files import CONTENT_CHANGED
 from analytics.results.atomic_write import write_atomic
 from analytics.results.catalog import Catalog, read_catalog
-from analytics.results.checksums import ShardChecksum, stream_crc32, to_metadata
-from analytics.results.damage import Damage, DamagedFileError
+from analytics.results.checksums import ShardChecksum, to_metadata
+from analytics.results.damage import DamagedFileError
 from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
+from analytics.results.table_checks import changed_shard_file
 from analytics.results.table_files import parquet_options, table_path
 from analytics.results.video_rows import Ids, ids_of, own_rows
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
@@ -217,10 +217,8 @@ def _check_content(root: StoragePath, own: Sequence[Ids], replaced: Sequence[str
     analyses = [*own, *(pair for shard in replaced for pair in ids_of(shards.rows[shard]))]
     for shard in {shards.where[pair].shard for pair in analyses}:
         for name, checksum in shards.checksums[shard].items():
-            path = shard_path(root, shard, name)
-            with path.open("rb") as file:
-                if stream_crc32(file) != checksum.crc32:
-                    raise DamagedFileError.of(Damage(path, CONTENT_CHANGED, is_in_shard=True))
+            for damage in changed_shard_file(shard_path(root, shard, name), checksum):
+                raise DamagedFileError.of(damage)
 
 
 def find_replaced(root: StoragePath) -> tuple[list[Ids], list[str]]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.results.arrow_files import check_footer
+from analytics.results.arrow_files import CONTENT_CHANGED, check_footer
+from analytics.results.checksums import ShardChecksum, stream_crc32
 from analytics.results.damage import MISSING, Damage, one_line
 from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, read_bytes
@@ -46,12 +47,24 @@ def damaged_in_shard(root: StoragePath, video_id: str, analysis_id: str) -> Iter
             yield Damage(path, one_line(error), video_id, is_in_shard=True)
 
 
+def changed_shard_file(path: StoragePath, checksum: ShardChecksum) -> Iterator[Damage]:
+    """The file of a shard, if any byte of it has changed; which videos this affects is unknown."""
+    try:
+        with path.open("rb") as file:
+            if stream_crc32(file) == checksum.crc32:
+                return
+        reason = CONTENT_CHANGED
+    except OSError as error:
+        reason = one_line(error)
+    yield Damage(path, reason, is_in_shard=True)
+
+
 def _why_unreadable(path: StoragePath, schema: pa.Schema, crc32: int | None) -> str:
     """The reason why a file cannot be used; empty if it can. `crc32` is None for results of version 0.1."""
     try:
         content = read_bytes(path)
         if crc32 is not None:
-            return "" if zlib.crc32(content) == crc32 else "its content has changed since it was written"
+            return "" if zlib.crc32(content) == crc32 else CONTENT_CHANGED
         found = pq.read_table(pa.BufferReader(content), partitioning=None, page_checksum_verification=True).schema
     except FileNotFoundError:
         return MISSING

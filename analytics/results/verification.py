@@ -8,14 +8,13 @@ import pyarrow as pa
 
 from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
-from analytics.results.checksums import ShardChecksum, stream_crc32
 from analytics.results.damage import MISSING, Damage, DamagedFileError, one_line
 from analytics.results.notes import FILE, FOLDER, read_notes
 from analytics.results.results_folder import check_results
 from analytics.results.segments import is_segment
 from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, list_files
-from analytics.results.table_checks import damaged_in_shard, damaged_tables
+from analytics.results.table_checks import changed_shard_file, damaged_in_shard, damaged_tables
 from analytics.results.table_files import read_whole
 from analytics.results.video_record import VideoRecord, video_records
 from analytics.results.video_rows import Ids, read_own_rows
@@ -49,7 +48,7 @@ def find_damage(results: StoragePath) -> list[Damage]:
 
     def of_shard_file(file: tuple[str, str]) -> list[Damage]:
         shard, name = file
-        return list(_changed_shard_file(shard_path(results, shard, name), shards.checksums[shard][name]))
+        return list(changed_shard_file(shard_path(results, shard, name), shards.checksums[shard][name]))
 
     with ThreadPoolExecutor(READERS) as threads:
         found = [
@@ -62,18 +61,6 @@ def find_damage(results: StoragePath) -> list[Damage]:
     all_found = [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
     with_video = {damage.path for damage in all_found if damage.video_id}
     return [damage for damage in all_found if damage.video_id or damage.path not in with_video]
-
-
-def _changed_shard_file(path: StoragePath, checksum: ShardChecksum) -> Iterator[Damage]:
-    """The file of a shard, if any byte of it has changed; which videos this affects is unknown."""
-    try:
-        with path.open("rb") as file:
-            if stream_crc32(file) == checksum.crc32:
-                return
-        reason = CONTENT_CHANGED
-    except OSError as error:
-        reason = one_line(error)
-    yield Damage(path, reason, is_in_shard=True)
 
 
 def _damaged_observations(results: StoragePath, name: str) -> list[Damage]:

@@ -39,8 +39,11 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     shown = store.shown_analysis(ids.video_id)
     is_current = shown is not None and is_up_to_date(store.root, shown, ids.analysis_id)
     # The tables of `ids` are known to be readable, but not those with corrections.
-    has_other_tables = shown is not None and shown.analysis_id != ids.analysis_id
-    if shown and is_current and (not has_other_tables or store.is_done(ids.video_id, shown.analysis_id)):
+    if (
+        shown
+        and is_current
+        and (shown.analysis_id == ids.analysis_id or store.is_done(ids.video_id, shown.analysis_id))
+    ):
         known_path = store.mark_as_current(
             ids.video_id, shown.analysis_id, path_text(path), object_version=work.object_version
         )
