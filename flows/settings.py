@@ -143,7 +143,8 @@ class AnalyzeSettings(FervidSettings):
     )
     keep_appearance: bool = Field(
         False,
-        description="Keep the appearance data of faces after tracks are associated, until a run without this option.",
+        description="Keep appearance descriptors, which changes of tracking settings need. A later run without this "
+        "option deletes them.",
     )
     keep_landmarks: bool = Field(
         False,
@@ -193,7 +194,7 @@ class EngineSettings(FervidSettings):
     @model_validator(mode="after")
     def _check_engine(self) -> Self:
         if self.address is not None and self.engine == "threads":
-            raise ValueError("an address is that of a cluster: choose --engine ray or dask")
+            raise ValueError("--address needs --engine ray or dask")
         if self.gpus_per_task and self.engine != "ray":
-            raise ValueError("only Ray assigns GPUs to tasks: choose --engine ray")
+            raise ValueError("--gpus-per-task needs --engine ray")
         return self

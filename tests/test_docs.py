@@ -1,6 +1,7 @@
 """The README and the documentation: every command, option, target and link in them exists, and their code runs."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import typer
 
 from analytics.tables.schema import QUALITY_REASONS
 from analytics.timeline.quality import QualityConfig
+from fer_models.labels import EMOTIONS
 from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from flows.cli.app import app
+from flows.cli.commands.results import summary
 from flows.cli.config_file import write_config
 from flows.cli.options import tables_of
 from flows.cli.questions import Question
@@ -76,7 +79,28 @@ def test_the_command_reference_has_the_values_units_and_defaults_of_options():
 
 def test_every_question_of_fervid_summary_is_described():
     page = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {question.value for question in Question}
+    questions = {question.value for question in Question}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == questions
+    assert set(re.findall(r"(\w+):", summary.__doc__)) == questions - {"overview"}
+
+
+def test_the_models_page_begins_with_the_accuracy_of_the_packaged_models():
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    default, fer2013 = (
+        json.loads((ROOT / "fer_models" / "weights" / name / "model.json").read_text())["metrics"]["PrivateTest"]
+        for name in ("default", "fer2013")
+    )
+    for title, accuracy, prefix in (
+        ("annotators' majority: agreement", "votes_accuracy", "votes_"),
+        ("labels of the data: accuracy", "accuracy", ""),
+    ):
+        cells = [
+            f"{100 * card[accuracy]:.1f} % / {card[f'{prefix}macro_f1']:.3f} / {card[f'{prefix}ece']:.3f}"
+            for card in (default, fer2013)
+        ]
+        assert f"| {title} / macro-F1 / ECE | {' | '.join(cells)} |" in page
+    for name, f1 in (("default", default["votes_f1"]), ("fer2013", fer2013["f1"])):
+        assert f"| `{name}` | {' | '.join(f'{f1[emotion]:.2f}' for emotion in EMOTIONS)} |" in page
 
 
 def test_the_settings_page_shows_the_default_settings():

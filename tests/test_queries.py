@@ -391,7 +391,7 @@ def test_groups_are_compared_video_by_video(connection):
         ("path,group\na.mp4,x\nb.mp4,x\n", "at least two groups"),
         ("clip,group\na.mp4,x\n", "columns path and group"),
         ("", "columns path and group"),
-        ("path,group\na.mp4,\n", "a line has no path or no group"),
+        ("path,group\na.mp4,\n", "line 2 has no group"),
         ("path,group\na.mp4,x\na.mp4,y\n", "comes twice"),
         ("path,group,group\na.mp4,x,y\n", "column group comes twice in the first line"),
         ("path,group\na.mp4,x\nb.mp4,y,0,5\n", "line 3 has more cells than the first line"),

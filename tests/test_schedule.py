@@ -189,7 +189,7 @@ def test_scheduled_runs_come_one_at_a_time_and_analyze_pending_videos(server, fo
             text=True,
         )
         assert other.returncode == 1
-        assert "is on a schedule already" in other.stderr
+        assert "is already scheduled with" in other.stderr
     finally:
         code, _ = served.stop()
     assert code == 0

@@ -188,7 +188,7 @@ def test_the_command_counts_states_and_suggests_actions(store, folder):
     (folder / "broken.mp4").symlink_to("broken.mp4")
     answer = json.loads(fervid("status", store.root, "--json").stdout)
     (failed,) = [one for one in answer["videos"] if one["state"] == "failed"]
-    assert "the link leads to no file" in failed["suggested_action"]
+    assert "it is a broken symbolic link" in failed["suggested_action"]
 
 
 # --- retry -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Assign videos to groups and participants: from CSV files and the names of people."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,8 +276,9 @@ def parse_column(content: bytes, source: str, column: str, *, optional: bool = F
         needed = "the column path" if optional else f"the columns path and {column}"
         raise GroupError(f"{source}: needs {needed} in its first line; found {', '.join(table.header) or 'nothing'}")
     rows = [(line[key], line[own] if own else "") for line in table.rows]
-    if any(not name or not (value or optional) for name, value in rows):
-        raise GroupError(f"{source}: a line has no path or no {column}")
-    if len(dict(rows)) < len(rows):
-        raise GroupError(f"{source}: a path comes twice")
+    for (name, value), line in zip(rows, table.line_numbers, strict=True):
+        if not name or not (value or optional):
+            raise GroupError(f"{source}: line {line} has no {column if name else 'path'}")
+    if repeated := sorted(name for name, n in Counter(name for name, _ in rows).items() if n > 1):
+        raise GroupError(f"{source}: {', '.join(repeated)} comes twice: give each video one line")
     return {name: value for name, value in rows if value}

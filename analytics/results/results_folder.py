@@ -23,7 +23,8 @@ def check_results(root: StoragePath) -> None:
         raise StoreError(f"{root / MARKER_NAME}: cannot be read: {error!r}") from error
     if version != FORMAT_VERSION:
         raise StoreError(
-            f"{root}: results of format {version!r}, this Fervid reads {FORMAT_VERSION}: use another folder"
+            f"{root}: results of format {version!r}, this Fervid reads {FORMAT_VERSION}: upgrade Fervid, or use "
+            "another folder"
         )
 
 

@@ -118,7 +118,7 @@ def _faces_and_tracks(store: Store, row: VideoRecord) -> pa.Table:
     observations = store.read_observations(*row.observed, store.n_segments(*row.observed))
     identities = store.read_identities(*row.observed, _identities_of(row))
     if identities is None:
-        raise StoreError(f"{row.path}: the tracks of this analysis are gone")
+        raise StoreError(f"{row.path}: the tracks of this analysis are missing: analyze the video again")
     tracks = identities.select([*FACE, "track_id"])
     return observations.select([*FACE, *BOX]).join(tracks, list(FACE))
 

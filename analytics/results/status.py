@@ -184,7 +184,7 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
     elif may_exist(row.path):
         suggested_action = "repair or replace the file, then run `fervid retry`"
     elif Path(row.path).is_symlink():
-        suggested_action = "the link leads to no file: correct it, or remove the video with `fervid purge`"
+        suggested_action = "it is a broken symbolic link: correct it, or remove the video with `fervid purge`"
     else:
         suggested_action = "the file is missing: restore it, or remove the video with `fervid purge`"
     return replace(known, state="failed", reason=row.error, suggested_action=suggested_action, can_retry=True)

@@ -118,8 +118,8 @@ def _check_events_are_joined(sql: str) -> None:
     words = set(re.findall(r"\w+", sql.lower()))
     if "events" in words and words & (VIEWS.keys() - {"events"}) and not words & {"video_id", "natural"}:
         raise QueryError(
-            "events has a row for each video that an event is of, so a join by time alone counts every moment several "
-            "times: join it USING (video_id)"
+            "the view events has a row per event and video, so a join by time alone counts every moment several times: "
+            "join it USING (video_id)"
         )
 
 

@@ -142,9 +142,9 @@ _LANDMARK_MEASURES = [
         "head_yaw_deg",
         pa.float32(),
         "°",
-        "head yaw before the roll, in the upright crop; positive: nose toward its right edge",
+        "head yaw, measured in the crop rotated upright; positive: nose toward its right edge",
     ),
-    _field("head_pitch_deg", pa.float32(), "°", "head pitch before the roll, in the upright crop; positive: nose up"),
+    _field("head_pitch_deg", pa.float32(), "°", "head pitch, measured in the crop rotated upright; positive: nose up"),
     _field("head_roll_deg", pa.float32(), "°", "head roll; positive: clockwise in the frame"),
 ]
 N_POINTS = 70  # of facial landmarks: `fer_models.landmarks.points`

@@ -25,8 +25,8 @@ class QualityConfig:
     """Thresholds of the quality filter. An unknown measure never rejects a face.
 
     Faces count as long as the model keeps at least half of its advantage in accuracy over the majority-class baseline.
-    The thresholds are at or stricter than the limit of this rule for both packaged models, except `min_landmark_score`,
-    which is slightly below it. The measurements are in docs/quality.md.
+    The thresholds are at or stricter than the limit of this rule for both packaged models, except those of head pose
+    and detection score, which too few images can show. The measurements are in docs/quality.md.
 
     Raises:
         ValueError: if a value is out of its range.

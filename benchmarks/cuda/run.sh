@@ -5,7 +5,7 @@
 #                          [--frames N] [--images N] [--architectures "NAME …"] [--quick]
 #
 # Phase A (correctness and speed) takes half of the time, at most 150 s; phase B (training) takes the rest.
-# FOLDER then holds log.txt, phase_a.json, phase_b.json and the models in pieces: cat models.tar.* | tar -xf -
+# FOLDER then holds log.txt, phase_a.json, phase_b.json and the models, split into files: cat models.tar.* | tar -xf -
 # For a rehearsal on a CPU, --frames and --images limit the data, and --quick measures once and trains one step.
 # PYTHON names another interpreter than python3.
 set -u

@@ -26,9 +26,7 @@ _RECEIVERS = frozenset({"rtp", "udp"})  # schemes whose address is local, becaus
 # How long FFmpeg probes a stream before the first frame, in microseconds: 1 s instead of its default of 5 s.
 _QUICK_START = {"analyzeduration": "1000000"}
 _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}
-SUPPORTED_SOURCES = (
-    "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…, srt://…) or - for a pipe"
-)
+SUPPORTED_SOURCES = "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…) or - for a pipe"
 
 
 class LiveSourceError(FervidError):

@@ -134,8 +134,9 @@ MEANINGS = {
     Question.transitions: "share is of all changes away from from_emotion.",
     Question.dwell: (
         "Episodes with an unobserved onset or offset, as at the start or end of a video, may last longer than was "
-        "seen. km_median_s, the Kaplan-Meier median, leaves out the former and allows for the latter; low to high is "
-        "its 95 % interval over participants. Durations include gaps without a label of up to 0.3 s."
+        "seen. km_median_s, the Kaplan-Meier median, leaves out episodes whose onset was not observed, and "
+        "treats unobserved offsets as censored; low to high is its 95 % interval over participants. Durations include "
+        "gaps without a label of up to 0.3 s."
     ),
     Question.rates: (
         "estimate is n per minute of observed_s, low to high its 95 % interval over participants (or videos)."

@@ -118,6 +118,6 @@ def check_same_source(deployment: str, parameters: Mapping[str, object]) -> None
             return
     if not there.paused and there.parameters.get(source) != parameters[source]:
         raise ScheduleError(
-            f"{deployment}: is on a schedule already, from {there.parameters.get(source)}: name all inputs in one "
-            f"command, choose another folder, or delete that one (`prefect deployment delete '{deployment}'`)"
+            f"{deployment}: is already scheduled with {there.parameters.get(source)}: name all inputs in one command, "
+            f"choose another folder, or delete that one (`prefect deployment delete '{deployment}'`)"
         )

@@ -29,7 +29,7 @@ class Reference(StrEnum):
 def evaluate_detector(
     data: Annotated[Path, typer.Option(help="Photographs with labeled faces, as Parquet.")],
     model: Annotated[str, typer.Option(help="A detector, by name or folder.")] = "compact",
-    against: Annotated[list[Reference] | None, typer.Option(help="Compare with this one; may be repeated.")] = None,
+    against: Annotated[list[Reference] | None, typer.Option(help="Reference detector; may be repeated.")] = None,
     references: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with the weights of the detectors to compare with.")
     ] = None,

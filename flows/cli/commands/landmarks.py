@@ -34,7 +34,7 @@ def train_landmarks(
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
-    """Train a network of facial landmarks and register it under this name."""
+    """Train a facial landmark network and register it as --name."""
     data = _pairs(crops, labels)
     without_console_log()
     with fatal_errors(RESUME), training_log(), prefect_server() as wait_for_server:

@@ -45,9 +45,7 @@ RATE_OVER_S = 5.0
 def live(
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="SOURCE", help="A camera (0), an address (rtsp, http, udp, tcp, srt …), or - for a pipe."
-        ),
+        typer.Argument(metavar="SOURCE", help="A camera (0), an address (rtsp, http, udp, tcp …), or - for a pipe."),
     ],
     out: Out,
     settings: AnalyzeSettings,
@@ -136,7 +134,7 @@ class LiveDisplay:
             f"{counts.n_dropped} dropped",
             f"{counts.n_faces} faces",
             f"{status.delay_s:.1f} s from frame to row",
-            *([f"lost {counts.n_losses} times"] if counts.n_losses else []),
+            *([f"signal lost {counts.n_losses} times"] if counts.n_losses else []),
         ]
         self._line.update(Text(", ".join(parts)))
 
@@ -150,7 +148,7 @@ def describe(outcome: "LiveOutcome") -> str:
     counts, rows, delay = outcome.counts, outcome.n_rows, outcome.delay
     return (
         f"{outcome.path}: {outcome.duration_s:.1f} s, {counts.n_analyzed} frames analyzed, "
-        f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, lost {counts.n_losses} times, "
+        f"{counts.n_dropped} dropped, {counts.n_undecoded} could not be decoded, signal lost {counts.n_losses} times, "
         f"{rows['faces']} faces, {rows['tracks']} people (tracks); "
         f"{delay.mean_s:.2f} s from frame to row, {delay.most_s:.2f} at most"
     )

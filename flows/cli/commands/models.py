@@ -25,7 +25,7 @@ models_app = typer.Typer(
 FIGURES_NOTE = (
     "votes_…: against the majority vote of the annotators; other metrics: against the labels of the data; ece: "
     "expected calibration error, against the labels or votes that the model is calibrated on. Choose between models by "
-    "PublicTest: PrivateTest is the final figure, which a choice by it would bias."
+    "PublicTest: PrivateTest is the final figure, and choosing by it would bias it."
 )
 
 

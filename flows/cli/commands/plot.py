@@ -31,8 +31,8 @@ def plot(
 ) -> None:
     """Draw the timeline of each video as PNG and SVG: the smoothed probabilities of each person over time.
 
-    Given a video, Fervid first analyzes it with the default settings; the results are in the folder `results` beside
-    the figures. For other settings, run `fervid analyze`, and give its results folder.
+    Given a video, Fervid first analyzes it with the defaults and the settings of FERVID_ variables; the results are in
+    the folder `results` beside the figures. For other settings, run `fervid analyze`, and give its results folder.
     """
     with fatal_errors():
         from analytics.results.output_files import check_output_folder

@@ -66,7 +66,17 @@ def summary(
     timeout_s: Timeout = 120.0,
     memory: Memory = "2GB",
 ) -> None:
-    """Answer a common question about the results; without one, print an overview."""
+    """Answer a common question about the results; without one, print an overview.
+
+    shares: who shows what, for how long; library: how long each emotion is shown in all videos; timeline: how the
+    probabilities change over time; moments: when an emotion is most pronounced; transitions: which emotion follows
+    which; dwell: how long an episode lasts; rates: how often episodes and transitions occur; compare: whether groups of
+    videos, or kinds of events, differ; events: what each person shows during each event; averages: how people react to
+    an event on average; synchrony: whether people show the same emotions at the same time; movements: how often a
+    person blinks, speaks, nods; quality: how many faces are of low quality, and why; gate: whether the shares of time
+    would differ if low-quality faces counted; validity: how far the results of each person can be trusted; failures:
+    which videos failed, or have damaged frames.
+    """
     _check_options(question, emotion, groups, events, all_faces=all_faces)
     if question == Question.averages:
         _check_window(before_s, bin_ms)

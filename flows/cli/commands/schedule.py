@@ -117,7 +117,7 @@ def serve_when_due(
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
     name = f"{flow.name}/{deployment_name(target)}"
     check_same_source(name, parameters)
-    say(f"{name}: into {target}, {due}; Ctrl-C stops and pauses it")
+    say(f"{name} writes to {target}, {due}. Ctrl-C stops and pauses it.")
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a script that ignores SIGINT passes this on to its children, and Ctrl-C would have no effect

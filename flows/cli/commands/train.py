@@ -54,7 +54,11 @@ def train(
     ] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation of faces: none, standard, strong or wide.")] = None,
     labels: Annotated[
-        Labels | None, typer.Option(help="hard: the data set's; votes: the annotators' shares; both: a head for each.")
+        Labels | None,
+        typer.Option(
+            help="Targets: the data set's labels (hard), the shares of the annotators' votes (votes), or both with a "
+            "head each."
+        ),
     ] = None,
     init: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Start from this model, or from `imagenet` weights.")
@@ -86,7 +90,10 @@ def train(
     ] = None,
     drop: Annotated[
         str,
-        typer.Option(metavar="KINDS", help="Drop from Training: leaks, near_leaks, copies, conflicts, blanks."),
+        typer.Option(
+            metavar="KINDS",
+            help="Drop from Training, separated by commas: leaks, near_leaks, copies, conflicts, blanks.",
+        ),
     ] = "",
     device: ComputeDevice = Device.auto,
     precision: Annotated[Precision, typer.Option(help="Number format; auto: bf16 where it is fast.")] = (
@@ -95,7 +102,7 @@ def train(
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
-    """Train an emotion model and register it under this name."""
+    """Train an emotion model and register it as --name."""
     without_console_log()
     options = RecipeOptions(
         architecture=architecture,
@@ -230,7 +237,7 @@ def train_detector(
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
 ) -> None:
-    """Train a compact face detector and register it under this name."""
+    """Train a compact face detector and register it as --name."""
     without_console_log()
     with fatal_errors(RESUME), training_log(), prefect_server() as wait_for_server:
         from fer_models.training.detector.recipe import DetectorRecipe

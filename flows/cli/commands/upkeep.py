@@ -51,7 +51,7 @@ def status(
     pattern: Pattern = "*",
     as_json: AsJson = False,
 ) -> None:
-    """Show which videos are done, running, failed or pending, with reasons and suggested actions."""
+    """Show which videos are done, running, failed, damaged or pending, with reasons and suggested actions."""
     from analytics.results.status import count, n_later_runs_failed
     from analytics.results.status import status as status_of
     from flows.analysis.inputs import FoundFiles, find_files
@@ -80,7 +80,7 @@ def status(
 def retry(results: Results) -> None:
     """Analyze failed videos again, with the settings of their last failed run.
 
-    Later runs that failed are repeated, too, unless the results are those of a part of the video (--start, --end).
+    Also repeats a failed later run of a finished video, unless its results cover only a part of it (--start, --end).
     """
     from analytics.results.status import may_exist
     from analytics.results.status import status as status_of
