@@ -334,7 +334,7 @@ def measure_growth(clip: Path, options: argparse.Namespace) -> Iterator[Growth]:
         rows = growth_with_videos(clip, options.videos)
         text = (
             "## Growth with videos\n\n`fervid analyze`, start-up included, on folders of copies of 2 s of the first "
-            "clip. `benchmarks/soak.py` measures the [memory](operations.md#memory) of more.\n"
+            "clip. `benchmarks/soak.py` measures the [memory](#memory) of more.\n"
         )
         yield Growth(text, "videos", "videos/s", rows)
 
