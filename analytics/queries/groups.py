@@ -126,7 +126,7 @@ def persons_of_tracks(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, 
 def several_people_note(
     connection: duckdb.DuckDBPyConnection, participants: Mapping[str, str] | Path | None
 ) -> str | None:
-    """A sentence on videos with a given participant in which several people are visible, who all count as that one.
+    """A sentence on shown videos with a given participant in which several people are visible, who count as that one.
 
     Raises:
         GroupError: if the participants cannot be read or a video is not in the results.
@@ -134,7 +134,8 @@ def several_people_note(
     if participants is None:
         return None
     known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    given = find_participants(participants, known)
+    shown = {video for (video,) in connection.sql("SELECT video_id FROM videos").fetchall()}
+    given = {video: name for video, name in find_participants(participants, known).items() if video in shown}
     found = [(video, names or []) for video, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if video in given]
     if not found:
         return None
