@@ -12,7 +12,7 @@ from analytics.results.notes import all_notes
 from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import NamedVideo, video_names
-from analytics.results.videos import UnknownVideoError, choose_videos
+from analytics.results.videos import UnknownVideoError, choose_videos, known_videos
 from fer_models.errors import FervidError
 
 # The participant of each video in which all visible tracks have the same name.
@@ -108,8 +108,7 @@ def resolve_participants(
         GroupError: if the participants cannot be read, a video is not in the results, or two participants differ only
             in case or blanks.
     """
-    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    given = find_participants(participants, known)
+    given = find_participants(participants, known_videos(connection))
     names = connection.sql(_NAMES).fetchall()
     of_video = dict(connection.sql(_SOLE_NAMES).fetchall()) | given
     of_track = {(video_id, track_id): name for video_id, track_id, name in names}
@@ -133,9 +132,9 @@ def several_people_note(
     """
     if participants is None:
         return None
-    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    shown = {video for (video,) in connection.sql("SELECT video_id FROM videos").fetchall()}
-    given = {video: name for video, name in find_participants(participants, known).items() if video in shown}
+    of_video = find_participants(participants, known_videos(connection))
+    shown = connection.sql("SELECT DISTINCT video_id FROM videos").fetchall()
+    given = {video: of_video[video] for (video,) in shown if video in of_video}
     found = [(video, names or []) for video, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if video in given]
     if not found:
         return None
