@@ -58,6 +58,7 @@ from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, summary_line
+from dashboard.widgets.agreement import library_agreement, person_table
 from dashboard.widgets.charts import GRAY, TEXT_COLOR
 from dashboard.widgets.differences import notes_of
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
@@ -670,6 +671,32 @@ def test_agreement_is_shown_over_all_coded_videos(
     assert (figures["Cohen's kappa"], figures["same emotion"], figures["compared"]) == ("0.00", "67\xa0%", "3.0 s")
     people = shown.dataframe[-2].value
     assert people[["video", "person", "same emotion"]].iloc[0].tolist() == ["alice.mp4", "Anna", pytest.approx(200 / 3)]
+
+
+def test_compared_people_of_one_name_or_path_can_be_told_apart(store: Store) -> None:
+    """Two people of a video have the same name; an earlier content of its file has other people."""
+    faces = [Face(i, x=x, p=feeling("happy")) for i in range(20) for x in (150, 450)]
+    for video in (NOBODY, ALICE):
+        store.commit_analysis(row(video, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, faces))
+    for track_id in (0, 1):
+        rename(store.root, ALICE, track_id, "Bo")
+    rename(store.root, NOBODY, 0, "Cy")
+    known = codes_in(b"start_s,end_s,code,person,video\n0,2,joy,P0,alice.mp4\n0,1,joy,P1,alice.mp4\n")
+    shown = person_table(library_agreement(Results(store.root), known))
+    assert sorted(zip(shown["video"], shown["person"], shown["compared in s"].round(), strict=True)) == [
+        (f"alice.mp4-{ALICE}", "Bo (P0)", 2), (f"alice.mp4-{ALICE}", "Bo (P1)", 1),
+        (f"alice.mp4-{NOBODY}", "Cy", 2), (f"alice.mp4-{NOBODY}", "P1", 1),
+    ]  # fmt: skip
+
+
+def test_a_coded_name_that_is_the_number_of_another_person_means_the_name(store: Store) -> None:
+    """The first person, who is happy, has the name P1; the second one is sad."""
+    faces = [Face(i, x=x, p=feeling(emotion)) for i in range(20) for x, emotion in ((150, "happy"), (450, "sad"))]
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, faces))
+    rename(store.root, ALICE, 0, "P1")
+    opened = Results(store.root)
+    (lane,) = codes.coded_lanes(opened, ALICE, codes_in(b"start_s,end_s,code,person\n0,2,joy,P1\n").codes)
+    assert (lane.track_id, lane.agreement) == (0, "100\xa0% of 2.0 s the same")
 
 
 def test_changes_around_an_onset_need_a_baseline() -> None:

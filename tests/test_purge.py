@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from analytics.results.notes import rename
 from analytics.results.purge import is_unfinished, plan_purge, purge
 from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
+from analytics.results.video_lock import hold_video
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -192,6 +194,17 @@ def test_a_purged_video_gets_no_notes(store):
     with pytest.raises(StoreError, match="not in the results anymore"):
         rename(store.root, ALICE, 0, "Anna")
     assert not (store.root / "notes" / f"video_id={ALICE}").exists()
+
+
+def test_a_purge_waits_for_an_edit_and_removes_what_it_wrote(store):
+    plan = plan_purge(store.root, wanted=[ALICE_PATH])
+    purging = threading.Thread(target=purge, args=(store.root, plan.video_ids))
+    with hold_video(store.root, ALICE):
+        purging.start()
+        purging.join(0.5)  # a purge that does not wait is over by then
+        rename(store.root, ALICE, 0, "Anna")
+    purging.join()
+    assert_nothing_of_alice(store.root)
 
 
 def test_old_videos_are_those_with_nothing_newer(store):

@@ -10,7 +10,14 @@ from analytics.queries.connection import connect
 from analytics.queries.synchrony import pair_synchrony, synchrony
 from analytics.results.notes import hide
 from analytics.results.store import Store
-from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value, without_drift
+from analytics.statistics.synchrony import (
+    MAX_SHIFTS,
+    lagged_correlations,
+    peak,
+    shifted_peaks,
+    surrogate_p_value,
+    without_drift,
+)
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.labels import EMOTIONS
 
@@ -73,6 +80,17 @@ def test_independent_people_are_rarely_synchronous():
         assert best is not None
         found.append(surrogate_p_value(best.r, shifted_peaks(x, y, 15)))
     assert np.mean(np.array(found) <= 0.05) < 0.14  # the limit is 0.05 plus three standard errors of 60 pairs
+
+
+def test_long_series_have_a_limited_number_of_evenly_spaced_shifts():
+    x, y = mood(3100), mood(3100)
+    assert len(shifted_peaks(x[:900], y[:900], 15)) == 900 // 31 - 1
+    # With a lag of 0, a peak is a plain correlation; the limit allows every fourth of 3100 shifts.
+    expected = [np.corrcoef(x, np.roll(y, shift))[0, 1] for shift in range(4, 3100 - 3, 4)]
+    found = shifted_peaks(x, y, 0)
+    assert len(found) == 774 and found == pytest.approx(expected)
+    assert len(shifted_peaks(x[:3000], y[:3000], 0)) == MAX_SHIFTS == 999
+    assert surrogate_p_value(1.0, found) == 1 / 775
 
 
 def test_faces_without_expression_have_no_peak():

@@ -232,21 +232,30 @@ def test_a_face_that_is_shown_for_no_time_has_no_probability(tmp_path):
     assert "nan" not in (tmp_path / "trials.csv").read_text()
 
 
-def test_notes_say_why_trials_may_not_be_comparable(tmp_path):
+def test_notes_say_why_trials_of_the_chosen_videos_may_not_be_comparable(tmp_path):
+    """The second video leaves out speech, shows a second person, and has an event after its end."""
     store = Store(tmp_path / "results")
-    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
-    for video, speech in ("v1", "include"), ("v2", "exclude"):
+    people = [[Face(i, x=x) for i in range(20)] for x in (100, 500)]
+    for video, speech, faces in ("v1", "include", people[0]), ("v2", "exclude", people[0] + people[1]):
+        timeline = build_timeline(observe(np.arange(20) / 10, faces), TimelineConfig())
         settings = f'{{"timeline": {{"quality": {{"speech": "{speech}"}}}}}}'
         ids = {"video_id": video, "analysis_id": "a1", "path": f"{video}.mp4", "duration_s": 2.0}
         store.commit_analysis({**ids, "settings": settings}, timeline)
-    events = tmp_path / "events.csv"
-    events.write_text("start_s,end_s,label\n0,1,ad\n50,60,late\n")
-    options = ("--format", "trials", "--events", events)
+    events, groups = tmp_path / "events.csv", tmp_path / "groups.csv"
+    events.write_text("start_s,end_s,label,video\n0,1,ad,v1.mp4\n50,60,late,v2.mp4\n")
+    groups.write_text("path,participant\nv1.mp4,p1\nv2.mp4,p2\n")
+    options = ("--format", "trials", "--events", events, "--groups", groups)
+    notes = [
+        "Do not compare or pool them",
+        "After the end of the video: 1 of 2 events",
+        "In 1 of 2 videos with a participant, several people are visible",
+    ]
     run = fervid("export", store.root, "--out", tmp_path / "all", *options)
-    assert "Do not compare or pool them" in run.stderr
-    assert "After the end of the video: 1 of 2 events" in run.stderr
+    assert [note in run.stderr for note in notes] == [True] * 3
     alone = fervid("export", store.root, "--out", tmp_path / "one", "--video", "v1", *options)
-    assert "Do not compare or pool them" not in alone.stderr
+    assert (alone.exit_code, [note in alone.stderr for note in notes]) == (0, [False] * 3)
+    second = fervid("export", store.root, "--out", tmp_path / "two", "--video", "v2", *options)
+    assert "In 1 of 1 videos with a participant, several people are visible" in second.stderr
 
 
 def test_covariates_must_be_a_regular_file(tmp_path):

@@ -120,6 +120,18 @@ def test_a_touched_file_is_done_once_it_was_found_unchanged(store, folder):
     assert states(store.root, [folder / "done.mp4"])["done.mp4"] == ("done", "")
 
 
+def test_a_file_whose_first_content_was_restored_is_done(store, folder):
+    path = folder / "done.mp4"
+    first = row(path, 2, started_at=datetime.now(UTC))
+    store.commit_analysis(first, timeline())
+    path.write_text("other")
+    store.commit_analysis(row(path, 1, started_at=datetime.now(UTC)), timeline())
+    path.write_text("done")
+    os.utime(path, (time.time() + 60,) * 2)
+    store.mark_as_current(first["video_id"], "a2", str(path), object_version=file_version(path))
+    assert states(store.root, [path])["done.mp4"] == ("done", "")
+
+
 def test_a_later_run_outside_of_the_range_suggests_another_range(store, folder):
     store.commit_failure(row(folder / "done.mp4", 2), "no frame in the range --start 60: its frames are from 0 to 5 s")
     (found,) = (one for one in status(store.root) if one.path == str(folder / "done.mp4"))

@@ -13,7 +13,7 @@ from analytics.queries.event_files import read_events
 from analytics.queries.groups import find_conditions, resolve_participants
 from analytics.results.atomic_write import write_atomic
 from analytics.results.output_files import check_output_file, check_output_folder
-from analytics.results.videos import all_videos, choose_videos, names_apart, short_names
+from analytics.results.videos import all_videos, choose_videos, known_videos, names_apart, short_names
 from fer_models.errors import FervidError
 
 # A function that writes one video, a row of the table `videos` read through a connection, to a file.
@@ -63,8 +63,8 @@ def export_trials(
     """
     check_output_folder(target.parent)
     check_output_file(target, overwrite=overwrite)
-    with connect(results, observations=False) as connection:
-        videos = all_videos(connection)
+    with connect(results, video=wanted or None, observations=False) as connection:
+        videos = known_videos(connection)
         table = trials_table(
             connection,
             events=None if design.events is None else read_events(design.events),
@@ -72,7 +72,6 @@ def export_trials(
             participants=resolve_participants(connection, design.groups),
             covariates=None if design.covariates is None else read_covariates(design.covariates, videos),
             bin_ms=design.bin_ms,
-            video_ids=choose_videos(videos, wanted) if wanted else None,
         )
     write_atomic(target, partial(write_trials, table, escape_formulas=escape_formulas))
     return target

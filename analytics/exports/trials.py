@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from analytics.exports.tables import without_formulas
+from analytics.queries.averages import TRIALS_SQL, with_shown_sql
 from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.queries.events import match_events
 from analytics.queries.groups import (
@@ -36,28 +38,13 @@ def _mean(column: str) -> str:
     return f"round(sum({column} * shown_s) FILTER (counts) / nullif(sum(shown_s) FILTER (counts), 0), 6)"
 
 
-# A trial is an event in a video or, without events, a whole video. The time for which a frame is shown is split among
-# the bins.
+# A trial is an event in a video or, without events, a whole video.
 _SQL = f"""
-WITH trials AS (
-    SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s,
-        unnest($ends_s) AS to_s
-), shown AS (
-    SELECT trial, track_id, greatest(pts_s, from_s) - from_s AS start_s,
-        least(pts_s + faces.duration_s, to_s) - from_s AS end_s, unnest(time_bins(start_s, end_s, $bin_ms)) AS bin,
-        seconds_in_bin(start_s, end_s, bin, $bin_ms) AS shown_s, smooth_emotion,
-        coalesce(label_carried, false) AS carried,
-        NOT quality_ok AND NOT left_out_by_speech(quality_reason) AS is_low,
-        p_angry IS NOT NULL AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts,
-        {", ".join(f"p_{name}" for name in EMOTIONS)}
-    FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
-    WHERE list_contains($video_ids, video_id) AND track_id IS NOT NULL AND pts_s < to_s
-        AND pts_s + faces.duration_s > from_s
-)
+{with_shown_sql(TRIALS_SQL, "$bin_ms")}
 SELECT trial, track_id, bin, {_seconds("true")} AS observed_s,
     {_seconds("smooth_emotion IS NOT NULL")} AS labelled_s,
-    {_seconds("carried")} AS carried_s,
-    {_seconds("is_low")} AS low_quality_s,
+    {_seconds("label_carried")} AS carried_s,
+    {_seconds("NOT quality_ok AND NOT left_out_by_speech(quality_reason)")} AS low_quality_s,
     {_seconds("counts")} AS ok_s,
     {", ".join(f"{_mean(f'p_{name}')} AS p_{name}" for name in EMOTIONS)},
     {", ".join(f'''{_seconds(f"smooth_emotion = '{name}'")} AS s_{name}''' for name in EMOTIONS)}
@@ -115,28 +102,25 @@ def trials_table(
     participants: Participants | None = None,
     covariates: tuple[str, Mapping[str, Mapping[str, str]]] | None = None,
     bin_ms: int = 1000,
-    video_ids: Sequence[str] | None = None,
 ) -> pa.Table:
     """Build the rows of all trials, without hidden people: `COLUMNS`, then `group` (see `conditions`), the covariates.
 
     Args:
-        connection: the results.
+        connection: the results; trials of videos that are not shown are left out.
         events: as `event_files.read_events` gives them; each in each video is a trial whose condition is its label.
             None: each video is a trial.
         conditions: condition of each video_id; other videos have none. With events, it is the column `group`.
         participants: the participant of each track; None: each video is one.
         covariates: as `read_covariates` gives them.
         bin_ms: length of a time bin.
-        video_ids: only these videos; None: all.
 
     Raises:
         GroupError: if two labels of events differ only in case or blanks, or the covariates have none of the
             participants or spell them differently.
         UnknownVideoError: if an event names a video that is not in the results.
     """
-    videos = connection.sql("SELECT video_id, path FROM videos WHERE status = 'done' ORDER BY path").fetchall()
-    path_of = {video_id: path for video_id, path in videos if video_ids is None or video_id in video_ids}
-    trials = _trials(connection, path_of, events, conditions or {})
+    shown = connection.sql("SELECT video_id FROM videos WHERE status = 'done' ORDER BY path").fetchall()
+    trials = _trials(connection, [video_id for (video_id,) in shown], events, conditions or {})
     bins = _time_bins(connection, trials, bin_ms)
     people = participants or Participants()
     names = _names(dict(connection.sql("SELECT video_id, path FROM known_videos").fetchall()))
@@ -267,12 +251,13 @@ def write_trials(table: pa.Table, path: Path, *, escape_formulas: bool) -> None:
 
 def _trials(
     connection: duckdb.DuckDBPyConnection,
-    path_of: Mapping[str, str],
+    video_ids: Collection[str],
     events: pa.Table | None,
     conditions: Mapping[str, str],
 ) -> list[_Trial]:
-    """The trials of the videos in `path_of`; events may also name other videos of the results."""
+    """The trials of these videos; events may also name other videos of the results."""
     if events is None:
-        return [_Trial(video_id, conditions.get(video_id), 0.0, float("inf")) for video_id in path_of]
-    matched = match_events(connection, events).to_pylist()
-    return [_Trial(**event) for event in matched if event["video_id"] in path_of]
+        return [_Trial(video_id, conditions.get(video_id), 0.0, float("inf")) for video_id in video_ids]
+    of_videos = match_events(connection, events)
+    mine = of_videos.filter(pc.is_in(of_videos["video_id"], pa.array(video_ids, pa.string())))
+    return [_Trial(**event) for event in mine.to_pylist()]

@@ -37,6 +37,7 @@ class Agreement:
     summary: pa.Table  # rows of `result_schemas.AGREEMENT`, the first of which is over all people, the others by path
     emotions: pa.Table  # rows of `result_schemas.AGREEMENT_EMOTIONS`
     confusion: pa.Table  # rows of `result_schemas.AGREEMENT_CONFUSION`
+    tracks: Sequence[tuple[str, int | None]]  # video_id and track of each row of `summary` but the first
 
 
 def compare_with_codes(
@@ -55,8 +56,8 @@ def compare_with_codes(
         connection: the results; codes of videos that are not shown are left out.
         codes: the reference; one without a video belongs to the only video of the results.
         second: codes of another coder to compare with instead of the labels.
-        people: the track of each person that the codes name; others are found by the name given in the dashboard, or
-            `P3` or `3` for track 3.
+        people: the track of each person that the codes name; others are found as `Tracks.find` does: by the name given
+            in the dashboard, or `P3` or `3` for track 3.
         participants: the participant of each track, the units of the interval; None: each video is one.
         uncoded: the emotion of time without a code, from 0 to the end of the video; None: this time is left out.
         tolerance_s: greatest distance of two matching onsets.
@@ -81,7 +82,8 @@ def compare_with_codes(
         mine, theirs = common_events(coding, other, MAX_GAP_S)
         compared.append(
             _Compared(
-                shown[video_id].path,
+                shown[video_id],
+                track_id,
                 person,
                 units.find(video_id, track_id),
                 confusion_s(coding, other, len(EMOTIONS)),
@@ -93,7 +95,8 @@ def compare_with_codes(
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    path: str
+    video: CodedVideo
+    track_id: int | None
     person: str  # as `PersonCodes.name`
     participant: str
     confusion: np.ndarray
@@ -113,8 +116,8 @@ def _tables(compared: Sequence[_Compared]) -> Agreement:
         "high": kappa.high,
         "note": kappa.note or None,
     }
-    by_path = sorted(compared, key=lambda one: (one.path, one.person))
-    rows = [overall, *(_summary_row(one.path, one.person, one.confusion, one.events) for one in by_path)]
+    by_path = sorted(compared, key=lambda one: (one.video.path, one.person))
+    rows = [overall, *(_summary_row(one.video.path, one.person, one.confusion, one.events) for one in by_path)]
     precision, recall = (_known(values) for values in precision_and_recall(total))
     emotions = [
         {
@@ -132,6 +135,7 @@ def _tables(compared: Sequence[_Compared]) -> Agreement:
         pa.Table.from_pylist(rows, AGREEMENT),
         pa.Table.from_pylist(emotions, AGREEMENT_EMOTIONS),
         pa.table({"coded": list(EMOTIONS), **columns}, AGREEMENT_CONFUSION),
+        [(one.video.video_id, one.track_id) for one in by_path],
     )
 
 

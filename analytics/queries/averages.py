@@ -18,14 +18,20 @@ from fer_models.labels import EMOTIONS
 _MEANS = ", ".join(f"sum(p_{name} * shown_s) / sum(shown_s) AS p_{name}" for name in EMOTIONS)
 
 
-def _bins_sql(trials: str, columns: str, bin_ms: str, before_s: str) -> str:
-    """SQL for the good seconds and mean probabilities of each track in bins from the onset of each trial.
+TRIALS_SQL = (
+    "SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s, "
+    "unnest($ends_s) AS to_s"
+)
 
-    The time for which a frame is shown is split among the bins.
+
+def with_shown_sql(trials: str, bin_ms: str, before_s: str = "0.0") -> str:
+    """SQL for a WITH clause: `shown` has a row for each face of a track in each bin from the onset of each trial.
+
+    The time for which a frame is shown, `shown_s`, is split among the bins. `counts` says whether the probabilities of
+    the face count: whether it is good, or all faces count.
 
     Args:
-        trials: a SELECT with video_id, from_s, to_s and `columns`.
-        columns: the columns that identify a trial.
+        trials: a SELECT with video_id, from_s, to_s and columns that identify a trial, such as `TRIALS_SQL`.
         bin_ms: length of a bin.
         before_s: length of the window before the onset.
     """
@@ -34,24 +40,24 @@ WITH trials AS ({trials}), shown AS (
     SELECT *, greatest(pts_s, from_s - {before_s}) - from_s AS shown_from_s,
         least(pts_s + faces.duration_s, to_s) - from_s AS shown_to_s,
         unnest(time_bins(shown_from_s, shown_to_s, {bin_ms})) AS bin,
-        seconds_in_bin(shown_from_s, shown_to_s, bin, {bin_ms}) AS shown_s
+        seconds_in_bin(shown_from_s, shown_to_s, bin, {bin_ms}) AS shown_s,
+        p_angry IS NOT NULL AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts
     FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id) JOIN trials USING (video_id)
-    WHERE track_id IS NOT NULL AND p_angry IS NOT NULL
-        AND (quality_ok OR settings ->> '$.timeline.quality.gate' = 'false')
-        AND pts_s < to_s AND pts_s + faces.duration_s > from_s - {before_s}
+    WHERE track_id IS NOT NULL AND pts_s < to_s AND pts_s + faces.duration_s > from_s - {before_s}
 )
-SELECT {columns}, track_id, bin, round(sum(shown_s), 6) AS ok_s, {_MEANS}
-FROM shown WHERE shown_s > 0 GROUP BY ALL
 """
 
 
-TRIAL_BINS_SQL = _bins_sql(
-    "SELECT unnest($trials) AS trial, unnest($video_ids) AS video_id, unnest($starts_s) AS from_s, "
-    "unnest($ends_s) AS to_s",
-    "trial",
-    "$bin_ms",
-    "$before_s",
-)
+def _bins_sql(trials: str, columns: str, bin_ms: str, before_s: str) -> str:
+    """SQL for the good seconds and mean probabilities of each track in bins; `columns` identify a trial."""
+    return f"""
+{with_shown_sql(trials, bin_ms, before_s)}
+SELECT {columns}, track_id, bin, round(sum(shown_s), 6) AS ok_s, {_MEANS}
+FROM shown WHERE counts AND shown_s > 0 GROUP BY ALL
+"""
+
+
+TRIAL_BINS_SQL = _bins_sql(TRIALS_SQL, "trial", "$bin_ms", "$before_s")
 _CURVE = "(PARTITION BY video_id, analysis_id, label, start_s, end_s, track_id)"
 # The view `event_bins`: measures of each track around each event, by time bin, with the defaults of `queries.averages`.
 EVENT_BINS_SQL = f"""

@@ -41,37 +41,48 @@ class Tracks:
     """Find the tracks that names of people refer to."""
 
     of_person: Mapping[str, int]  # tracks of people given by the user, the same in every video
-    of_name: Mapping[tuple[str, str], int]  # tracks of people named in the dashboard, by video
-    is_hidden: Mapping[tuple[str, int], bool]  # whether each track is hidden
+    # The visible tracks with a name given in the dashboard, by video; if there are none, a hidden one.
+    of_name: Mapping[tuple[str, str], Sequence[int]]
+    is_hidden: Mapping[str, Mapping[int, bool]]  # whether each track of each video is hidden
 
     def find(self, video_id: str, person: str) -> int | None:
-        """The track that a name refers to."""
-        track_id = self.of_person.get(person, self.of_name.get((video_id, person)))
-        if track_id is None and re.fullmatch(r"[Pp]?\d+", person):
-            number = int(person.lstrip("Pp"))
-            return number if (video_id, number) in self.is_hidden else None
-        return track_id
+        """The track that a name or a number refers to; None if there is no such track, or several are visible."""
+        if person in self.of_person:
+            return self.of_person[person]
+        if named := self.of_name.get((video_id, person)):
+            return named[0] if len(named) == 1 else None
+        number = int(person.lstrip("Pp")) if re.fullmatch(r"[Pp]?\d+", person) else None
+        return number if number in self.is_hidden.get(video_id, {}) else None
+
+    def is_ambiguous(self, video_id: str, person: str) -> bool:
+        """Whether several visible tracks of a video have this name."""
+        return person not in self.of_person and len(self.of_name.get((video_id, person), ())) > 1
 
     def visible(self, video_id: str) -> list[int]:
         """The tracks of a video that are not hidden."""
-        return [track for (video, track), is_hidden in self.is_hidden.items() if video == video_id and not is_hidden]
+        return [track for track, is_hidden in self.is_hidden.get(video_id, {}).items() if not is_hidden]
 
 
-def find_tracks(connection: duckdb.DuckDBPyConnection, people: Mapping[str, int]) -> Tracks:
-    """The tracks of all videos and the names given in the dashboard; `people` has the tracks of further names.
+def find_tracks(
+    connection: duckdb.DuckDBPyConnection, people: Mapping[str, int], video_id: str | None = None
+) -> Tracks:
+    """The tracks of all videos, or of one, and the names given in the dashboard.
 
-    A name refers to a track if at most one visible track of the video has it; to a hidden one if no visible one has it.
+    Args:
+        connection: the results.
+        people: the tracks of further names.
+        video_id: only this video.
     """
-    named = connection.sql(
-        "SELECT video_id, person, arg_min(track_id, is_hidden) FROM people WHERE is_named "
-        "GROUP BY video_id, person HAVING count(*) FILTER (NOT is_hidden) <= 1"
-    ).fetchall()
-    hidden = connection.sql("SELECT video_id, track_id, is_hidden FROM people").fetchall()
-    return Tracks(
-        people,
-        {(video_id, person): track_id for video_id, person, track_id in named},
-        {(video_id, track_id): is_hidden for video_id, track_id, is_hidden in hidden},
-    )
+    where, parameters = ("true", None) if video_id is None else ("video_id = $video_id", {"video_id": video_id})
+    columns = "video_id, track_id, person, is_named, is_hidden"
+    rows = connection.sql(f"SELECT {columns} FROM people WHERE {where} ORDER BY is_hidden, track_id", params=parameters)
+    of_name: dict[tuple[str, str], list[int]] = {}
+    is_hidden: dict[str, dict[int, bool]] = defaultdict(dict)
+    for video, track_id, person, is_named, hidden in rows.fetchall():
+        is_hidden[video][track_id] = hidden
+        if is_named and not (hidden and (video, person) in of_name):
+            of_name.setdefault((video, person), []).append(track_id)
+    return Tracks(people, of_name, is_hidden)
 
 
 def codings_of(

@@ -226,7 +226,8 @@ def _sample(units: list[_Unit]) -> Sample:
 
 
 def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
-    return [unit for unit in units if unit.participant in set(participants)]
+    used = set(participants)
+    return [unit for unit in units if unit.participant in used]
 
 
 def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:

@@ -125,7 +125,7 @@ _NO_EVENTS = (
 def connect(
     results: str | StoragePath,
     *,
-    video: str | None = None,
+    video: str | Sequence[str] | None = None,
     all_analyses: bool = False,
     events: Path | None = None,
     observations: bool = True,
@@ -142,7 +142,7 @@ def connect(
 
     Args:
         results: the results folder.
-        video: show only this video: its path, name or id, or a file with the same content.
+        video: show only this video, or these: path, name or id, or a file with the same content.
         all_analyses: show every finished analysis and every failure, not only the newest; join by analysis_id. A person
             has a name only where it is known to be theirs, else NULL; a hidden track is hidden in every analysis.
         events: a CSV file of stimuli or markers (see `event_files.read_events`).
@@ -165,7 +165,8 @@ def connect(
     known, known_ids = videos.select(["video_id", "path"]), sorted(ids_of(analyses))
     if video is not None:
         damaged = [VideoName(damage.video_id, "") for damage in catalog.damaged]
-        chosen = choose_videos([*video_names(known), *damaged], [video])
+        wanted = [video] if isinstance(video, str) else video
+        chosen = choose_videos([*video_names(known), *damaged], wanted)
         videos = videos.filter(pc.is_in(videos["video_id"], pa.array(chosen)))
         analyses = analyses.filter(pc.is_in(analyses["video_id"], videos["video_id"].combine_chunks()))
     for damage in catalog.damaged:

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from analytics.queries.event_files import read_events, video_hint
 from analytics.queries.groups import check_spelling, persons_of_tracks
 from analytics.queries.sql_files import map_videos
-from analytics.results.video_record import NamedVideo, video_names
-from analytics.results.videos import choose_videos
+from analytics.results.video_record import NamedVideo
+from analytics.results.videos import choose_videos, known_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
@@ -61,7 +61,7 @@ def _events_and_videos(
 ) -> tuple[pa.Table, Sequence[NamedVideo]]:
     events = read_events(events) if isinstance(events, Path) else events
     check_spelling(events["label"].to_pylist(), "the events")
-    return events, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
+    return events, known_videos(connection)
 
 
 def unassigned_events_note(connection: duckdb.DuckDBPyConnection, events: pa.Table) -> str | None:

@@ -1,5 +1,6 @@
 """Mean probabilities of groups over time, in batches of videos, so that large libraries need no more memory."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -8,17 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.queries.groups import find_participants
+from analytics.queries.groups import resolve_participants
 from analytics.queries.sql_files import FRAMES_PER_BATCH, run_sql_for_videos
-from analytics.results.video_record import video_names
 from analytics.tables.arrow_utils import to_column, to_float_array
 from fer_models.labels import EMOTIONS
 
-# The participants in a video: the people with a name, and the video itself for all others.
-_PARTICIPANTS = """
-SELECT DISTINCT video_id, CASE WHEN is_named THEN participant ELSE video_id END FROM people
-WHERE NOT is_hidden AND list_contains($video_ids, video_id)
-"""
+_TRACKS = "SELECT video_id, track_id FROM people WHERE NOT is_hidden AND list_contains($video_ids, video_id)"
 _N_FRAMES = "SELECT video_id, coalesce(max(n_frames), 0) FROM videos GROUP BY video_id"
 _VALUES = [f"v_{name}" for name in EMOTIONS]
 
@@ -37,7 +33,7 @@ def group_timeline(
     Args:
         connection: the results.
         spans: group, video_id, start_s and end_s of each interval to average.
-        participants: as for `compare`; those of videos that are not named are people with a name, else the videos.
+        participants: as for `compare`.
         bin_ms: length of a bin in milliseconds.
 
     Returns:
@@ -45,22 +41,27 @@ def group_timeline(
         `mean_angry` … and `error_angry` …, the standard error of the mean over participants, NULL for one.
 
     Raises:
-        GroupError: if the participants cannot be read, or a video is not in the results.
+        GroupError: as for `resolve_participants`.
     """
-    given = find_participants(participants, video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table()))
-    of_video = _participants_of(connection, spans["video_id"].unique().to_pylist(), given)
+    people = resolve_participants(connection, participants)
+    of_video: dict[str, dict[int, str]] = defaultdict(dict)  # the participant of each visible track
+    visible = connection.sql(_TRACKS, params={"video_ids": spans["video_id"].unique().to_pylist()})
+    for video_id, track_id in visible.fetchall():
+        of_video[video_id][track_id] = people.find(video_id, track_id)
     batches = list(_batches(connection, of_video)) or [[]]
-    last_batch = {name: i for i, videos in enumerate(batches) for video in videos for name in of_video[video]}
+    last_batch = {name: i for i, videos in enumerate(batches) for video in videos for name in of_video[video].values()}
     counts, moments, pending = [], [], None
     for i, videos in enumerate(batches):
         own = spans.filter(pc.is_in(spans["video_id"], pa.array(videos, pa.string())))
+        tracks = [(video, *track) for video in videos for track in of_video[video].items()]
         rows = run_sql_for_videos(
             connection,
             "group_timeline",
             videos,
             bin_ms=bin_ms,
-            given_videos=[video for video in videos if video in given],
-            given_participants=[given[video] for video in videos if video in given],
+            track_videos=[video for video, _, _ in tracks],
+            track_ids=[track_id for _, track_id, _ in tracks],
+            participants=[participant for _, _, participant in tracks],
             groups=own["group"].to_pylist(),
             span_videos=own["video_id"].to_pylist(),
             starts_s=own["start_s"].to_pylist(),
@@ -74,22 +75,12 @@ def group_timeline(
     return _merge(counts, moments, bin_ms)
 
 
-def _participants_of(
-    connection: duckdb.DuckDBPyConnection, video_ids: list[str], given: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """The participants in each video in which somebody is visible, in order."""
-    found: dict[str, set[str]] = {}
-    for video_id, name in connection.sql(_PARTICIPANTS, params={"video_ids": video_ids}).fetchall():
-        found.setdefault(video_id, set()).add(given.get(video_id, name))
-    return {video_id: sorted(names) for video_id, names in found.items()}
-
-
-def _batches(connection: duckdb.DuckDBPyConnection, of_video: Mapping[str, list[str]]) -> Iterator[list[str]]:
+def _batches(connection: duckdb.DuckDBPyConnection, of_video: Mapping[str, Mapping[int, str]]) -> Iterator[list[str]]:
     """The videos in batches of about `FRAMES_PER_BATCH`; those of one participant follow one another, if possible."""
     n_frames = dict(connection.sql(_N_FRAMES).fetchall())
     batch: list[str] = []
     n = 0
-    for video_id in sorted(of_video, key=lambda video_id: (of_video[video_id], video_id)):
+    for video_id in sorted(of_video, key=lambda video_id: (sorted({*of_video[video_id].values()}), video_id)):
         batch.append(video_id)
         n += n_frames[video_id]
         if n >= FRAMES_PER_BATCH:

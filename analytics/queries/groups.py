@@ -13,7 +13,7 @@ from analytics.results.notes import all_notes
 from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import NamedVideo, video_names
-from analytics.results.videos import UnknownVideoError, choose_videos
+from analytics.results.videos import UnknownVideoError, choose_videos, known_videos
 from fer_models.errors import FervidError
 
 # The participant of each video in which all visible tracks have the same name.
@@ -109,8 +109,7 @@ def resolve_participants(
         GroupError: if the participants cannot be read, a video is not in the results, or two participants differ only
             in case or blanks.
     """
-    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    given = find_participants(participants, known)
+    given = find_participants(participants, known_videos(connection))
     names = connection.sql(_NAMES).fetchall()
     of_video = dict(connection.sql(_SOLE_NAMES).fetchall()) | given
     of_track = {(video_id, track_id): name for video_id, track_id, name in names}
@@ -127,15 +126,16 @@ def persons_of_tracks(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, 
 def several_people_note(
     connection: duckdb.DuckDBPyConnection, participants: Mapping[str, str] | Path | None
 ) -> str | None:
-    """A sentence on videos with a given participant in which several people are visible, who all count as that one.
+    """A sentence on shown videos with a given participant in which several people are visible, who count as that one.
 
     Raises:
         GroupError: if the participants cannot be read or a video is not in the results.
     """
     if participants is None:
         return None
-    known = video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
-    given = find_participants(participants, known)
+    of_video = find_participants(participants, known_videos(connection))
+    shown = connection.sql("SELECT DISTINCT video_id FROM videos").fetchall()
+    given = {video: of_video[video] for (video,) in shown if video in of_video}
     found = [(video, names or []) for video, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if video in given]
     if not found:
         return None

@@ -27,10 +27,11 @@ SELECT video_id, count(*) FILTER (status NOT IN ('dropped', 'no_signal')) AS n_f
     min(pts_s) AS start_s, max(pts_s + coalesce(duration_s, 0)) AS end_s
 FROM frames GROUP BY video_id
 """
-_LEFT_OUT = "left out by --speech"
-_QUALITY = f"""
-SELECT video_id, CASE WHEN left_out_by_speech(quality_reason) THEN '{_LEFT_OUT}: ' || quality_reason
-    ELSE coalesce(quality_reason, 'good') END AS reason, count(*) AS n_faces FROM visible('faces') GROUP BY ALL
+_QUALITY = """
+SELECT video_id, CASE WHEN left_out_by_speech(quality_reason) THEN 'left out by --speech: ' || quality_reason
+    ELSE coalesce(quality_reason, 'good') END AS reason,
+    quality_reason IS NULL OR left_out_by_speech(quality_reason) AS is_good, count(*) AS n_faces
+FROM visible('faces') GROUP BY ALL
 """
 _TRACKS = """
 SELECT video_id, track_id, start_s, end_s, seen_s, ok_s + left_out_s AS good_s, left_out_s, n_faces,
@@ -115,7 +116,10 @@ class Library:
                 time_s = self._time_s.setdefault(key, dict.fromkeys(EMOTIONS, 0.0))
                 time_s[emotion] += shown_s or 0
         self._n_faces: Counter[tuple[str | None, str | None]] = Counter()
-        for of_video, of_reason, n_faces in connection.sql(_QUALITY).fetchall():
+        self._n_good: Counter[str | None] = Counter()  # also good faces that --speech leaves out
+        for of_video, of_reason, is_good, n_faces in connection.sql(_QUALITY).fetchall():
+            if is_good:
+                self._n_good.update({of_video: n_faces, None: n_faces})
             for key_of_faces in product((of_video, None), (of_reason, None)):
                 self._n_faces[key_of_faces] += n_faces
 
@@ -137,8 +141,7 @@ class Library:
     def good_share(self, video: str | None = None) -> str:
         """The share of faces that are good, also if left out by `--speech`, as text; empty if there are no faces."""
         n_faces = self.n_faces(video)
-        good = ["good", *(reason for reason in self.reasons(video) if reason.startswith(_LEFT_OUT))]
-        return f"{sum(self.n_faces(video, reason) for reason in good) / n_faces:.0%}" if n_faces else ""
+        return f"{self._n_good[video] / n_faces:.0%}" if n_faces else ""
 
 
 def _speech(video: VideoRecord) -> str:

@@ -32,6 +32,7 @@ from analytics.results.storage_paths import (
     read_bytes,
     remove,
 )
+from analytics.results.video_lock import hold_video
 from analytics.results.video_record import VideoName
 from analytics.results.video_rows import ROWS_CACHE, ids_of
 from analytics.results.videos import choose_videos
@@ -85,7 +86,7 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     """
     check_results(results)
     rows, folders = _video_rows(results), _folders(results)
-    running_sessions, in_progress = _running_sessions(results, rows), _in_progress(results, rows, folders)
+    running_sessions = _running_sessions(results, rows)
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
         if still := sorted(running_sessions[video_id] for video_id in chosen if video_id in running_sessions):
@@ -93,7 +94,7 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
                 f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
                 f"was killed counts as running until `fervid timeline {results}` has written its last tables"
             )
-        if still := sorted(in_progress.intersection(chosen)):
+        if still := sorted(_in_progress(results, rows, chosen)):
             raise PurgeError(
                 f"{', '.join(still)}: new observations are being written: stop the analysis or wait for its end. One "
                 f"that was killed counts as running for {RECENT_S:.0f} s"
@@ -102,7 +103,7 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
         # Only on disk do files without a row have a time.
         finished_at = _finished_at(rows, {} if is_remote(results) else folders)
         old = {video_id for video_id, when in finished_at.items() if when < finished_before}
-        chosen = sorted(old - running_sessions.keys() - in_progress)
+        chosen = sorted(old - running_sessions.keys() - _in_progress(results, rows, old))
     paths = sorted({row.path for row in rows if row.video_id in chosen})
     files = {
         path: entry
@@ -125,8 +126,8 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
 
     Raises:
         DamagedFileError: if a shard of these videos cannot be rewritten, as another analysis in it is damaged.
-        StoreError: if `results` is not a results folder, or a file cannot be deleted; at the end, if a damaged shard
-            may contain these videos.
+        StoreError: if `results` is not a results folder, a file cannot be deleted, or another process keeps changing
+            one of these videos; at the end, if a damaged shard may contain them.
     """
     check_results(results)
     trash = results / _TRASH
@@ -144,10 +145,10 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
         remove_broken_shards(results)
         in_shards = {pair for rows in read_shards(results).rows.values() for pair in ids_of(rows)}
         drop_from_shards(results, {pair for pair in in_shards if pair[0] in ids})
-        folders = _folders(results)
         for video_id in ids:
-            for folder in sorted(folders.get(video_id, []), key=lambda folder: folder.parent.name != "videos"):
-                _move(folder, trash)
+            with hold_video(results, video_id):  # else an edit in the dashboard might still write notes or tables
+                for table in sorted(_tables(results), key=lambda table: table.name != "videos"):
+                    _move(table / f"{_PREFIX}{video_id}", trash)
         # The cache is deleted last: readers may have rewritten it meanwhile, and killed ones may leave temporary files.
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{ROWS_CACHE.name.lstrip('.')}*")
         remove([results / ROWS_CACHE, *of_killed])
@@ -186,14 +187,14 @@ def _names(folder: StoragePath) -> list[str]:
 
 
 def _move(folder: StoragePath, trash: StoragePath) -> None:
-    """Hide a folder from readers in one step, replacing any leftover of an earlier purge."""
+    """Hide a folder from readers in one step, if it exists, replacing any leftover of an earlier purge."""
     if is_remote(folder) or is_remote(trash):
         remove(folder / name for name in list_files(folder))
-        return
-    target = trash / f"{folder.parent.name}.{folder.name}"
-    if target.exists():
-        shutil.rmtree(target)
-    folder.rename(target)
+    elif folder.exists():
+        target = trash / f"{folder.parent.name}.{folder.name}"
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
 
 
 def _empty(trash: StoragePath) -> None:
@@ -206,11 +207,15 @@ def _empty(trash: StoragePath) -> None:
         trash.rmdir()
 
 
+def _tables(results: StoragePath) -> list[StoragePath]:
+    """The folders that may have a folder for each video."""
+    return [entry for entry in results.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+
+
 def _folders(results: StoragePath) -> dict[str, list[StoragePath]]:
     """The folders of each video, at most one in each table."""
     folders: dict[str, list[StoragePath]] = {}
-    tables = [entry for entry in results.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
-    for folder in sorted((folder for table in tables for folder in table.iterdir()), key=str):
+    for folder in sorted((folder for table in _tables(results) for folder in table.iterdir()), key=str):
         if folder.name.startswith(_PREFIX):
             folders.setdefault(folder.name.removeprefix(_PREFIX), []).append(folder)
     return folders

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable
 
 from analytics.results.storage_paths import StoragePath
-from analytics.results.video_record import VideoRecord
+from analytics.results.video_record import VideoRecord, newest_by_path
 from analytics.results.videos import file_name
 
 MAX_NAMED = 3  # maximum number of file names in the note
@@ -20,17 +20,14 @@ def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> 
         results: the results folder, for the command in the sentence.
         videos: the rows of the view `videos`.
     """
-    of_path: dict[str, list[VideoRecord]] = {}
-    for video in sorted(videos, key=lambda video: video.finished_at):
-        if video.status == "done":
-            of_path.setdefault(video.path, []).append(video)
-    replaced = {path: found[:-1] for path, found in of_path.items() if len(found) > 1}
+    done = [video for video in videos if video.status == "done"]
+    newest = newest_by_path(done)
+    replaced = sorted((video.path, video.video_id) for video in done if video is not newest[video.path])
     if not replaced:
         return None
-    names = [file_name(path) for path in replaced]
+    names = [file_name(path) for path in dict.fromkeys(path for path, _ in replaced)]
     shown = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
-    earlier = [video.video_id for found in replaced.values() for video in found]
-    options = [part for video_id in earlier for part in ("--video", video_id)]
+    options = [part for _, video_id in replaced for part in ("--video", video_id)]
     return (
         f"{shown}: replaced after the analysis. The results of the earlier content count, too; to remove them: "
         f"{shlex.join(['fervid', 'purge', str(results), *options])}"

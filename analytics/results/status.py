@@ -14,7 +14,7 @@ from analytics.results.damage import Damage
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath, file_version, is_remote, path_below
 from analytics.results.verification import find_damage
-from analytics.results.video_record import VideoRecord, video_records
+from analytics.results.video_record import VideoRecord, newest_by_path, video_records
 from analytics.results.video_rows import read_own_rows
 from analytics.results.videos import path_text
 
@@ -117,7 +117,7 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
         damages[damage.video_id].append(damage)
     rows = video_records(latest_rows(read_catalog(results, skip_damaged=True).rows)[0])
     rows = [row for row in rows if row.video_id not in damages or row.status == "failed"]
-    row_of = {row.path: row for row in rows}
+    row_of = newest_by_path(rows)
     ids_of_size: dict[int | None, set[str]] = defaultdict(set)
     for row in rows:
         ids_of_size[row.size_bytes].add(row.video_id)

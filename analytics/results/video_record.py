@@ -1,7 +1,7 @@
 """A row of the table `videos`: one analysis of a video, with the file, the settings and the outcome."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -149,3 +149,8 @@ def video_records(rows: pa.Table) -> list[VideoRecord]:
 def video_names(rows: pa.Table) -> list[VideoName]:
     """The ids and paths of rows with at least video_id and path."""
     return [VideoName(*row) for row in zip(*(rows[name].to_pylist() for name in VideoName._fields), strict=True)]
+
+
+def newest_by_path(videos: Iterable[VideoRecord]) -> dict[str, VideoRecord]:
+    """The video of each path that was analyzed last: a file may be replaced by one of other content."""
+    return {video.path: video for video in sorted(videos, key=lambda video: video.finished_at)}

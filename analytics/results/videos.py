@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath, absolute, is_file, is_remote
-from analytics.results.video_record import NamedVideo, VideoRecord, video_records
+from analytics.results.video_record import NamedVideo, VideoName, VideoRecord, video_names, video_records
 from fer_models.errors import FervidError
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ def _split(path: str) -> tuple[str, str]:
 def all_videos(connection: "duckdb.DuckDBPyConnection") -> list[VideoRecord]:
     """The rows of the view `videos`, by path."""
     return video_records(connection.sql("SELECT * FROM videos ORDER BY path, video_id").to_arrow_table())
+
+
+def known_videos(connection: "duckdb.DuckDBPyConnection") -> list[VideoName]:
+    """The videos of the results, also those that the connection does not show."""
+    return video_names(connection.sql("SELECT * FROM known_videos").to_arrow_table())
 
 
 def short_names(videos: Sequence[NamedVideo]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Lagged correlation of two series on a common time grid, and its chance level from surrogates."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ Array = NDArray[np.float64]
 MIN_SAMPLES = 10  # a correlation needs at least this many common samples
 LEAST_SPREAD = 0.01  # smallest standard deviation of valence that counts as variation: below it, a face hardly changes
 MIN_SURROGATES = 19  # with fewer surrogates, p cannot reach 0.05
+MAX_SHIFTS = 999  # so many let p reach 0.001; more would cost minutes for pairs of people in videos of hours
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ def peak(correlations: Array) -> LaggedCorrelation | None:
 
 
 def shifted_peaks(x: Array, y: Array, max_lag: int) -> Array:
-    """Peaks of the lagged correlation after shifting `y` in a circle, one for each shift.
+    """Peaks of the lagged correlation after shifting `y` in a circle, one for each of at most `MAX_SHIFTS` shifts.
 
-    A shift keeps the autocorrelation of each series and breaks only their alignment. Shifts are `2 max_lag + 1` samples
-    apart, so that no two of them search the same alignment, and at least as far from the true one.
+    A shift keeps the autocorrelation of each series and breaks only their alignment. Shifts are evenly spaced over the
+    series, at least `2 max_lag + 1` samples apart, so that no two of them search the same alignment, and at least as
+    far from the true one.
     """
-    step = 2 * max_lag + 1
+    step = max(2 * max_lag + 1, math.ceil(len(y) / (MAX_SHIFTS + 1)))
     found = (peak(lagged_correlations(x, np.roll(y, shift), max_lag)) for shift in range(step, len(y) - step + 1, step))
     return np.array([one.r for one in found if one is not None])
 

@@ -202,8 +202,8 @@ SYNCHRONY = explained(
         "chance_r",
         pa.float64(),
         "-1 to 1",
-        "95th percentile of peak_r over surrogates: one of the two shifted in time, and people of all other videos of "
-        "the results, also with --video; NULL with fewer than 19",
+        "95th percentile of peak_r over surrogates: one of the two shifted in time, 999 times at most, and people of "
+        "up to 100 other videos of the results, also with --video; NULL with fewer than 19",
     ),
     (
         "p_surrogate",

@@ -1,9 +1,7 @@
 """Codes of human coders: their lanes in the player, and their agreement with the labels."""
 
 import os
-import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +9,13 @@ import streamlit as st
 
 from analytics.queries.agreement import compare_with_codes
 from analytics.queries.codes import Code, CodesError, read_codes
+from analytics.queries.codings import find_tracks
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
 from dashboard.text import percent, plain
 from fer_models.labels import EMOTIONS, emotion_named
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
-PEOPLE_SQL = "SELECT track_id, person, is_hidden FROM people WHERE video_id = $video_id ORDER BY track_id"
 HIDDEN = "this person is hidden"
 AMBIGUOUS = "several visible people have this name"
 UNKNOWN = "no visible person has this name or number"
@@ -76,19 +74,6 @@ class CodedLane:
     agreement: str  # agreement with the labels in words, or why there is none; empty if nobody or nothing matches
 
 
-def match_people(coded: Iterable[str], people: Mapping[int, str]) -> dict[str, int]:
-    """The track of each coded person among `people`, by its name or its number.
-
-    >>> match_people(["Anna", "P1", "Bo"], {0: "Anna", 1: "P1"})
-    {'Anna': 0, 'P1': 1}
-    """
-    coded = sorted(set(coded))
-    track_of = {name: track_id for track_id, name in sorted(people.items(), reverse=True)}
-    numbers = {person: int(person.lstrip("Pp")) for person in coded if re.fullmatch(r"[Pp]?\d+", person)}
-    found = {person: track_of.get(person, numbers.get(person, -1)) for person in coded}
-    return {person: track_id for person, track_id in found.items() if track_id in people}
-
-
 @dataclass(frozen=True)
 class CodedPeople:
     """The tracks of the coded people of a video, and which of them are hidden."""
@@ -103,28 +88,25 @@ class CodedPeople:
         return dict.fromkeys(self.hidden, HIDDEN) | dict.fromkeys(self.ambiguous, AMBIGUOUS)
 
 
-def find_people(results: Results, video_id: str, coded: Collection[str]) -> CodedPeople:
-    """Match coded people to tracks.
+def find_people(results: Results, video_id: str, coded: Set[str]) -> CodedPeople:
+    """Match coded people to tracks, as `compare_with_codes` does.
 
     If only one person is coded and only one is visible, they match whatever their names.
     """
-    rows = results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()
-    visible, hidden = (
-        {row["track_id"]: row["person"] for row in rows if row["is_hidden"] is is_hidden} for is_hidden in (False, True)
-    )
-    n_tracks = Counter(visible.values())
-    ambiguous = frozenset(person for person in coded if n_tracks[person] > 1)
-    track_of = match_people(set(coded) - ambiguous, visible)
-    found_hidden = frozenset(match_people(set(coded) - track_of.keys() - ambiguous, hidden))
-    if len(set(coded)) == len(visible) == 1 and not found_hidden:
-        track_of = {next(iter(coded)): next(iter(visible))}
-    return CodedPeople(track_of, found_hidden, ambiguous)
+    tracks = results.answer(lambda connection: find_tracks(connection, {}, video_id))
+    found = {person: track_id for person in coded if (track_id := tracks.find(video_id, person)) is not None}
+    visible = tracks.visible(video_id)
+    track_of = {person: track_id for person, track_id in found.items() if track_id in visible}
+    hidden = frozenset(found.keys() - track_of.keys())
+    if len(coded) == len(visible) == 1 and not hidden:
+        track_of = dict(zip(coded, visible, strict=True))
+    return CodedPeople(track_of, hidden, frozenset(person for person in coded if tracks.is_ambiguous(video_id, person)))
 
 
 def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[CodedLane]:
     """A lane for each person that the codes of a video name."""
     by_person = _by_person(codes)
-    people = find_people(results, video_id, by_person)
+    people = find_people(results, video_id, by_person.keys())
     return [
         CodedLane(
             person,
@@ -138,20 +120,14 @@ def coded_lanes(results: Results, video_id: str, codes: Iterable[Code]) -> list[
     ]
 
 
-def people_of(results: Results, video_id: str) -> dict[int, str]:
-    """The name of each track of a video, without hidden people."""
-    rows = results.ask(PEOPLE_SQL, video_id=video_id).to_pylist()
-    return {row["track_id"]: row["person"] for row in rows if not row["is_hidden"]}
-
-
 def comparable_codes(results: Results, video_id: str, codes: Iterable[Code]) -> tuple[list[Code], dict[str, str]]:
     """The codes of a video that can be compared with labels, and why each other person is not compared.
 
     Returns:
-        The emotions of people who have a track, named as `P0`; and a reason for each person with emotions but no track.
+        The emotions of people who have a track; and a reason for each person with emotions but no track.
     """
     by_person = _by_person(codes)
-    people = find_people(results, video_id, by_person)
+    people = find_people(results, video_id, by_person.keys())
     comparable = [code for own in by_person.values() for code in _comparable(own, video_id, people.track_of)]
     left_out = {
         person: people.reasons.get(person, UNKNOWN)
@@ -170,7 +146,7 @@ def _by_person(codes: Iterable[Code]) -> dict[str, list[Code]]:
 
 def _comparable(codes: Iterable[Code], video_id: str, track_of: Mapping[str, int]) -> list[Code]:
     return [
-        replace(code, code=emotion, person=f"P{track_of[code.person or '']}", video=video_id)
+        replace(code, code=emotion, video=video_id)
         for code in codes
         if (emotion := emotion_named(code.code)) is not None and (code.person or "") in track_of
     ]

@@ -1,5 +1,6 @@
 """Agreement of the labels with human codes, over all coded videos."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,11 +10,11 @@ import streamlit as st
 
 from analytics.queries.agreement import Agreement, compare_with_codes
 from analytics.queries.codes import Code, CodesError
-from analytics.queries.groups import resolve_participants
+from analytics.queries.groups import persons_of_tracks, resolve_participants
 from analytics.results.videos import UnknownVideoError, short_names
-from dashboard.data.codes import Codes, comparable_codes, people_of
+from dashboard.data.codes import Codes, comparable_codes
 from dashboard.data.results import Results
-from dashboard.text import percent, plain, without_common_folder
+from dashboard.text import percent, plain
 from fer_models.labels import emotion_named
 
 PERCENT = st.column_config.NumberColumn(format="%.0f %%")
@@ -33,7 +34,8 @@ class LibraryAgreement:
     """Agreement over all coded videos."""
 
     found: Agreement
-    names: Mapping[tuple[str, str], str]  # the name of each track, by path and number (P0, P1, …)
+    videos: Mapping[str, str]  # the display name of each video
+    persons: Mapping[tuple[str, int], str]  # as `persons_of_tracks`
     left_out: list[str]  # coded people and videos that are not compared, each with the reason
 
 
@@ -45,7 +47,6 @@ def library_agreement(results: Results, codes: Codes) -> LibraryAgreement:
         UnknownVideoError: if a code names a video that is not in the results.
     """
     comparable: list[Code] = []
-    names: dict[tuple[str, str], str] = {}
     by_video = codes.by_video(results)
     videos = results.done_videos()
     if len(videos) == 1:
@@ -53,31 +54,33 @@ def library_agreement(results: Results, codes: Codes) -> LibraryAgreement:
     shown = short_names(results.videos())
     failed = by_video.keys() - {video.video_id for video in videos}
     left_out = [f"{shown[video_id]}: the analysis failed" for video_id in sorted(failed)]
-    for video_id, path in videos:
+    for video_id, _ in videos:
         if coded := by_video.get(video_id):
             own, reasons = comparable_codes(results, video_id, coded)
             comparable += own
             left_out += [f"{person or 'no name'} in {shown[video_id]}: {reason}" for person, reason in reasons.items()]
-            names |= {(path, f"P{track_id}"): name for track_id, name in people_of(results, video_id).items()}
 
-    def compare(connection: duckdb.DuckDBPyConnection) -> Agreement:
-        return compare_with_codes(connection, comparable, participants=resolve_participants(connection, None))
+    def compare(connection: duckdb.DuckDBPyConnection) -> LibraryAgreement:
+        found = compare_with_codes(connection, comparable, participants=resolve_participants(connection, None))
+        return LibraryAgreement(found, shown, persons_of_tracks(connection), left_out)
 
-    return LibraryAgreement(results.answer(compare), names, left_out)
+    return results.answer(compare)
 
 
-def person_table(found: Agreement, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
-    """A row for each compared person."""
-    rows = [row for row in found.summary.to_pylist() if row["person"] is not None]
-    videos = without_common_folder([row["path"] for row in rows])
-    return pd.DataFrame(
-        [
-            {"video": video, "person": names.get((row["path"], row["person"]), row["person"])}
+def person_table(agreement: LibraryAgreement) -> pd.DataFrame:
+    """A row for each compared person; people of one name in a video have the number of their track behind it."""
+    n_tracks = Counter((video_id, person) for (video_id, _), person in agreement.persons.items())
+    rows = []
+    for (video_id, track_id), row in zip(agreement.found.tracks, agreement.found.summary.to_pylist()[1:], strict=True):
+        assert track_id is not None  # only people who have a track are compared
+        person = agreement.persons[video_id, track_id]
+        number = f" (P{track_id})" if n_tracks[video_id, person] > 1 else ""
+        rows.append(
+            {"video": agreement.videos[video_id], "person": f"{person}{number}"}
             | {title: row[name] for name, title in SUMMARY_COLUMNS.items()}
             | {"same emotion": 100 * row["share_same"] if row["compared_s"] else None}
-            for video, row in zip(videos, rows, strict=True)
-        ]
-    )
+        )
+    return pd.DataFrame(rows)
 
 
 def show_agreement(results: Results, codes: Codes) -> None:
@@ -114,7 +117,7 @@ def show_agreement(results: Results, codes: Codes) -> None:
         + "Methods: docs/statistics.md."
     )
     left, right = st.columns([4, 3])
-    people = person_table(found, agreement.names)
+    people = person_table(agreement)
     left.dataframe(people, hide_index=True, column_config=FORMATS, placeholder="", height="content")
     emotions = found.emotions.to_pandas()[list(EMOTION_COLUMNS)].rename(columns=EMOTION_COLUMNS)
     emotions[["precision", "recall"]] *= 100

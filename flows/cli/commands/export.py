@@ -32,8 +32,7 @@ class ExportFormat(StrEnum):
 
 # Number of videos with faces and without landmarks.
 WITHOUT_LANDMARKS_SQL = """
-SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces WHERE list_contains($ids, video_id)
-GROUP BY video_id) WHERE NOT kept
+SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces GROUP BY video_id) WHERE NOT kept
 """
 LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
@@ -102,8 +101,8 @@ def export(
             )
             say(str(path))
             if events is not None:
-                note_on_events(results, events)
-            _note_on_trials(results, video or (), groups)
+                note_on_events(results, events, video or None)
+            _note_on_trials(results, video or None, groups)
             return
         if form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table
@@ -119,35 +118,30 @@ def export(
             if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
                 note(f"{path} contains no subtitles: nobody in this video has a label")
         if form in LANDMARK_FORMATS:
-            _note_missing_landmarks(results, video or ())
+            _note_missing_landmarks(results, video or None)
         note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
 
 
-def _note_on_trials(results: Path, wanted: Sequence[str], participants: Path | None) -> None:
-    """Say why trials of these videos may not be comparable."""
+def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Path | None) -> None:
+    """Say why trials of these videos (None: all) may not be comparable."""
     from analytics import connect, queries
-    from analytics.results.videos import all_videos, choose_videos
 
-    with connect(results, observations=False) as connection:
-        ids = choose_videos(all_videos(connection), wanted) if wanted else None
+    with connect(results, video=video, observations=False) as connection:
         for text in (
-            queries.mixed_settings_note(connection, ids),
-            queries.baseline_note(connection, ids),
+            queries.mixed_settings_note(connection),
+            queries.baseline_note(connection),
             queries.several_people_note(connection, participants),
         ):
             if text:
                 note(text)
 
 
-def _note_missing_landmarks(results: Path, wanted: Sequence[str]) -> None:
-    """Say how many of the exported videos have no landmarks, whose columns are empty."""
+def _note_missing_landmarks(results: Path, video: Sequence[str] | None) -> None:
+    """Say how many of the exported videos (None: all) have no landmarks, whose columns are empty."""
     from analytics import connect
-    from analytics.results.videos import all_videos, choose_videos
 
-    with connect(results) as connection:
-        videos = all_videos(connection)
-        ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
-        ((n_videos,),) = connection.sql(WITHOUT_LANDMARKS_SQL, params={"ids": ids}).fetchall()
+    with connect(results, video=video, observations=False) as connection:
+        ((n_videos,),) = connection.sql(WITHOUT_LANDMARKS_SQL).fetchall()
     if n_videos:
         note(
             f"{counted(n_videos, 'video')} without landmarks, because they were not kept; their columns are empty. "

@@ -1,5 +1,6 @@
 """`fervid query`: SQL over the results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -74,8 +75,14 @@ def query(
             note("no rows")
 
 
-def note_on_events(results: Path, events: Path, video: str | None = None) -> None:
-    """Print notes on events that name no video, perhaps by mistake, repeat others, or lie after the end of a video."""
+def note_on_events(results: Path, events: Path, video: str | Sequence[str] | None = None) -> None:
+    """Print notes on events that name no video, perhaps by mistake, repeat others, or lie after the end of a video.
+
+    Args:
+        results: the results folder.
+        events: the file of events.
+        video: as for `connect`.
+    """
     from analytics import connect, queries
     from analytics.queries.event_files import read_events
 
