@@ -18,7 +18,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from fer_models.atomic_files import replaced_atomically
-from fer_models.datasets.labeled_faces import SPLITS, DataError
+from fer_models.datasets.labeled_faces import SPLITS, TEST_SPLITS, DataError
 from fer_models.datasets.landmark_labels import LabeledCrops, read_labeled_crops
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.landmarks import measure_accuracy, predict_gray
@@ -119,7 +119,7 @@ def train_landmarks(
         mean=MEAN,
         std=STD,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        metrics=_metrics_of(copy.deepcopy(network), crops, ["PublicTest", "PrivateTest"]),
+        metrics=_metrics_of(copy.deepcopy(network), crops, TEST_SPLITS),
         protocol="Against MediaPipe's face mesh on the images of FER-2013 in which three passes of it agree.",
         data={"crops": len(learned.pixels), "sha256": run.settings["data"]},
         settings=dataclasses.asdict(recipe),
