@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fer_models.crops import CHUNK_CROPS
 from fer_models.datasets.labeled_faces import SPLITS, TEST_SPLITS
 from fer_models.datasets.landmark_labels import LabeledCrops
 from fer_models.evaluation.landmark_clips import ClipAccuracy, measure_clips
 from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy, point_errors, predict_gray
 from fer_models.evaluation.tables import Table
 from fer_models.evaluation.timing import best_round_s
-from fer_models.landmarks.landmarker import CHUNK_CROPS, LandmarkBatch, Landmarker
+from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.landmarks.network import INPUT_PX
 
 FIGURES = ("mean error", "eye openness, r", "mouth opening, r", "yaw", "pitch", "roll")

@@ -11,6 +11,7 @@ import av
 import av.container
 import numpy as np
 
+from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
@@ -19,7 +20,6 @@ from fer_models.video.frame_shapes import FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
 from fer_models.video.packets import NO_TIME, TS_DISCONT, OpenVideo, Packets, has_leading_frames, walk_packets
-from fer_models.video.sampling import ROUNDING_S
 from fer_models.video.signatures import is_image
 from fer_models.video.still_images import probe_image
 from fer_models.video.stream_choice import choose_stream

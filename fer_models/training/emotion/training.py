@@ -22,7 +22,6 @@ from fer_models.training.emotion.augmentation import STRENGTHS, augment, mix_up,
 from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
 from fer_models.training.emotion.history import (
     BEST,
-    LAST,
     SELECTED_BY,
     BestCheckpoint,
     RunHistory,
@@ -35,7 +34,14 @@ from fer_models.training.emotion.loading import EpochShuffle, loader
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.teachers import TEACHER_SIZE_PX, Teachers, load_teachers, teacher_probabilities
-from fer_models.training.runs import RunError, check_can_start, check_same_settings, moving_average, read_checkpoint
+from fer_models.training.runs import (
+    LAST,
+    RunError,
+    check_can_start,
+    check_same_settings,
+    moving_average,
+    read_checkpoint,
+)
 
 # Weight of the cross entropy between teachers and student on the views of the consistency loss.
 VIEW_TEACHER_WEIGHT = 0.5
