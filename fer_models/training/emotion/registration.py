@@ -22,8 +22,8 @@ from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, save_model_folder
 from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.history import history_in, weights_in
+from fer_models.training.emotion.lightning_module import heads_of, untrained_network
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
 log = logging.getLogger(__name__)
