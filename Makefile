@@ -49,7 +49,7 @@ types: $(INSTALLED)
 # Speed on this machine: make bench CLIPS="one.mp4 two.mp4" [BASE=checkout of another commit]
 bench: $(INSTALLED)
 	@test -n "$(CLIPS)" || { echo 'usage: make bench CLIPS="one.mp4 two.mp4" [BASE=checkout]'; exit 2; }
-	$(BIN)/python benchmarks/throughput.py $(CLIPS) $(if $(BASE),--base "$(BASE)") --page docs/performance.md
+	$(BIN)/python -m benchmarks.throughput $(CLIPS) $(if $(BASE),--base "$(BASE)") --page docs/performance.md
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -19,10 +19,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from analytics.queries.connection import connect
+from analytics.results.same_tracks import BOX, MIN_IOU
 from fer_models.boxes import box_iou
 
-MIN_IOU = 0.5
-BOX = ("x1_px", "y1_px", "x2_px", "y2_px")
 NO_LABEL, NO_TRACK = "", -1
 _FACES = f"""
 SELECT frame_index, coalesce(track_id, {NO_TRACK}) AS track, {", ".join(BOX)},

@@ -1,6 +1,6 @@
 """Compare the throughput of threads with one and two worker processes of Ray and Dask.
 
-    python benchmarks/engines.py CLIP [--clips 8]
+    python -m benchmarks.engines CLIP [--clips 8]
 
 Each run is a whole command into an empty folder. The time of the tasks excludes what comes before, such as starting the
 cluster, but includes that the workers import modules and load models. Threads use all cores.
@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.derived_videos import write_copies
 
 RUNS = [("threads", 2), ("ray", 1), ("ray", 2), ("dask", 1), ("dask", 2)]
 
@@ -44,9 +46,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder) / "videos"
-        videos.mkdir()
-        for i in range(options.clips):
-            (videos / f"{i}.mp4").write_bytes(options.clip.read_bytes() + i.to_bytes(8, "big"))
+        write_copies(options.clip, videos, options.clips)
         of_threads = 0.0
         for engine, workers in RUNS:
             all_s, work_s, n_frames = measure(engine, workers, videos, Path(folder) / f"{engine}{workers}", of_fervid)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
+from benchmarks.simulated_detector import FalsePositives, Misses, simulate_detections
 from fer_models.crops import appearance_descriptors, crop_faces, frame_crops
 from fer_models.detection import FaceDetector
 from fer_models.detection.key_frames import KeyFramePlan, detect_frames
@@ -141,8 +142,8 @@ def make_scene(
     light = 1 + rng.uniform(0.1, 0.3) * np.sin(
         np.linspace(0, math.pi * rng.uniform(1, 2), WIDTH_PX) + rng.uniform(0, 6)
     )
-    false_positives = _FalsePositives(rng, fps)
-    misses = _Misses(rng, fps, len(walks))
+    false_positives = FalsePositives(rng, fps)
+    misses = Misses(rng, fps, len(walks))
     frames, simulated, truth = [], [], []
     for i, t in enumerate(pts_s.tolist()):
         boxes, visible, pixels = _draw(grounds[location[i]], walks, people, i, t, pillar, light)
@@ -150,7 +151,7 @@ def make_scene(
         truth += [(i, walks[j].person, *boxes[j]) for j in there]
         frames.append(pixels)
         if detection is None:
-            simulated.append(_simulate_detections(boxes, visible * ~misses.step(), rng, false_positives.step()))
+            simulated.append(simulate_detections(boxes, visible * ~misses.step(), rng, false_positives.step()))
     pixels = np.stack(frames)
     thumbnails = frame_thumbnail(pixels)
     found = simulated if detection is None else detection.find_faces(pixels, pts_s, thumbnails)
@@ -313,55 +314,3 @@ def _share_owned(owners: np.ndarray, box: np.ndarray, number: int) -> float:
     x1, x2, y1, y2 = round(x - half_w), round(x + half_w), round(y - half_h), round(y + half_h)
     inside = owners[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
     return float((inside == number).sum()) / max(1, (x2 - x1) * (y2 - y1))
-
-
-class _Misses:
-    """Simulate faces that the detector misses for a short time without a visible reason."""
-
-    def __init__(self, rng: np.random.Generator, fps: int, n: int) -> None:
-        self.rng, self.fps = rng, fps
-        self.left_s = np.zeros(n)
-
-    def step(self) -> np.ndarray:
-        self.left_s -= 1 / self.fps
-        begins = self.rng.random(len(self.left_s)) < 0.06 / self.fps
-        self.left_s = np.where(begins, self.rng.uniform(0.2, 0.7, len(self.left_s)), self.left_s)
-        return (self.left_s > 0) | (self.rng.random(len(self.left_s)) < 0.02)
-
-
-class _FalsePositives:
-    """Simulate false positives: a part of the background that looks like a face for a moment."""
-
-    def __init__(self, rng: np.random.Generator, fps: int) -> None:
-        self.rng, self.fps = rng, fps
-        self.left_s, self.box = 0.0, np.zeros(4)
-
-    def step(self) -> np.ndarray:
-        self.left_s -= 1 / self.fps
-        if self.left_s <= 0 and self.rng.random() < 0.4 / self.fps:
-            x, y, size = self.rng.uniform(40, 600), self.rng.uniform(40, 320), self.rng.uniform(25, 70)
-            self.left_s, self.box = self.rng.uniform(0, 0.3), np.array([x, y, x + size, y + 1.2 * size])
-        return self.box[None] if self.left_s > 0 else np.empty((0, 4))
-
-
-# Landmarks as shares of the width and height of a face box.
-LANDMARKS = np.array([(0.31, 0.42), (0.69, 0.42), (0.5, 0.62), (0.36, 0.78), (0.64, 0.78)])
-
-
-def _simulate_detections(
-    boxes: np.ndarray, visible: np.ndarray, rng: np.random.Generator, false_positives: np.ndarray
-) -> FaceBatch:
-    """Simulate the detections of a detector with typical errors."""
-    seen = rng.random(len(boxes)) < np.clip((visible - 0.25) / 0.15, 0, 1)
-    score = np.clip(0.95 - 0.6 * (1 - visible[seen]) + rng.normal(0, 0.05, seen.sum()), 0.12, 0.99)
-    score = np.concatenate([score, rng.uniform(0.2, 0.65, len(false_positives))])
-    found = np.concatenate([boxes[seen], false_positives])
-    size = (found[:, 2:] - found[:, :2]).repeat(2, axis=0).reshape(-1, 4)
-    found = found + rng.normal(0, 0.04, found.shape) * size
-    sides = found[:, 2:] - found[:, :2]
-    landmarks = (
-        found[:, None, :2] + LANDMARKS * sides[:, None] + rng.normal(0, 0.02, (len(found), 5, 2)) * sides[:, None]
-    )
-    order = rng.permutation(len(found))
-    values = (found[order], landmarks[order], score[order])
-    return FaceBatch(np.zeros(len(found), np.int64), *(v.astype(np.float32) for v in values))

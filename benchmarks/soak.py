@@ -1,6 +1,6 @@
 """Measure memory and open files of `fervid analyze` on one long video and on a folder of many short ones.
 
-    python benchmarks/soak.py --hours 6 --clips 2000
+    python -m benchmarks.soak --hours 6 --clips 2000
 
 The long video is a clip repeated without encoding it again; the short ones are copies of that clip, each with different
 content. While the command runs, its memory and open files are read from /proc and printed. The summary has their values
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.derived_videos import run_ffmpeg, write_copies
+
 # A line is printed for every tenth sample.
 SAMPLES_PER_LINE = 10
 
@@ -30,11 +32,6 @@ class Sample:
     at_s: float
     memory_mib: float
     n_files: int
-
-
-def run_ffmpeg(*arguments: object) -> None:
-    """Run ffmpeg, quietly."""
-    subprocess.run(["ffmpeg", "-y", "-v", "error", *map(str, arguments)], check=True)
 
 
 def make_clip(path: Path, seconds: int, fps: int, size: str) -> None:
@@ -100,9 +97,7 @@ def main() -> None:
             run_ffmpeg("-stream_loop", -1, "-i", clip, "-t", options.hours * 3600, "-c", "copy", long)
             soak("one long video", long, folder / "long", options.every, of_fervid)
         if options.clips:
-            (folder / "clips").mkdir()
-            for i in range(options.clips):
-                (folder / "clips" / f"{i:05d}.mp4").write_bytes(clip.read_bytes() + i.to_bytes(8, "big"))
+            write_copies(clip, folder / "clips", options.clips)
             soak("many short ones", folder / "clips", folder / "short", options.every, of_fervid)
 
 

@@ -1,6 +1,6 @@
 """Measure speed: whole commands, pass 1 alone, each stage alone, growth with the input, and another program.
 
-    python benchmarks/throughput.py CLIP... [--base TREE] [--peer PYTHON] [--page docs/performance.md]
+    python -m benchmarks.throughput CLIP... [--base TREE] [--peer PYTHON] [--page docs/performance.md]
 
 `--base` is a checkout of another commit, measured in the same run, because only ratios within one run are meaningful.
 `--peer` is the Python of an environment with `fer==25.10.3` (and opencv-contrib-python<5, tensorflow<2.20,
@@ -16,18 +16,17 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve()
-TREE = HERE.parents[1]
+from benchmarks.derived_videos import TILE_HEIGHT, TILE_WIDTH, run_ffmpeg, write_copies, write_grid, write_loop
+from benchmarks.tables import Row, markdown_table
+
+TREE = Path(__file__).resolve().parents[1]
+CHILD = TREE / "benchmarks" / "throughput_child.py"
 BEGIN, END = "<!-- throughput: begin -->", "<!-- throughput: end -->"
 MIB = 2**20
-# The frames of the growth with faces: 8 by 8 copies of a clip, so that faces have the same size in any number.
-GRID, TILE_WIDTH, TILE_HEIGHT = 8, 160, 90
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,103 +78,6 @@ def fervid(tree: Path) -> list[str]:
     return [sys.executable, "-c", f"import sys; sys.argv[0] = 'fervid'; from {module} import {function}; {function}()"]
 
 
-def measure_analysis(path: Path, repeats: int) -> Row:
-    """Run pass 1 on a clip in this process: frames, faces, and the time of the best of some repeats."""
-    import numpy as np
-
-    from fer_models import load_classifier, load_detector
-    from fer_models.observe import StageTimes, observe_segments
-    from fer_models.video import probe
-
-    networks = {"detector": load_detector(device="cpu"), "classifier": load_classifier(device="cpu"), **_landmarker()}
-    info = probe(path)
-    index = np.arange(info.n_frames)
-    best: Row = {"wall_s": float("inf")}
-    for _ in range(repeats):
-        times = StageTimes()
-        started_s, cpu_s = time.perf_counter(), time.process_time()
-        seen = list(observe_segments(info, [index], **networks, times=times))
-        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
-        if wall_s < best["wall_s"]:
-            best = {"wall_s": wall_s, "cpu_s": cpu_s, "stages": vars(times)}
-    return {**best, "frames": len(index), "faces": sum(len(segment.faces) for segment in seen)}
-
-
-def _landmarker() -> Row:
-    """The landmark network, unless the measured checkout is older than it."""
-    import inspect
-
-    import torch
-
-    from fer_models.observe import observe_segments
-
-    if "landmarker" not in inspect.signature(observe_segments).parameters:
-        return {}
-    from fer_models.landmarks.landmarker import Landmarker
-
-    return {"landmarker": Landmarker.load(torch.device("cpu"))}
-
-
-def measure_stages(path: Path) -> Row:
-    """Milliseconds of CPU time per frame of each stage alone, in this process."""
-    import numpy as np
-    import torch
-
-    from fer_models import load_classifier, load_detector
-    from fer_models.crops import appearance_descriptors, crop_faces, frame_crops, measure_crops
-    from fer_models.detection.key_frames import KeyFramePlan, detect_frames
-    from fer_models.landmarks.landmarker import Landmarker
-    from fer_models.observe import DETECT_EVERY_S, frame_thumbnail
-    from fer_models.video import probe, read_frames_at
-
-    detector, classifier = load_detector(device="cpu"), load_classifier(device="cpu")
-    info = probe(path)
-    index = np.arange(min(info.n_frames, 64))
-
-    def decode() -> list[Any]:
-        return list(read_frames_at(info, index, batch_size=len(index)))
-
-    (frames,) = decode()
-    thumbnails = frame_thumbnail(frames.pixels)
-
-    def detect(every_s: float) -> Any:
-        plan = KeyFramePlan(every_s, float(frames.pts_s[0]))
-        return detect_frames(detector, plan, None, frames, thumbnails, is_end=True)[0][0].faces
-
-    faces = detect(0)
-    pixels, frame = torch.from_numpy(frames.pixels), torch.from_numpy(faces.frame)
-    boxes, landmarks = torch.from_numpy(faces.boxes_xyxy), torch.from_numpy(faces.landmarks_xy)
-
-    @torch.inference_mode()
-    def crop() -> torch.Tensor:
-        side, center = frame_crops(boxes, landmarks)
-        crops = crop_faces(pixels, frame, side, center)
-        measure_crops(crops)
-        appearance_descriptors(pixels, frame, side, center, crops)
-        return crops
-
-    stages: dict[str, Callable[[], object]] = {"decode": decode, "detect, every frame": lambda: detect(0)}
-    stages["detect, close-ups"] = lambda: detect(DETECT_EVERY_S)
-    if len(faces):
-        crops = crop()
-        landmarker = Landmarker.load(torch.device("cpu"))
-        stages |= {
-            "crop and appearance": crop,
-            "classify": lambda: classifier.predict(crops),
-            "landmarks": lambda: landmarker.predict(crops),
-        }
-    return {name: _cpu_ms(work) / len(index) for name, work in stages.items()} | {"faces": len(faces) / len(index)}
-
-
-def _cpu_ms(work: Callable[[], object], repeats: int = 3) -> float:
-    best_s = float("inf")
-    for _ in range(repeats):
-        started_s = time.process_time()
-        work()
-        best_s = min(best_s, time.process_time() - started_s)
-    return best_s * 1000
-
-
 PEER = """
 import json, sys, time, cv2
 from fer.fer import FER
@@ -197,7 +99,7 @@ print(json.dumps(len(frames) / (time.perf_counter() - started_s)))
 
 def in_child(tree: Path, what: str, *arguments: str | Path) -> tuple[Row, Usage]:
     """Measure something in a new process that imports the packages of a checkout."""
-    usage = run([sys.executable, HERE, "--child", what, *arguments], tree)
+    usage = run([sys.executable, CHILD, what, *arguments], tree)
     return json.loads(usage.output.splitlines()[-1]), usage
 
 
@@ -311,7 +213,9 @@ def growth_with_videos(clip: Path, counts: Sequence[int]) -> list[Row]:
     rows = []
     for n in counts:
         with tempfile.TemporaryDirectory() as folder:
-            inputs = write_copies(clip, Path(folder, "videos"), n)
+            short, inputs = Path(folder, "short.mp4"), Path(folder, "videos")
+            run_ffmpeg("-i", clip, "-t", 2, "-an", "-c", "copy", short)
+            write_copies(short, inputs, n)
             usage = run([*fervid(TREE), "analyze", inputs, "--out", Path(folder, "results")], TREE)
         row = {"videos": n, "wall": f"{usage.wall_s:.1f} s", "videos/s": f"{n / usage.wall_s:.2f}"}
         rows.append({**row, "peak memory": f"{usage.peak_mib:.0f} MiB"})
@@ -339,53 +243,6 @@ def measure_growth(clip: Path, options: argparse.Namespace) -> Iterator[Growth]:
         yield Growth(text, "videos", "videos/s", rows)
 
 
-def run_ffmpeg(*arguments: str | Path) -> None:
-    """Run ffmpeg, quietly."""
-    subprocess.run(["ffmpeg", "-y", "-v", "error", *arguments], check=True)
-
-
-def write_grid(clip: Path, target: Path, n: int) -> Path:
-    """Show a clip `n` times in each frame of 1280x720, each copy a frame ahead of the one before, for at most 10 s."""
-    scale = f"scale={TILE_WIDTH}:{TILE_HEIGHT}:force_original_aspect_ratio=decrease"
-    pad = f"pad={TILE_WIDTH}:{TILE_HEIGHT}:-1:-1"
-    tile = f"tile={GRID}x{GRID}:nb_frames={n}:overlap={n - 1}"
-    run_ffmpeg("-i", clip, "-vf", f"{scale},{pad},format=rgb24,{tile}", "-t", "10", "-pix_fmt", "yuv420p", target)
-    return target
-
-
-def write_copies(clip: Path, folder: Path, n: int) -> Path:
-    """Write `n` copies of 2 s of a clip into a new folder; bytes at their ends make their content different."""
-    folder.mkdir()
-    first = folder / "00000.mp4"
-    run_ffmpeg("-i", clip, "-t", "2", "-an", "-c", "copy", first)
-    content = first.read_bytes()
-    for i in range(1, n):
-        (folder / f"{i:05d}.mp4").write_bytes(content + i.to_bytes(8, "big"))
-    return folder
-
-
-def write_loop(clip: Path, target: Path, duration_s: float) -> Path:
-    """Repeat a clip, without decoding it, until it lasts `duration_s`."""
-    import av
-
-    with av.open(str(clip)) as source, av.open(str(target), "w") as loop:
-        stream = source.streams.video[0]
-        copy = loop.add_stream_from_template(stream)
-        assert stream.time_base is not None
-        shift = 0
-        while shift * stream.time_base < duration_s:
-            source.seek(0)
-            end = shift
-            for packet in source.demux(stream):
-                if packet.dts is None or packet.pts is None:
-                    continue
-                end = max(end, shift + packet.pts + (packet.duration or 0))
-                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
-                loop.mux(packet)
-            shift = end
-    return target
-
-
 def plot_growth(growths: Sequence[Growth], target: Path) -> None:
     """Draw rate and memory, one row of panels for each kind of growth."""
     from matplotlib.figure import Figure
@@ -400,13 +257,6 @@ def plot_growth(growths: Sequence[Growth], target: Path) -> None:
             axes.set(xlabel=growth.size, ylabel=name if name == growth.rate else f"{name} (MiB)")
             axes.set_ylim(0, 1.1 * max(values))
     figure.savefig(target, dpi=120)
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table; columns that a row lacks are empty."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, ["---"] * len(names), *([str(row.get(name, "")) for name in names] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def machine() -> str:
@@ -459,14 +309,14 @@ def main() -> None:
     options = parse_options()
     clips = [clip.resolve() for clip in options.clips]
     sections = [
-        f"Measured on {machine()}, everything in one run, with `python benchmarks/throughput.py CLIP… --base TREE "
+        f"Measured on {machine()}, everything in one run, with `python -m benchmarks.throughput CLIP… --base TREE "
         "--peer PYTHON`: a checkout of another commit, *before* in the tables, and an environment with `fer`. Speed "
         "differs between machines and between runs on shared ones; ratios within a run do not.",
         f"## The analysis alone\n\nPass 1 without start-up, best of {options.repeats}; the limit is all cores busy.\n",
     ]
 
     def add(rows: list[Row]) -> None:
-        sections[-1] += "\n" + markdown(rows)
+        sections[-1] += "\n" + markdown_table(rows)
         print(sections[-1], flush=True)
 
     add(analysis_table(clips, options.base, options.peer, options.repeats))
@@ -489,11 +339,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        # Import the packages of the checkout, not those beside this file.
-        sys.path[:] = [os.environ["PYTHONPATH"], *(entry for entry in sys.path if entry != str(HERE.parent))]
-        what, clip, *rest = sys.argv[2:]
-        found = measure_stages(Path(clip)) if what == "stages" else measure_analysis(Path(clip), int(rest[0]))
-        print(json.dumps(found))
-    else:
-        main()
+    main()

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
+# Tolerance for rounded times: in containers such as Matroska, which store whole milliseconds, frames may be early.
+ROUNDING_S = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class FrameBatch:

@@ -14,9 +14,9 @@ from fer_models import load_classifier
 from fer_models.datasets.face_photos import FaceDataError
 from fer_models.datasets.reading import read_data
 from fer_models.training.emotion.consistency import consistency_loss, next_frame_view, read_unlabeled_faces
+from fer_models.training.emotion.lightning_module import EmotionTrainer, targets_of
 from fer_models.training.emotion.recipes import recipe_for
 from fer_models.training.emotion.teachers import load_teachers
-from fer_models.training.emotion.training import EmotionTrainer, targets_of
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from torch import nn
 from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import ARCHITECTURES, architecture_options, build_network
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.classification.ensemble import combined_sha256
 from fer_models.model_installation.registration import make_ensemble
+from fer_models.registry.ensemble_members import combined_sha256
 from fer_models.registry.model_registry import (
     CARD_NAME,
     ModelCard,

@@ -10,6 +10,7 @@ import pytest
 import torch
 from commands import fervid
 
+from analytics.results.output_files import OutputError
 from fer_models import EMOTIONS
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.labeled_faces import FaceImages
@@ -27,16 +28,16 @@ from fer_models.evaluation.metrics import (
 )
 from fer_models.evaluation.plots import draw_reliability, with_truth
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, read_card
-from flows.training.comparison import (
+from flows.training.comparison import compare_models, load_named
+from flows.training.comparison_report import (
     Report,
     accuracy_table,
     as_html,
     as_markdown,
     cell,
-    compare_models,
+    check_report,
     conditions,
     cost_table,
-    load_named,
     tables_of,
 )
 from flows.training.markdown import write_part
@@ -223,6 +224,13 @@ def test_models_are_evaluated_and_compared_by_commands(few_faces, tmp_path):
     assert (report.parent / "models" / "default-confusion.png").is_file()
     card = find_model("default") / "model.json"
     assert (report.parent / "models" / "default.json").read_bytes() == card.read_bytes()
+    check_report(report, ["default"], overwrite=False)  # the section may be made again, with its plots and cards
+    # A card that the section does not link is of other origin.
+    fer2013 = report.parent / "models" / "fer2013.json"
+    fer2013.write_text("mine")
+    with pytest.raises(OutputError, match=f"{fer2013} already exists"):
+        check_report(report, ["default", "fer2013"], overwrite=False)
+    check_report(report, ["default", "fer2013"], overwrite=True)
 
 
 def test_a_model_calibrated_on_votes_is_compared_with_the_majority():
@@ -262,15 +270,21 @@ def test_a_report_replaces_no_page_and_writes_nothing_into_results(few_faces, tm
     page.write_text("mine")
     results.mkdir()
     (results / "fervid.json").write_text("{}")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "default.json").write_text("mine")
+    (tmp_path / "linked").symlink_to(results)
     before = sorted(tmp_path.rglob("*"))
     for out, says in (
-        (page, "already exists"),
+        (page, "page.html already exists"),
+        (tmp_path / "notes.html", "notes/default.json already exists"),
+        (tmp_path / "notes.md", "notes/default.json already exists"),
+        (tmp_path / "linked.md", "inside the results folder"),
         (results / "report.md", "inside the results folder"),
         (results / "report.html", "inside the results folder"),
     ):
         run = fervid("compare", "default", "--data", few_faces, "--out", out, "--no-speed")
         assert (run.exit_code, says in " ".join(run.output.split())) == (1, True), run.output
-    assert page.read_text() == "mine"
+    assert page.read_text() == (tmp_path / "notes" / "default.json").read_text() == "mine"
     assert sorted(tmp_path.rglob("*")) == before
     run = fervid("compare", "default", "--data", few_faces, "--out", page, "--no-speed", "--overwrite")
     assert (run.exit_code, page.read_text().startswith("<!doctype html>")) == (0, True), run.output

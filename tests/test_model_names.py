@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import fervid
 
-from fer_models.classification.ensemble import combined_sha256
+from fer_models.registry.ensemble_members import combined_sha256
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, save_card, user_model_dir
 from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.emotion.recipes import recipe_for

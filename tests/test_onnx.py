@@ -30,7 +30,7 @@ from flows.analysis.context import AnalysisContext
 from flows.analysis.fingerprints import request_fingerprint
 from flows.analysis.finished_work import FinishedIndex
 from flows.settings import AnalyzeSettings
-from flows.training.comparison import cost_table
+from flows.training.comparison_report import cost_table
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from fer_models.evaluation.plots import draw_all
 from fer_models.registry.model_registry import read_card
 from fer_models.training.emotion import registration
 from fer_models.training.emotion.augmentation import normalize, resize
+from fer_models.training.emotion.lightning_module import untrained_network
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import untrained_network
 from fer_models.training.runs import RunError
 
 pytestmark = pytest.mark.slow

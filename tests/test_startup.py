@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from fer_models.model_installation.registration import make_ensemble
+
 pytestmark = pytest.mark.slow
 
 HEAVY = (
@@ -39,10 +41,17 @@ def imported_by(*arguments, **environment):
 
 
 @pytest.fixture(scope="module")
-def first_run(face_clip, server, tmp_path_factory):
+def options(tmp_path_factory):
+    """The options of a run with an ensemble, whose members are found without torch."""
+    ensemble = make_ensemble(tmp_path_factory.mktemp("models") / "both", "both", ["default", "fer2013"])
+    return "--model", ensemble, "--device", "cpu"
+
+
+@pytest.fixture(scope="module")
+def first_run(face_clip, server, options, tmp_path_factory):
     """The results of a clip, and what the command that analyzed it has imported."""
     folder = tmp_path_factory.mktemp("startup") / "results"
-    return folder, imported_by("analyze", face_clip, "--out", folder, "--device", "cpu", PREFECT_API_URL=server)
+    return folder, imported_by("analyze", face_clip, "--out", folder, *options, PREFECT_API_URL=server)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +78,12 @@ def test_the_process_of_the_flow_imports_only_prefect():
     assert run.stdout == "[] ['prefect']\n"
 
 
-def test_a_run_with_nothing_to_do_loads_no_model(results, face_clip):
-    assert imported_by("analyze", face_clip, "--out", results, "--device", "cpu") <= {"numpy", "duckdb"}
+def test_a_run_with_nothing_to_do_loads_no_model(results, face_clip, options):
+    assert imported_by("analyze", face_clip, "--out", results, *options) <= {"numpy", "duckdb"}
 
 
-def test_a_plan_with_nothing_to_do_loads_no_model(results, face_clip):
-    loaded = imported_by("analyze", face_clip, "--out", results, "--device", "cpu", "--dry-run")
+def test_a_plan_with_nothing_to_do_loads_no_model(results, face_clip, options):
+    loaded = imported_by("analyze", face_clip, "--out", results, *options, "--dry-run")
     assert not loaded & {"torch", "prefect", "pandas"}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,8 +20,10 @@ from comparison import assert_same, files
 from prefect.futures import PrefectConcurrentFuture
 from prefect.server.schemas.actions import FlowRunCreate
 
+from fer_models.registry.model_registry import CARD_NAME, find_model
 from flows.analysis.context import AnalysisContext, portable
 from flows.analysis.failures import VideoFailed
+from flows.analysis.fingerprints import request_fingerprint
 from flows.analysis.flow import analyze, analyze_one, observe_one, report_each
 from flows.analysis.progress import Progress, VideoEnded
 from flows.analysis.run import AnalysisRun, Inputs
@@ -218,6 +221,19 @@ def test_settings_for_other_processes_hold_absolute_paths(tmp_path, monkeypatch)
     assert (settings.model, settings.detector) == (str(tmp_path / "mine"), str(tmp_path / "mine"))
     for name in ("auto", "compact", "retinaface"):
         assert portable(AnalyzeSettings(detector=name)).detector == name
+
+
+def test_settings_for_other_processes_have_the_same_fingerprint(tmp_path, monkeypatch):
+    for name in ("default", "compact"):
+        shutil.copytree(find_model(name), tmp_path / f"my_{name}")
+    monkeypatch.chdir(tmp_path)
+    settings = AnalyzeSettings(model="my_default", detector="my_compact", device="cpu")
+    assert request_fingerprint(portable(settings)) == request_fingerprint(settings)
+    # A detector with another threshold is another request.
+    card = tmp_path / "my_compact" / CARD_NAME
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"score_threshold": 0.9}))
+    request_fingerprint.cache_clear()
+    assert request_fingerprint(settings) != request_fingerprint(settings.model_copy(update={"detector": "compact"}))
 
 
 def test_contradicting_options_are_refused():

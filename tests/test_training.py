@@ -46,12 +46,13 @@ from fer_models.training.emotion.history import (
     weights_in,
 )
 from fer_models.training.emotion.initialization import start_from
+from fer_models.training.emotion.lightning_module import EmotionTrainer, targets_of, untrained_network
 from fer_models.training.emotion.loading import EpochShuffle
 from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import OPTIONS, RANGES, Recipe, parse_recipe_values, recipe_for
 from fer_models.training.emotion.registration import temperature_for
 from fer_models.training.emotion.teachers import Teachers, load_teachers, teacher_probabilities
-from fer_models.training.emotion.training import EmotionTrainer, targets_of, train_network, untrained_network
+from fer_models.training.emotion.training import train_network
 from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start, train_alone
 from flows.cli.commands.train import Labels, RecipeOptions
 from flows.cli.training_display import TrainingDisplay

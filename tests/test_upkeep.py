@@ -208,7 +208,7 @@ def test_the_command_counts_states_and_suggests_actions(store, folder):
 
 def test_every_setting_is_part_of_the_ids_or_changes_no_number():
     # These are part of the ids in another form: as chosen for the video, or as settings of pass 2.
-    others = {"decoder", "detector", "detector_size_px", "timeline"}
+    others = {"decoder", "detector_size_px", "timeline"}
     assert set(AnalyzeSettings.model_fields) == others | OBSERVATION_SETTINGS | _NEUTRAL
 
 

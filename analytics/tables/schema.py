@@ -6,6 +6,7 @@ import pyarrow as pa
 from analytics.tables.affect import AROUSAL_WEIGHTS, VALENCE_WEIGHTS
 from analytics.tables.quantization import STEPS_IN_WORDS
 from fer_models.labels import EMOTIONS
+from fer_models.landmarks.points import N_POINTS
 
 SEEN_STATUSES = ("ok", "no_face")
 # Two of these statuses occur in live sessions only: "dropped" frames, because processing fell behind, and "no_signal",
@@ -147,7 +148,6 @@ _LANDMARK_MEASURES = [
     _field("head_pitch_deg", pa.float32(), "°", "head pitch, measured in the crop rotated upright; positive: nose up"),
     _field("head_roll_deg", pa.float32(), "°", "head roll; positive: clockwise in the frame"),
 ]
-N_POINTS = 70  # of facial landmarks: `fer_models.landmarks.points`
 _POINTS = _field(
     "points_px",
     pa.list_(pa.float32(), 2 * N_POINTS),

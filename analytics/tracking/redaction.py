@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytics.tracking.ranges import expand_ranges
-
-ROUNDING_S = 1e-3  # containers round the times of frames by at most this much
+from fer_models.frame_batch import ROUNDING_S
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cuda.report import Row
+from benchmarks.tables import Row
 from fer_models.boxes import box_iou
 from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier

@@ -12,7 +12,8 @@ import torch
 
 from benchmarks.cuda import checks, speed
 from benchmarks.cuda.gpu import GpuMonitor, device_name
-from benchmarks.cuda.report import Clock, Report, Row
+from benchmarks.cuda.report import Clock, Report
+from benchmarks.tables import Row
 from fer_models import load_detector
 from fer_models.classification.loading import load_classifier
 from fer_models.detection.compact import CompactDetector

@@ -15,8 +15,9 @@ import torch
 
 from benchmarks.cuda.gpu import GpuMonitor, device_name
 from benchmarks.cuda.packed_faces import unpack_faces
-from benchmarks.cuda.report import Clock, Report, Row
+from benchmarks.cuda.report import Clock, Report
 from benchmarks.cuda.timed_training import PROBED_FACTORS, TimedTrainer, TrainedNetwork, preferred_batch_size
+from benchmarks.tables import Row
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.device import autocast_dtype, choose_device

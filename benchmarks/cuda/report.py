@@ -9,9 +9,8 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-Row = dict[str, Any]
+from benchmarks.tables import Row, markdown_table
 
 
 class Clock:
@@ -58,32 +57,8 @@ class Report:
 
 
 def as_markdown(title: str, rows: list[Row]) -> str:
-    """Format rows as a Markdown table with a column for each key.
-
-    >>> print(as_markdown("Speed", [{"size": "360p", "frames/s": 1234.5}, {"size": "720p"}]))
-    ### Speed
-    | size | frames/s |
-    | --- | --- |
-    | 360p | 1234 |
-    | 720p |  |
-    """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [f"### {title}", f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
-    lines += [f"| {' | '.join(cell(row.get(name)) for name in columns)} |" for row in rows]
-    return "\n".join(lines)
-
-
-def cell(value: object) -> str:
-    """Format a value for a table: numbers with three significant digits.
-
-    >>> [cell(value) for value in (0.012345, 12.345, 1234.5, True, None, "x")]
-    ['0.0123', '12.3', '1234', 'yes', '', 'x']
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return "" if value is None else str(value)
+    """Format rows as a Markdown table with a heading."""
+    return f"### {title}\n{markdown_table(rows)}"
 
 
 if __name__ == "__main__":

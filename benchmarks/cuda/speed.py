@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from benchmarks.cuda.checks import RANDOM_RETINAFACE, cut_faces, random_retinaface_weights
 from benchmarks.cuda.gpu import GpuMonitor, synchronize
-from benchmarks.cuda.report import Clock, Row
+from benchmarks.cuda.report import Clock
+from benchmarks.tables import Row
 from fer_models import observe
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.crops import crop_faces, frame_crops

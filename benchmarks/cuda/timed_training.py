@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from fer_models.datasets.labeled_faces import FaceImages, class_weights
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
+from fer_models.training.emotion.augmentation import normalize, resize
+from fer_models.training.emotion.lightning_module import EmotionTrainer, heads_of, optimizer_of, targets_of
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import EmotionTrainer, heads_of, normalize, optimizer_of, resize, targets_of
 from fer_models.training.runs import moving_average
 
 WARM_UP = 0.02  # share of the time in which the learning rate of SGD rises

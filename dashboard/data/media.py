@@ -24,7 +24,7 @@ from analytics.results.store import StoreError
 from dashboard.data.results import Results
 from fer_models.video.container import VideoReadError, open_container
 from fer_models.video.decode import read_frames
-from fer_models.video.probe import CHANGES_SHAPE
+from fer_models.video.notes import CHANGES_SHAPE
 
 MEDIA_FOLDERS_ENVIRONMENT = "FERVID_DASHBOARD_MEDIA_FOLDERS"
 PREVIEW_HEIGHT_PX = 720

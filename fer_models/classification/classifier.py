@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_models.classification.architectures import build_network, fuse_batch_norm
-from fer_models.crops import crop_faces, to_gray
+from fer_models.crops import CHUNK_CROPS, crop_faces, to_gray
 from fer_models.int8 import choose_precision, use_int8
 from fer_models.labels import EMOTIONS
 from fer_models.oom import run_with_oom_backoff
@@ -18,9 +18,6 @@ from fer_models.registry.networks import build_with_weights
 
 log = logging.getLogger(__name__)
 
-# Crops per forward pass on each device. Smaller chunks are padded to this size, so that the probabilities of a face do
-# not depend on the other faces of the batch, not even in the last bit. It is halved permanently when memory runs out.
-CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 LARGE_PX = 96  # networks with a larger input get an eighth as many crops per forward pass, to limit memory
 
 N_FURTHER = 3  # the outputs after the seven probabilities: probability of all other classes, valence, arousal

@@ -5,13 +5,19 @@ from pathlib import Path
 
 import torch
 
-from fer_models.classification import ensemble
 from fer_models.classification.architectures import ARCHITECTURES
 from fer_models.classification.classifier import EmotionClassifier
-from fer_models.classification.ensemble import Ensemble, find_members
+from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.device import choose_device
-from fer_models.registry.model_registry import ONNX_ARCHITECTURE, WeightsError, find_model, read_card
+from fer_models.registry.ensemble_members import find_members
+from fer_models.registry.model_registry import (
+    ENSEMBLE_ARCHITECTURE,
+    ONNX_ARCHITECTURE,
+    WeightsError,
+    find_model,
+    read_card,
+)
 
 MAX_DEPTH = 4  # how deeply ensembles may contain ensembles; one that contains itself would recurse forever
 
@@ -37,13 +43,13 @@ def load_from_folder(folder: Path, device: torch.device, depth: int = 0) -> Emot
         WeightsError: if it is damaged, or its architecture is unknown.
     """
     card = read_card(folder)
-    if card.architecture == ensemble.ARCHITECTURE:
+    if card.architecture == ENSEMBLE_ARCHITECTURE:
         return _load_ensemble(folder, device, depth)
     loader = LOADERS.get(card.architecture)
     if loader is None and card.architecture in ARCHITECTURES:
         loader = EmotionClassifier.load
     if loader is None:
-        known = ", ".join((*ARCHITECTURES, *LOADERS, ensemble.ARCHITECTURE))
+        known = ", ".join((*ARCHITECTURES, *LOADERS, ENSEMBLE_ARCHITECTURE))
         raise WeightsError(f"{folder}: unknown architecture {card.architecture!r}. Known: {known}")
     return loader(folder, device)
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_models.classification.classifier import CHUNK_CROPS, LARGE_PX, EmotionClassifier, to_input_size
+from fer_models.classification.classifier import LARGE_PX, EmotionClassifier, to_input_size
 from fer_models.classification.onnx_spec import IGNORE, OUTPUTS, OnnxSpec
-from fer_models.crops import crop_faces
+from fer_models.crops import CHUNK_CROPS, crop_faces
 from fer_models.device import DeviceError
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import ModelCard, WeightsError, read_card, validated

@@ -13,6 +13,7 @@ from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS
 
 SPLITS = ("Training", "PublicTest", "PrivateTest")
+TEST_SPLITS = SPLITS[1:]
 SPLIT_OFF = 10  # if a data set lacks a split, one in this many images of each class is moved to it from Training
 
 

@@ -12,14 +12,13 @@ import numpy as np
 
 from fer_models.detection.close_ups import ExpectedFaces, expect_faces, find_in_tiles
 from fer_models.detection.protocol import FaceDetector
-from fer_models.frame_batch import FaceBatch, FrameBatch
+from fer_models.frame_batch import ROUNDING_S, FaceBatch, FrameBatch
 
 # Frames with more expected faces are searched in full, which then costs less than close-ups with a failed search.
 MAX_TILES = 5
 # Mean absolute difference between the cells of consecutive thumbnails (0 to 255) that counts as a change of scene. Shot
 # boundaries differ by 35 and more, the fastest camera pan of the videos on which it was chosen by 16.
 MIN_SCENE_CHANGE = 20.0
-ROUNDING_S = 1e-3  # tolerance for rounded times: containers such as Matroska store whole milliseconds
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.crops import CROP_PX
-from fer_models.datasets.labeled_faces import FaceImages
+from fer_models.datasets.labeled_faces import TEST_SPLITS, FaceImages
 from fer_models.evaluation.metrics import Figures, measure_split, temperature_of
 from fer_models.registry.model_registry import ModelCard
 
@@ -61,7 +61,7 @@ def compare(
     for classifier, rates in zip(classifiers, speeds, strict=True):
         log.info("%s: evaluating both test splits, thirteen views of each image", classifier.card.name)
         figures, scores = {}, {}
-        for split in ("PublicTest", "PrivateTest"):
+        for split in TEST_SPLITS:
             figures[split], scores[split] = measure_split(
                 classifier.predict,
                 splits[split],

@@ -68,7 +68,7 @@ def photograph_table(
         "at IoU 0.5. The last two rows show the recall of faces of 24 px and more at the threshold at which the "
         "detector's precision is 0.90."
     )
-    return Table("Photographs", note, ["", *(title for title, _, _ in points)], rows)
+    return Table("Photographs", ["", *(title for title, _, _ in points)], rows, note)
 
 
 def landmark_table(
@@ -99,7 +99,7 @@ def landmark_table(
         f"{threshold}. Mirrored: distance of a detector's landmarks in the mirrored image from its own in the original."
     )
     columns = ["detector", *(f"from {name}" for name in references), "from itself, mirrored"]
-    return Table("Landmarks", note, columns, rows)
+    return Table("Landmarks", columns, rows, note)
 
 
 def clip_table(clips: Sequence[Path], candidates: Mapping[str, Candidate], references: tuple[str, str]) -> Table:
@@ -127,7 +127,7 @@ def clip_table(clips: Sequence[Path], candidates: Mapping[str, Candidate], refer
         *(f"{n}: found" for n in candidates),
         *(f"{n}: unconfirmed" for n in candidates),
     ]
-    return Table("Clips", note, columns, rows)
+    return Table("Clips", columns, rows, note)
 
 
 def speed_table(detectors: Mapping[str, Detect], photos: Sequence[TruePhoto], *, seconds: float) -> Table:
@@ -144,7 +144,7 @@ def speed_table(detectors: Mapping[str, Detect], photos: Sequence[TruePhoto], *,
         f"Frames per second, {SPEED_FRAMES} frames per call, {torch.get_num_threads()} threads, the best round in "
         f"{seconds:g} s. References process each frame at its full size, one at a time; ours downscale larger frames."
     )
-    return Table("Speed", note, ["detector", *(f"{w}x{h}" for w, h in SPEED_SIZES)], rows)
+    return Table("Speed", ["detector", *(f"{w}x{h}" for w, h in SPEED_SIZES)], rows, note)
 
 
 def share(value: float) -> str:

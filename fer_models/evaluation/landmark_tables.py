@@ -5,24 +5,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fer_models.datasets.labeled_faces import SPLITS
+from fer_models.crops import CHUNK_CROPS
+from fer_models.datasets.labeled_faces import SPLITS, TEST_SPLITS
 from fer_models.datasets.landmark_labels import LabeledCrops
 from fer_models.evaluation.landmark_clips import ClipAccuracy, measure_clips
 from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy, point_errors, predict_gray
 from fer_models.evaluation.tables import Table
 from fer_models.evaluation.timing import best_round_s
-from fer_models.landmarks.landmarker import CHUNK_CROPS, LandmarkBatch, Landmarker
+from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.landmarks.network import INPUT_PX
 
 FIGURES = ("mean error", "eye openness, r", "mouth opening, r", "yaw", "pitch", "roll")
 SCORES = (0.0, 0.25, 0.5, 0.75, 0.9)
-SPLITS_SHOWN = ("PublicTest", "PrivateTest")
 
 
 def accuracy_tables(crops: LabeledCrops, landmarker: Landmarker) -> list[Table]:
     """Tabulate accuracy on the two test splits, and how it depends on the score."""
     rows, score_rows = [], []
-    for split in SPLITS_SHOWN:
+    for split in TEST_SPLITS:
         part = crops.select(crops.split == SPLITS.index(split))
         if not part.is_consistent.any():
             continue
@@ -40,12 +40,12 @@ def accuracy_tables(crops: LabeledCrops, landmarker: Landmarker) -> list[Table]:
         "which the teacher found no face, or its passes disagree, count as errors of 6 % and more."
     )
     return [
-        Table("Images", note, ["split", "images", "labeled", *FIGURES], rows),
+        Table("Images", ["split", "images", "labeled", *FIGURES], rows, note),
         Table(
             "Score",
-            score_note,
             ["split", "score at least", "share of images", "mean error", "error below 6 %"],
             score_rows,
+            score_note,
         ),
     ]
 
@@ -85,7 +85,7 @@ def clip_table(crops: Path, labels: Path, landmarker: Landmarker) -> Table:
         "single pass over the same crops at 192 px."
     )
     columns = ["clip", "labeled", *FIGURES, "still faces", "jitter", "jitter of the teacher"]
-    return Table("Clips", note, columns, [_clip_cells(clip) for clip in measure_clips(crops, labels, landmarker)])
+    return Table("Clips", columns, [_clip_cells(clip) for clip in measure_clips(crops, labels, landmarker)], note)
 
 
 def _clip_cells(clip: ClipAccuracy) -> list[str]:
@@ -99,7 +99,7 @@ def speed_table(landmarker: Landmarker, *, seconds: float) -> Table:
     best_s = best_round_s(lambda: landmarker.predict(crops), seconds)
     row = [landmarker.name, f"{landmarker.card.parameters / 1e6:.2f} M", f"{1000 * best_s / len(crops):.3f}"]
     note = f"{landmarker.device}, {torch.get_num_threads()} threads; the best round in {seconds:g} s."
-    return Table("Speed", note, ["network", "parameters", "ms per face"], [row])
+    return Table("Speed", ["network", "parameters", "ms per face"], [row], note)
 
 
 def _percent(share: float) -> str:

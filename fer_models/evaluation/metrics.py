@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_f1_score
 
-from fer_models.classification import ensemble
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import ModelCard
+from fer_models.registry.model_registry import ENSEMBLE_ARCHITECTURE
 
 BINS = 15  # number of bins of the expected calibration error, 15 as in most papers
 # Bootstrap samples of the confidence interval, and the bound of a fitted temperature (1 / 20 to 20).
@@ -171,7 +171,7 @@ def uncalibrated(scores: Tensor, temperature: float) -> Tensor:
 
 def temperature_of(card: ModelCard) -> float | None:
     """Return the temperature of a model; None for an ensemble, whose members have their own."""
-    return None if card.architecture == ensemble.ARCHITECTURE else card.temperature
+    return None if card.architecture == ENSEMBLE_ARCHITECTURE else card.temperature
 
 
 def macro_f1(predicted: Tensor, target: Tensor) -> float:

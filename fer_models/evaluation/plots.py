@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fer_models.datasets.labeled_faces import FaceImages
+from fer_models.datasets.labeled_faces import TEST_SPLITS, FaceImages
 from fer_models.evaluation.metrics import BINS, confidence_bins, temperature_of, uncalibrated
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 from fer_models.registry.model_registry import ModelCard, read_card
@@ -35,7 +35,7 @@ def draw_all(
     draw_f1(
         {
             f"{split}, {against}": card.metrics[split][figure]
-            for split in ("PublicTest", "PrivateTest")
+            for split in TEST_SPLITS
             for figure, against in (("f1", "labels"), ("votes_f1", "votes"))
             if figure in card.metrics[split]
         },

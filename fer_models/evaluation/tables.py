@@ -1,5 +1,6 @@
 """Tables of a report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -8,6 +9,6 @@ class Table:
     """A table of a report; cells are formatted text."""
 
     title: str
-    note: str
-    columns: list[str]
-    rows: list[list[str]]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_models.crops import to_gray
+from fer_models.crops import CHUNK_CROPS, to_gray
 from fer_models.device import autocast_dtype
 from fer_models.landmarks.network import INPUT_PX, N_ANGLES, LandmarkNet, LandmarkOutputs
 from fer_models.landmarks.points import MIRRORED_POSE_SIGNS, N_POINTS, mirror_points
@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 
 PACKAGED_NAME = "landmarks"
 TASK: Final = "landmarks"
-# Crops per forward pass on each device. Smaller chunks are padded to this size, so that the landmarks of a face do not
-# depend on the other faces of the batch, not even in the last bit. It is halved permanently when memory runs out.
-CHUNK_CROPS = {"cpu": 32, "cuda": 1024}
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 
 from fer_models.atomic_files import replaced_atomically
-from fer_models.classification import ensemble
-from fer_models.classification.ensemble import MAX_MEMBERS, Ensemble, combined_sha256
+from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.loading import load_classifier, load_from_folder
 from fer_models.classification.onnx_classifier import OnnxClassifier, onnx_card, read_spec
 from fer_models.classification.onnx_spec import OnnxSpec
@@ -19,10 +18,12 @@ from fer_models.detection import load_detector
 from fer_models.labels import EMOTIONS
 from fer_models.landmarks.landmarker import Landmarker
 from fer_models.model_installation.download import RETINAFACE, install_retinaface
+from fer_models.registry.ensemble_members import MAX_MEMBERS, combined_sha256
 from fer_models.registry.model_card import read_validated
 from fer_models.registry.model_registry import (
     CARD_NAME,
     CHECKPOINTS,
+    ENSEMBLE_ARCHITECTURE,
     ONNX_ARCHITECTURE,
     ONNX_NAME,
     ModelCard,
@@ -71,7 +72,7 @@ def _add_folder(name: str, path: Path) -> Path:
     if card.architecture == ONNX_ARCHITECTURE:
         read_weights(path, card)  # raises an error if its hash is not that of the card
         return add_onnx(name, weights_path(path, card), read_spec(path, card), source=str(path))
-    if card.architecture == ensemble.ARCHITECTURE:
+    if card.architecture == ENSEMBLE_ARCHITECTURE:
         raise WeightsError(
             f"{path}: an ensemble cannot be added; create it here: fervid models ensemble {name} MODEL MODEL"
         )
@@ -179,7 +180,7 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
     card = ModelCard(
         name=name,
         task="emotion",
-        architecture=ensemble.ARCHITECTURE,
+        architecture=ENSEMBLE_ARCHITECTURE,
         architecture_options={"members": named},
         classes=EMOTIONS,
         input_size_px=max(member.input_px for member in members),

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fer_models.classification import ensemble
-from fer_models.classification.ensemble import find_members
+from fer_models.registry.ensemble_members import find_members
 from fer_models.registry.model_registry import (
+    ENSEMBLE_ARCHITECTURE,
     ONNX_ARCHITECTURE,
     ModelCard,
     WeightsError,
@@ -27,7 +27,7 @@ def check_model(folder: Path) -> ModelCard:
         WeightsError: if a file is missing or damaged.
     """
     card = read_card(folder)
-    if card.architecture == ensemble.ARCHITECTURE:
+    if card.architecture == ENSEMBLE_ARCHITECTURE:
         for member in find_members(folder):
             check_model(member)
         return card

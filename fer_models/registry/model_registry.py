@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PACKAGED_DIR = Path(__file__).parents[1] / "weights"
 WEIGHTS_NAME, ONNX_NAME = "model.safetensors", "model.onnx"
-ONNX_ARCHITECTURE = "onnx"
+ONNX_ARCHITECTURE, ENSEMBLE_ARCHITECTURE = "onnx", "ensemble"
 NO_MODEL = ("scratch", "imagenet")  # values of `train --init` that are not models
 CHECKPOINTS = "checkpoints"  # subfolder of a training that contains its checkpoints
 

@@ -17,6 +17,8 @@ from fer_models.registry.model_registry import CARD_NAME
 
 log = logging.getLogger(__name__)
 
+LAST = "last.ckpt"  # the checkpoint of the last epoch
+VALIDATE_EVERY_EPOCHS = 5  # where a validation takes long
 # How to report a difference in settings that are checksums.
 DIFFERENT_CONTENTS = {
     "data": "the training data differ",

@@ -14,11 +14,11 @@ import av
 import av.container
 import numpy as np
 
+from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.container import decode_packet, flush_packet, read_packets
 from fer_models.video.geometry import GeometryError
 from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, Missing
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
-from fer_models.video.sampling import ROUNDING_S
 
 logger = logging.getLogger(__name__)
 

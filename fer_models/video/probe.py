@@ -11,23 +11,21 @@ import av
 import av.container
 import numpy as np
 
-from fer_models.video.clock import MAX_STEP_S
+from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
 from fer_models.video.frame_shapes import FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
-from fer_models.video.packets import NO_TIME, TS_DISCONT, OpenVideo, Packets, has_leading_frames, walk_packets
-from fer_models.video.sampling import ROUNDING_S
+from fer_models.video.notes import hdr_notes, video_notes
+from fer_models.video.packets import NO_TIME, OpenVideo, Packets, has_leading_frames, walk_packets
 from fer_models.video.signatures import is_image
 from fer_models.video.still_images import probe_image
 from fer_models.video.stream_choice import choose_stream
 from fer_models.video.timing import Timing, find_timing, media_end_s
 from fer_models.video.truncation import find_truncation
 
-# Beginning of the note on a video whose frames change their size or pixel aspect.
-CHANGES_SHAPE = "changes its frame size or pixel aspect"
 DECODERS = ("auto", "decord", "pyav")
 
 # Codecs that decord reads as fast as PyAV and bit-identically, also after seeks. For H.264, VP8 and MPEG-4, decord is
@@ -37,9 +35,6 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi
 _DECORD_PIXEL_FORMAT = "yuv420p"
 # Limit on the decoded size of a file read with decord, which decodes ahead to the end and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
-_NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS: a flag of formats without timestamps
-_MAX_SPANS = 5  # intervals of damage that a note lists
-_GAP_S = 1.0  # a longer step between frames is noted if it is also ten times as long as usual
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
 
@@ -195,7 +190,7 @@ def _describe_image(path: Path, rotate: int) -> VideoInfo:
         is_counted=False,
         truncation=None,
         transfer=image.transfer,
-        notes=(*image.notes, *_hdr_notes(image.transfer)),
+        notes=(*image.notes, *hdr_notes(image.transfer)),
     )
 
 
@@ -242,15 +237,7 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         packet_frame=timing.packet_frame,
         shapes=shapes,
         transfer=transfer,
-        notes=(
-            *notes,
-            *_rate_notes(container, stream),
-            *_clock_notes(timing),
-            *_gap_notes(container, timing),
-            *_damage_notes(timing),
-            *_shape_notes(shapes, timing),
-            *_color_notes(frame, transfer),
-        ),
+        notes=(*notes, *video_notes(video, frame, timing, shapes, transfer)),
     )
 
 
@@ -274,70 +261,6 @@ def _shapes(first: FrameShape, packets: Packets, timing: Timing) -> tuple[tuple[
 def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:
     steps_s = np.diff(pts_s)
     return bool(len(steps_s)) and bool(np.ptp(steps_s) > 1.5 * rounding_s)
-
-
-def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream) -> list[str]:
-    if not container.format.flags & _NO_TIMESTAMPS or stream.codec_context.framerate or not stream.guessed_rate:
-        return []
-    return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
-
-
-def _clock_notes(timing: Timing) -> list[str]:
-    notes = []
-    if timing.n_clock_jumps:
-        times = "once" if timing.n_clock_jumps == 1 else f"{timing.n_clock_jumps} times"
-        notes.append(f"its clock restarts or jumps {times}: the time continues from the last frame before each jump")
-    if timing.n_repeated:
-        notes.append(f"{timing.n_repeated} frames have the same time as the previous one: they were spaced evenly")
-    return notes
-
-
-def _gap_notes(container: av.container.InputContainer, timing: Timing) -> list[str]:
-    """A note on steps between frames that are unusually long, apart from those in which data are known to be lost."""
-    steps_s, pts_s = timing.steps_s, timing.pts_s
-    if len(pts_s) < 2:
-        return []
-    is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s))))
-    if not is_gap.any():
-        return []
-    at = int(np.argmax(steps_s))
-    others = f", the longest of {is_gap.sum()} gaps" if is_gap.sum() > 1 else ""
-    causes = "a pause or lost data"
-    if container.format.flags & TS_DISCONT and len(container.streams) == 1 and steps_s[at] > MAX_STEP_S:
-        causes = "a pause, lost data or a jump of its clock"
-    return [
-        f"no frame is between {pts_s[at]:.2f} and {pts_s[at + 1]:.2f} s{others}: {causes}, for which the last frame "
-        "before it is counted"
-    ]
-
-
-def _damage_notes(timing: Timing) -> list[str]:
-    if not timing.damaged_spans_s:
-        return []
-    spans = [f"{start_s:.2f} to {end_s:.2f} s" for start_s, end_s in timing.damaged_spans_s]
-    more = f" and {len(spans) - _MAX_SPANS} more intervals" if len(spans) > _MAX_SPANS else ""
-    return [f"data are missing or damaged: frames from {', '.join(spans[:_MAX_SPANS])}{more} are missing or left out"]
-
-
-def _shape_notes(shapes: Sequence[tuple[int, FrameShape]], timing: Timing) -> list[str]:
-    if len(shapes) == 1:
-        return []
-    times = "" if len(shapes) == 2 else f" {len(shapes) - 1} times, first"
-    first_s = timing.pts_s[shapes[1][0]]
-    return [f"{CHANGES_SHAPE}{times} at {first_s:.2f} s: its frames were fitted into the size of the first one"]
-
-
-def _color_notes(frame: av.VideoFrame, transfer: int) -> list[str]:
-    notes = _hdr_notes(transfer)
-    if not is_known_matrix(frame):
-        notes.append(f"has color matrix {frame.colorspace}, which cannot be converted exactly: colors are approximate")
-    return notes
-
-
-def _hdr_notes(transfer: int) -> list[str]:
-    if not transfer:
-        return []
-    return [f"is HDR ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate"]
 
 
 def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:

@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-# Tolerance for rounded times: in containers such as Matroska, which store whole milliseconds, frames may be early.
-ROUNDING_S = 1e-3
+from fer_models.frame_batch import ROUNDING_S
 
 
 def frames_to_sample(

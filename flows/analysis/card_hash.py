@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fer_models.registry.model_registry import CARD_NAME, PACKAGED_DIR, ModelCard, read_card
+from fer_models.registry.ensemble_members import find_members
+from fer_models.registry.model_registry import CARD_NAME, ENSEMBLE_ARCHITECTURE, PACKAGED_DIR, ModelCard, read_card
 
 # Fields of a model card that change the outputs of the model.
 _OUTPUT_FIELDS = {
@@ -35,11 +36,8 @@ def card_hash(folder: Path) -> str | None:
     fields = _output_fields(card)
     if any(fields == _output_fields(read_card(file.parent)) for file in PACKAGED_DIR.glob(f"*/{CARD_NAME}")):
         return None
-    hashes: list[str | None] = []
-    if card.architecture == "ensemble":
-        from fer_models.classification.ensemble import find_members  # imported here because it loads torch
-
-        hashes = [card_hash(member) for member in find_members(folder)]
+    members = find_members(folder) if card.architecture == ENSEMBLE_ARCHITECTURE else []
+    hashes = [card_hash(member) for member in members]
     return hashlib.sha256(json.dumps([fields, hashes], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from flows.analysis.model_bundle import Models
 
 # Settings that change no number, and settings that `request_fingerprint` includes in another form.
-_NEUTRAL = {"batch_size", "decode_timeout_s", "device", "keep_appearance", "model", "overwrite", "verify_content"}
+_NEUTRAL = {
+    "batch_size",
+    "decode_timeout_s",
+    "detector",
+    "device",
+    "keep_appearance",
+    "model",
+    "overwrite",
+    "verify_content",
+}
 # Settings of pass 1 that are stored as they were given, and used by `fervid retry`.
 OBSERVATION_SETTINGS = {
     "fps",
@@ -160,27 +169,34 @@ def request_fingerprint(settings: AnalyzeSettings) -> str:
     Raises:
         WeightsError: if there is no such model.
     """
-    folder = find_model(settings.model, "emotion")
-    classifier = read_card(folder)
-    cards = {name: card for name, card in list_cards().items() if isinstance(card, ModelCard)}
-    folders = list_model_dirs()
-    if settings.detector != "auto":
-        folders[settings.detector] = find_detector(settings.detector)
-        cards[settings.detector] = read_card(folders[settings.detector])
+    cards, folders = list_cards(), list_model_dirs()
 
-    def contents(task: str) -> dict[str, str]:
-        return {name: card_hash(folders[name]) or card.sha256 for name, card in cards.items() if card.task == task}
+    def identities(task: str) -> list[list[str]]:
+        return [
+            _identity(folders[name])
+            for name, card in cards.items()
+            if isinstance(card, ModelCard) and card.task == task
+        ]
 
     request = {
         "settings": settings.model_dump(mode="json", exclude=_NEUTRAL),
         "versions": [OBSERVE_VERSION, TIMELINE_VERSION],
-        "classifier": [classifier.name, card_hash(folder) or classifier.sha256],
-        "detectors": contents("detector"),
-        "landmarks": contents("landmarks"),
+        "classifier": _identity(find_model(settings.model, "emotion")),
+        # "auto" chooses among all installed detectors.
+        "detectors": (
+            identities("detector") if settings.detector == "auto" else [_identity(find_detector(settings.detector))]
+        ),
+        "landmarks": identities("landmarks"),
         "optional": [importlib.util.find_spec(name) is not None for name in ("decord", "retinaface")],
         "device": [settings.device, *machine()],
     }
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _identity(folder: Path) -> list[str]:
+    """The name of a model, and the hash of what determines its outputs."""
+    card = read_card(folder)
+    return [card.name, card_hash(folder) or card.sha256]
 
 
 def machine() -> tuple[str, bool, str]:

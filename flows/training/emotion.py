@@ -31,10 +31,10 @@ from fer_models.registry.model_registry import (
     user_models_dir,
 )
 from fer_models.training.emotion import registration
-from fer_models.training.emotion.history import LAST, TrainingProgress, history_in
+from fer_models.training.emotion.history import TrainingProgress, history_in
 from fer_models.training.emotion.recipes import Recipe
 from fer_models.training.emotion.training import train_network
-from fer_models.training.runs import RunError, check_can_start, read_checkpoint, report_fresh_start, train_alone
+from fer_models.training.runs import LAST, RunError, check_can_start, read_checkpoint, report_fresh_start, train_alone
 from flows.analysis.progress import progress
 
 log = logging.getLogger(__name__)

@@ -1,19 +1,21 @@
 """Reports as sections of Markdown files."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fer_models.atomic_files import replaced_atomically
 from fer_models.errors import FervidError
+from fer_models.evaluation.tables import Table
 
 
 class MarkdownError(FervidError):
     """The output file of a report exists and is not text."""
 
 
-def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Format a table as Markdown lines."""
-    return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]
+def table_lines(table: Table) -> list[str]:
+    """Format a table and its title as Markdown lines."""
+    rows = (table.columns, ["---"] * len(table.columns), *table.rows)
+    note = [table.note, ""] if table.note else []
+    return [f"## {table.title}", "", *note, *(f"| {' | '.join(cells)} |" for cells in rows), ""]
 
 
 def parts_of(path: Path) -> list[str]:
@@ -35,12 +37,16 @@ def parts_of(path: Path) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
+def title_of(part: str) -> str:
+    """The heading of a part of a file, with its `# `."""
+    return part.splitlines()[0].strip()
+
+
 def write_part(path: Path, part: str) -> None:
     """Write a report into a file: replace the section with the same heading, or append it."""
     parts = parts_of(path)
-    titles = [old.splitlines()[0].strip() for old in parts]
-    title = part.splitlines()[0]
-    index = titles.index(title) if title in titles else len(parts)
+    titles = list(map(title_of, parts))
+    index = titles.index(title_of(part)) if title_of(part) in titles else len(parts)
     parts[index : index + 1] = [part]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_atomically(path) as part_file:

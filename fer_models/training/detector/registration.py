@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fer_models.boxes import face_size_px
+from fer_models.classification.normalization import MEAN, STD
 from fer_models.datasets.face_photos import Photo
 from fer_models.detection.compact import CompactDetector
 from fer_models.detection.compact_int8 import convs_with_levels
@@ -23,7 +24,6 @@ from fer_models.training.runs import read_checkpoint
 
 log = logging.getLogger(__name__)
 
-MEAN, STD = 0.5, 0.25
 # On the held-out photographs, faces below this size are ignored, and detections below three quarters of it.
 JUDGED_FACE_PX = 16
 SCORE_THRESHOLD, HELD_OUT_THRESHOLD = 0.5, 0.05

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer_models.boxes import box_iou
+from fer_models.classification.normalization import MEAN, STD
 from fer_models.datasets.face_photos import FaceDataError, Photo, read_photos
 from fer_models.detection.compact import CompactDetector, grid_points, load_network
 from fer_models.detection.compact_network import CompactNet
@@ -29,14 +30,14 @@ from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import merge_teacher_labels, teacher_settings
 from fer_models.training.detector.recipe import DetectorRecipe
 from fer_models.training.detector.registration import (
-    MEAN,
-    STD,
     choose_threshold,
     held_out_detector,
     match_photo,
     save_detector,
 )
 from fer_models.training.runs import (
+    LAST,
+    VALIDATE_EVERY_EPOCHS,
     RunError,
     check_can_start,
     check_same_settings,
@@ -51,8 +52,6 @@ log = logging.getLogger(__name__)
 LOSS_WEIGHTS = {"score": 1.0, "box": 2.0, "landmarks": 5.0}
 INPUT_SIZE_PX = 256
 WEIGHT_DECAY, EMA_DECAY = 0.01, 0.999
-VALIDATE_EVERY_EPOCHS = 5
-CHECKPOINT_NAME = "last.ckpt"
 # Seconds; a batch takes only a few, so after this time the thread that makes batches must have stopped working.
 BATCH_TIMEOUT_S = 600.0
 TEACHER_CACHE = "teachers"
@@ -186,7 +185,7 @@ def train_detector(
         WeightsError: if a teacher or the detector to start from cannot be used.
         ReferenceDetectorError: if OpenCV is not installed, which the teachers need.
     """
-    checkpoint = out / CHECKPOINTS / CHECKPOINT_NAME
+    checkpoint = out / CHECKPOINTS / LAST
     check_can_start(checkpoint, resume)
     report_fresh_start(checkpoint, resume)
     lightning.seed_everything(recipe.seed, verbose=False)
@@ -288,7 +287,7 @@ class _AfterEachBatch(Callback):
 
 def _trainer(checkpoints: Path, epochs: int, device: torch.device, on_batch: Callable[[], None]) -> lightning.Trainer:
     last = ModelCheckpoint(
-        checkpoints, CHECKPOINT_NAME.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False
+        checkpoints, LAST.removesuffix(".ckpt"), save_on_train_epoch_end=True, enable_version_counter=False
     )
     return lightning.Trainer(
         max_epochs=epochs,

@@ -16,7 +16,7 @@ from torch import Tensor
 from fer_models.atomic_files import replaced_atomically
 from fer_models.training.runs import RunError
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+BEST = "best.ckpt"
 # File in the subfolder of checkpoints with the metrics of each epoch, readable without torch.
 PROGRESS = "progress.json"
 SELECTED_BY = "public_loss"  # name of the metric that is lowest in the best epoch

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from fer_models.classification.architectures import architecture_options, build_network, count_parameters
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.normalization import MEAN, STD
-from fer_models.datasets.labeled_faces import FaceImages, fingerprint
+from fer_models.datasets.labeled_faces import TEST_SPLITS, FaceImages, fingerprint
 from fer_models.evaluation.metrics import MAX_LOG_TEMPERATURE, fit_temperature, logits_of, macro_f1, measure_split
 from fer_models.int8 import measure_inputs
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import CARD_NAME, ModelCard, save_card, save_model_folder
 from fer_models.training.emotion.augmentation import normalize, resize
 from fer_models.training.emotion.history import history_in, weights_in
+from fer_models.training.emotion.lightning_module import heads_of, untrained_network
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import heads_of, untrained_network
 from fer_models.training.runs import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.dev
     classifier = EmotionClassifier.load(folder, device)
     card = classifier.card
     metrics, scores = {}, {}
-    for split in ("PublicTest", "PrivateTest"):
+    for split in TEST_SPLITS:
         metrics[split], scores[split] = measure_split(
             classifier.predict, splits[split], temperature=card.temperature, tta=True, training=splits["Training"]
         )

@@ -18,7 +18,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from fer_models.atomic_files import replaced_atomically
-from fer_models.datasets.labeled_faces import SPLITS, DataError
+from fer_models.classification.normalization import MEAN, STD
+from fer_models.datasets.labeled_faces import SPLITS, TEST_SPLITS, DataError
 from fer_models.datasets.landmark_labels import LabeledCrops, read_labeled_crops
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.evaluation.landmarks import measure_accuracy, predict_gray
@@ -29,6 +30,8 @@ from fer_models.registry.model_registry import CHECKPOINTS, ModelCard, save_mode
 from fer_models.training.landmarks.augmentation import LandmarkTargets, augment
 from fer_models.training.landmarks.losses import LOSS_WEIGHTS, landmark_losses
 from fer_models.training.runs import (
+    LAST,
+    VALIDATE_EVERY_EPOCHS,
     RunError,
     check_can_start,
     check_same_settings,
@@ -40,11 +43,8 @@ from fer_models.training.runs import (
 
 log = logging.getLogger(__name__)
 
-MEAN, STD = 0.5, 0.25
 WEIGHT_DECAY, EMA_DECAY, MAX_GRADIENT = 0.01, 0.998, 5.0
 WARM_UP_STEPS = 200
-VALIDATE_EVERY_EPOCHS = 5
-CHECKPOINT_NAME = "last.ckpt"
 LICENCE_NOTE = (
     "Weights trained by Fervid on landmarks that MediaPipe's face mesh (Apache-2.0) gave to images from research data "
     "sets; the images are not openly licensed and are not part of this package."
@@ -88,7 +88,7 @@ def train_landmarks(
         DataError: if the data cannot be used.
         RunError: if `out` has a run and `resume` is False or the settings differ, or the loss becomes infinite.
     """
-    checkpoint = out / CHECKPOINTS / CHECKPOINT_NAME
+    checkpoint = out / CHECKPOINTS / LAST
     check_can_start(checkpoint, resume)
     report_fresh_start(checkpoint, resume)
     crops = [read_labeled_crops(*files) for files in data]
@@ -119,7 +119,7 @@ def train_landmarks(
         mean=MEAN,
         std=STD,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        metrics=_metrics_of(copy.deepcopy(network), crops, ["PublicTest", "PrivateTest"]),
+        metrics=_metrics_of(copy.deepcopy(network), crops, TEST_SPLITS),
         protocol="Against MediaPipe's face mesh on the images of FER-2013 in which three passes of it agree.",
         data={"crops": len(learned.pixels), "sha256": run.settings["data"]},
         settings=dataclasses.asdict(recipe),

@@ -30,6 +30,9 @@ Out = Annotated[
 Recursive = Annotated[bool, typer.Option(help="Search folders recursively.")]
 Pattern = Annotated[str, typer.Option(metavar="GLOB", help="In folders, use only files whose name matches.")]
 ComputeDevice = Annotated[Device, typer.Option(help="Device to compute on.")]
+# For options that are required in one command and optional in another.
+LABELED_FACES = typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")]
 Seed = Annotated[int, typer.Option(help="Seed of the random numbers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.commands.common_options import ComputeDevice
+from flows.cli.commands.common_options import LABELED_FACES, AsJson, ComputeDevice
 from flows.cli.console import Device, console, errors, fatal_errors
 from flows.cli.tables import table_of
 from flows.cli.training_display import work_log
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from fer_models.evaluation.metrics import Figures
-
-Data = Annotated[
-    Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
-]
 
 
 class Split(StrEnum):
@@ -34,9 +30,7 @@ class Split(StrEnum):
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A name from `fervid models`, or a model folder.")],
-    data: Annotated[
-        Path | None, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
-    ] = None,
+    data: Annotated[Path | None, LABELED_FACES] = None,
     split: Annotated[list[Split] | None, typer.Option(help="Only this split; may be repeated.")] = None,
     tta: Annotated[bool, typer.Option("--tta", help="Also average over mirrored and shifted images.")] = False,
     video: Annotated[
@@ -44,7 +38,7 @@ def evaluate(
         typer.Option(metavar="FILE", help="Also measure how much predictions change between frames; may be repeated."),
     ] = None,
     device: ComputeDevice = Device.auto,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate an emotion model on labeled faces and on videos."""
     if data is None and not video:
@@ -81,7 +75,7 @@ def stability_on(model: str, videos: list[Path], device: Device) -> dict[str, di
 
 def figures_table(figures: "dict[str, Figures]") -> "Group":
     """Create a table with a row per metric and a column per split."""
-    from flows.training.comparison import cell
+    from flows.training.comparison_report import cell
 
     # Metrics that were measured in any split.
     measured = {name: value for of_part in figures.values() for name, value in of_part.items()}
@@ -99,19 +93,30 @@ def figures_table(figures: "dict[str, Figures]") -> "Group":
 
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Names from `fervid models`, or folders.")],
-    data: Data,
+    data: Annotated[Path, LABELED_FACES],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write a report: .html, or a section of an .md file."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write a report: .html, or a section of an .md file. Plots and model cards are written to a folder "
+            "beside it, of the same name.",
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing .html file; a section of an .md file always is.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace existing files. A section of an .md file is always replaced, with the plots and cards that "
+            "it links.",
+        ),
     ] = False,
     no_speed: Annotated[
         bool, typer.Option("--no-speed", help="Do not measure speed, which needs a machine without other work.")
     ] = False,
     device: ComputeDevice = Device.auto,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare emotion models: accuracy, calibration, size and speed."""
     if out is not None and out.suffix not in (".md", ".html"):
@@ -121,12 +126,12 @@ def compare(
     command += ["--no-speed"] if no_speed else []
     command += ["--device", device.value] if device != Device.auto else []
     with fatal_errors(), work_log():
-        from analytics.results.output_files import check_output_file
-        from flows.training.comparison import compare_models, tables_of
+        from flows.training.comparison import compare_models
+        from flows.training.comparison_report import tables_of
 
-        if out is not None:
-            check_output_file(out, overwrite=overwrite or out.suffix == ".md")
-        compared = compare_models(models, data, device.value, out, shlex.join(command), with_speed=not no_speed)
+        compared = compare_models(
+            models, data, device.value, out, shlex.join(command), with_speed=not no_speed, overwrite=overwrite
+        )
         if as_json:
             print(json.dumps([one.as_json() for one in compared], indent=2))
         else:

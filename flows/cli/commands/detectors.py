@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from fer_models.evaluation.detector_metrics import Detect
     from fer_models.evaluation.tables import Table
 
+MarkdownFile = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE.md", help="Also write the tables as a section of this file."),
+]
+
 
 class Reference(StrEnum):
     """A third-party detector to compare with."""
@@ -38,10 +43,7 @@ def evaluate_detector(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Duration of each speed measurement; 0: none.")] = 3.0,
     device: Annotated[Device, typer.Option(help="Device of the detector; references run on the CPU.")] = Device.auto,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE.md", help="Also write the tables as a section of this file."),
-    ] = None,
+    out: MarkdownFile = None,
 ) -> None:
     """Measure accuracy and speed of a face detector."""
     names = [str(reference) for reference in dict.fromkeys(against or [])]
@@ -140,7 +142,7 @@ def as_markdown(heading: str, tables: "list[Table]", command: str) -> str:
     """Format the tables as a section of a Markdown file, with the command that creates it."""
     lines = [f"# {heading}", "", "Created by", "", f"    {command}", ""]
     for table in tables:
-        lines += [f"## {table.title}", "", table.note, "", *table_lines(table.columns, table.rows), ""]
+        lines += table_lines(table)
     return "\n".join(lines)
 
 

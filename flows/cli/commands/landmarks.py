@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.commands.common_options import ComputeDevice, Seed
-from flows.cli.commands.detectors import as_markdown, check_is_markdown, show
+from flows.cli.commands.common_options import ComputeDevice, Resume, Seed
+from flows.cli.commands.detectors import MarkdownFile, as_markdown, check_is_markdown, show
 from flows.cli.commands.train import RESUME
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt
 from flows.cli.training_display import training_log
@@ -32,7 +32,7 @@ def train_landmarks(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 60,
     device: ComputeDevice = Device.auto,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train a facial landmark network and register it as --name."""
     data = _pairs(crops, labels)
@@ -55,10 +55,7 @@ def evaluate_landmarks(
     clip_labels: Annotated[Path | None, typer.Option(metavar="DIR", help="The landmarks of --clips.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Duration of the speed measurement; 0: none.")] = 3.0,
     device: Annotated[Device, typer.Option(help="Device of the network.")] = Device.auto,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE.md", help="Also write the tables as a section of this file."),
-    ] = None,
+    out: MarkdownFile = None,
 ) -> None:
     """Measure the accuracy of a network of facial landmarks against its teacher."""
     data = _pairs(crops, labels)

@@ -96,7 +96,7 @@ def remove_model(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove a model that was trained, added or downloaded here."""
-    from fer_models.classification.ensemble import ensembles_with
+    from fer_models.registry.ensemble_members import ensembles_with
     from fer_models.registry.model_registry import list_model_dirs, user_models_dir
 
     with fatal_errors("nothing was removed"):

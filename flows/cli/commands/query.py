@@ -18,6 +18,9 @@ Events = Annotated[
     ),
 ]
 Memory = Annotated[str, typer.Option(help="Memory limit of the query, such as 500MB or 4GB.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Stop the query after this many seconds.")
+]
 
 
 def query(
@@ -38,9 +41,7 @@ def query(
         ),
     ] = False,
     events: Events = None,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Stop the query after this many seconds.")
-    ] = (30.0),
+    timeout_s: Timeout = 30.0,
     memory: Memory = "2GB",
 ) -> None:
     """Run one SQL query over the results, read-only."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
-from flows.cli.commands.query import Events, Memory, Video
+from flows.cli.commands.query import Events, Memory, Timeout, Video
 from flows.cli.compact import compact, omits_columns
 from flows.cli.console import Results, counted, fatal_errors, note, say
 from flows.cli.questions import UNFILTERED, Question, Request, answer, explanation, videos_of, why_empty
@@ -16,10 +16,6 @@ from flows.cli.questions import UNFILTERED, Question, Request, answer, explanati
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
-
-Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Stop the query after this many seconds.")
-]
 
 
 def summary(

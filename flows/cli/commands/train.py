@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.commands.common_options import ComputeDevice, Seed
+from flows.cli.commands.common_options import LABELED_FACES, ComputeDevice, Resume, Seed
 from flows.cli.console import Device, console, errors, fatal_errors, stop_on_interrupt, usage_checked
 from flows.cli.training_display import TrainingDisplay, training_log
 from flows.imports import without_gc
@@ -44,9 +44,7 @@ def train(
             metavar="ARCH", help="An architecture, such as face_resnet_se or cnn4; docs/training.md has them all."
         ),
     ],
-    data: Annotated[
-        Path, typer.Option(help="FER-2013 as Parquet or CSV, or a folder with a folder of images per emotion.")
-    ],
+    data: Annotated[Path, LABELED_FACES],
     name: Annotated[str | None, typer.Option(help="The model's name (default: the architecture's).")] = None,
     epochs: Annotated[
         int | None,
@@ -100,7 +98,7 @@ def train(
         Precision.auto
     ),
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train an emotion model and register it as --name."""
     without_console_log()
@@ -235,7 +233,7 @@ def train_detector(
     ] = None,
     device: ComputeDevice = Device.auto,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train a compact face detector and register it as --name."""
     without_console_log()

@@ -1,0 +1,99 @@
+"""Notes for the user on a video: choices, repairs and omissions, as sentences without their subject, the video."""
+
+from collections.abc import Sequence
+
+import av
+import av.container
+import numpy as np
+
+from fer_models.video.clock import MAX_STEP_S
+from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
+from fer_models.video.frame_shapes import FrameShape
+from fer_models.video.packets import TS_DISCONT, OpenVideo
+from fer_models.video.timing import Timing
+
+# Beginning of the note on a video whose frames change their size or pixel aspect.
+CHANGES_SHAPE = "changes its frame size or pixel aspect"
+_NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS: a flag of formats without timestamps
+_MAX_SPANS = 5  # intervals of damage that a note lists
+_GAP_S = 1.0  # a longer step between frames is noted if it is also ten times as long as usual
+
+
+def video_notes(
+    video: OpenVideo, frame: av.VideoFrame, timing: Timing, shapes: Sequence[tuple[int, FrameShape]], transfer: int
+) -> list[str]:
+    """All notes on a video, of which `frame` is the first frame; `shapes` and `transfer` as in `VideoInfo`."""
+    _, container, stream = video
+    return [
+        *_rate_notes(container, stream),
+        *_clock_notes(timing),
+        *_gap_notes(container, timing),
+        *_damage_notes(timing),
+        *_shape_notes(shapes, timing),
+        *_color_notes(frame, transfer),
+    ]
+
+
+def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream) -> list[str]:
+    if not container.format.flags & _NO_TIMESTAMPS or stream.codec_context.framerate or not stream.guessed_rate:
+        return []
+    return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
+
+
+def _clock_notes(timing: Timing) -> list[str]:
+    notes = []
+    if timing.n_clock_jumps:
+        times = "once" if timing.n_clock_jumps == 1 else f"{timing.n_clock_jumps} times"
+        notes.append(f"its clock restarts or jumps {times}: the time continues from the last frame before each jump")
+    if timing.n_repeated:
+        notes.append(f"{timing.n_repeated} frames have the same time as the previous one: they were spaced evenly")
+    return notes
+
+
+def _gap_notes(container: av.container.InputContainer, timing: Timing) -> list[str]:
+    """A note on steps between frames that are unusually long, apart from those in which data are known to be lost."""
+    steps_s, pts_s = timing.steps_s, timing.pts_s
+    if len(pts_s) < 2:
+        return []
+    is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s))))
+    if not is_gap.any():
+        return []
+    at = int(np.argmax(steps_s))
+    others = f", the longest of {is_gap.sum()} gaps" if is_gap.sum() > 1 else ""
+    causes = "a pause or lost data"
+    if container.format.flags & TS_DISCONT and len(container.streams) == 1 and steps_s[at] > MAX_STEP_S:
+        causes = "a pause, lost data or a jump of its clock"
+    return [
+        f"no frame is between {pts_s[at]:.2f} and {pts_s[at + 1]:.2f} s{others}: {causes}, for which the last frame "
+        "before it is counted"
+    ]
+
+
+def _damage_notes(timing: Timing) -> list[str]:
+    if not timing.damaged_spans_s:
+        return []
+    spans = [f"{start_s:.2f} to {end_s:.2f} s" for start_s, end_s in timing.damaged_spans_s]
+    more = f" and {len(spans) - _MAX_SPANS} more intervals" if len(spans) > _MAX_SPANS else ""
+    return [f"data are missing or damaged: frames from {', '.join(spans[:_MAX_SPANS])}{more} are missing or left out"]
+
+
+def _shape_notes(shapes: Sequence[tuple[int, FrameShape]], timing: Timing) -> list[str]:
+    if len(shapes) == 1:
+        return []
+    times = "" if len(shapes) == 2 else f" {len(shapes) - 1} times, first"
+    first_s = timing.pts_s[shapes[1][0]]
+    return [f"{CHANGES_SHAPE}{times} at {first_s:.2f} s: its frames were fitted into the size of the first one"]
+
+
+def _color_notes(frame: av.VideoFrame, transfer: int) -> list[str]:
+    notes = hdr_notes(transfer)
+    if not is_known_matrix(frame):
+        notes.append(f"has color matrix {frame.colorspace}, which cannot be converted exactly: colors are approximate")
+    return notes
+
+
+def hdr_notes(transfer: int) -> list[str]:
+    """A note on frames with these transfer characteristics, as numbered by FFmpeg if HDR, else 0."""
+    if not transfer:
+        return []
+    return [f"is HDR ({TRANSFER_NAMES[transfer]}): its frames were tone-mapped, colors are approximate"]
