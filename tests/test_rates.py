@@ -46,21 +46,35 @@ def test_the_median_accounts_for_censored_intervals():
 
 
 def test_the_interval_of_a_median_is_where_the_curve_is_near_one_half():
-    """One interval per participant, all observed: the variance is close to Greenwood's, summed manually."""
+    """One interval per participant, all observed: the variance is Greenwood's times 20 / 19."""
     duration_s = np.arange(1.0, 21.0)
     found = median_interval(duration_s, np.ones(20, bool), [str(i) for i in range(20)])
     assert found.estimate == 10.5  # half of the 20 last from 10 to 11 s
-    at_risk = 20 - np.arange(20)
-    # Of participant i at time j: 1 / at_risk at their own end, less 1 / at_risk² for each end while they were at risk.
-    influence = np.array(
-        [[(i <= j) / at_risk[i] - (1 / at_risk[: min(i, j) + 1] ** 2).sum() for j in range(20)] for i in range(20)]
-    )
-    error = np.sqrt(20 / 19 * (influence**2).sum(axis=0))
-    share = np.append(1 - np.arange(1, 20) / 20, 1e-12)
+    at_risk = 20 - np.arange(19)
+    error = np.sqrt(20 / 19 * np.cumsum(1 / (at_risk * (at_risk - 1))))
+    share = 1 - np.arange(1, 20) / 20
     reach = stats.t.ppf(0.975, 19) * error / -np.log(share)
     low, high = (share ** np.exp(side * reach) for side in (1, -1))
-    assert (found.low, found.high) == (duration_s[low <= 0.5][0], duration_s[high <= 0.5][0])
-    assert 5 <= found.low <= 7 and 13 <= found.high <= 15
+    assert (found.low, found.high) == (duration_s[:19][low <= 0.5][0], duration_s[:19][high <= 0.5][0])
+    assert 5 <= found.low <= 7 and 13 <= found.high <= 16
+
+
+@pytest.mark.filterwarnings("ignore:The confidence interval is undefined:RuntimeWarning")  # at a share of 0
+@pytest.mark.parametrize("seed", range(5))
+def test_the_variance_of_the_curve_is_greenwoods_with_ties_and_censored_intervals(seed):
+    """Limits of SciPy (normal quantile, variance of Greenwood), with Student's t and the factor n / (n - 1)."""
+    rng = np.random.default_rng(seed)
+    duration_s, ended = rng.integers(1, 12, 14) / 2, rng.random(14) < 0.8
+    found = median_interval(duration_s, ended, [str(i) for i in range(14)])
+    curve = stats.ecdf(stats.CensoredData.right_censored(duration_s, ~ended)).sf
+    times = kaplan_meier(duration_s, ended)[0]
+    times = times[curve.evaluate(times) > 0]
+    share, high = (one.evaluate(times) for one in (curve, curve.confidence_interval(method="log-log").high))
+    # log(-log(share)) - log(-log(high)) is the quantile times the standard error.
+    error = np.log(np.log(share) / np.log(high)) / stats.norm.ppf(0.975) * np.sqrt(14 / 13)
+    factor = np.exp(stats.t.ppf(0.975, ended.sum() - 1) * error)
+    low, high = times[share**factor <= 0.5], times[share ** (1 / factor) <= 0.5]
+    assert (found.low, found.high) == (low[0], high[0] if len(high) else None)
 
 
 def test_many_intervals_of_few_participants_are_no_evidence_of_a_median():

@@ -33,10 +33,10 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
     """The median duration with an interval, where intervals of one participant are not independent.
 
     The interval has the times at which one half lies within the limits of Kaplan-Meier's curve (Brookmeyer and
-    Crowley). The limits are computed on the scale log(-log(share)) with Student's t and the variance of the
-    participants' contributions to the cumulative hazard. `high` is None if the upper limit never falls to one half
-    before the last interval ends, where the variance is not defined. Where one half of the intervals survive from one
-    end until the next, the median is the middle between them.
+    Crowley). The limits are computed on the scale log(-log(share)) with Student's t and the variance over participants
+    of their contributions to log(share), which is Greenwood's times n / (n - 1) if each has one interval. `high` is
+    None if the upper limit never falls to one half before the last interval ends, where the variance is not defined.
+    Where one half of the intervals survive from one end until the next, the median is the middle between them.
 
     Args:
         duration_s: (n,) as for `kaplan_meier`.
@@ -58,7 +58,7 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
     squares = np.zeros(len(times))
     for k in range(n):
         mine = of_cluster == k
-        squares += _hazard_influence(duration_s, ended, mine, times) ** 2
+        squares += _log_share_influence(duration_s, ended, mine, times) ** 2
     error = np.sqrt(n / (n - 1) * squares)
     hazard = -np.log(np.clip(share, 1e-12, 1 - 1e-12))
     factor = np.exp(np.minimum(t_quantile(n_ended - 1) * error / hazard, 700))
@@ -77,11 +77,15 @@ def _at_risk(duration_s: Array, times: Array) -> np.ndarray:
     return at_risk
 
 
-def _hazard_influence(duration_s: Array, ended: np.ndarray, mine: np.ndarray, times: Array) -> Array:
-    """The contribution of some intervals to the cumulative hazard of all at each time, minus its expectation."""
+def _log_share_influence(duration_s: Array, ended: np.ndarray, mine: np.ndarray, times: Array) -> Array:
+    """The contribution of some intervals to -log(share) of all at each time, minus its expectation.
+
+    The share is a product of 1 - ends / at_risk, so the derivative of -log(share) by the ends is 1 / (at_risk - ends).
+    """
     at_risk, ends = _at_risk(duration_s, times), _count_at(duration_s[ended], times)
     own_ends, own_at_risk = _count_at(duration_s[mine & ended], times), _at_risk(duration_s[mine], times)
-    influence: Array = np.cumsum((own_ends - own_at_risk * ends / at_risk) / at_risk)
+    remaining = np.where(at_risk > ends, at_risk - ends, np.inf)  # nobody remains at a share of 0, which is not used
+    influence: Array = np.cumsum((own_ends - own_at_risk * ends / at_risk) / remaining)
     return influence
 
 
