@@ -1,6 +1,7 @@
 """Render a video with its results drawn in, or with its faces hidden."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,9 @@ from fer_models.rendering.timeline_strip import PALETTE, UNLABELED, Spans, Timel
 from fer_models.video import VideoInfo, check_readable, probe, read_frames_at
 from fer_models.video.writing import write_video
 from flows.analysis.inputs import local_copy
+from flows.settings import AnalyzeSettings
 
+MIN_DETECTED_PX = 12  # detectors miss many faces that are smaller than this in their input
 BATCH_FRAMES = 4  # number of frames decoded at once; drawing handles one frame at a time
 _FACES = f"""
 SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_reason, smooth_emotion,
@@ -83,7 +86,7 @@ def render_video(
     hiding: Hiding | None = None,
     only: int | None = None,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> list[str]:
     """Write the video as MP4 with boxes, labels and a running timeline; audio and timestamps are kept.
 
     People who were hidden in the dashboard are not drawn; their faces are blurred or pixelated like all others.
@@ -96,6 +99,9 @@ def render_video(
             entirely.
         only: draw only this track; all faces are hidden nevertheless.
         on_frame: called with the number of frames done and the total.
+
+    Returns:
+        With `hiding`, notes on the faces that the analysis may not have found.
 
     Raises:
         RenderError: if the video is not in the results, has no such track, or the person of the track is hidden.
@@ -115,8 +121,28 @@ def render_video(
             )
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
-        scene = _scene(info, _read_analysis(content_id, video, results, only), hiding)
+        scene = _scene(info, _read_analysis(content_id, video, results, only), observe, hiding)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
+    return _notes_on_hiding(info, observe) if hiding else []
+
+
+def _notes_on_hiding(info: VideoInfo, observe: Mapping[str, Any]) -> list[str]:
+    """Which faces may not be hidden, because the analysis with these settings of pass 1 may not have found them."""
+    side_px = max(info.width_px, info.height_px)
+    searched_px = min(observe.get("detector_size_px", side_px), side_px)
+    least_px = max(observe.get("min_face_px", 0), MIN_DETECTED_PX * side_px / searched_px)
+    notes = [
+        f"Undetected faces are not hidden, such as many under {least_px:.0f} px (frames of {side_px} px were searched "
+        f"at {searched_px} px), and voices are unchanged. Check the video before you share it; fervid render --help "
+        "says how to find more faces."
+    ]
+    step_s = max(observe.get("detect_every_s", 0), 1 / (observe.get("fps") or math.inf))
+    if step_s > AnalyzeSettings.model_fields["detect_every_s"].default:
+        notes.append(
+            f"Frames were searched every {step_s:g} s: people who were visible only in between are not hidden. To find "
+            "them, analyze the video with --detect-every 0 and without --fps."
+        )
+    return notes
 
 
 def _observe_settings(content_id: str, results: StoragePath) -> dict[str, Any]:
@@ -175,11 +201,21 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
     return _Analysis(faces, track, shot, analyzed, np.isin(track, drawn), spans.select(np.isin(spans.track, drawn)))
 
 
-def _scene(info: VideoInfo, analysis: _Analysis, hiding: Hiding | None) -> _Scene:
+def _scene(info: VideoInfo, analysis: _Analysis, observe: Mapping[str, Any], hiding: Hiding | None) -> _Scene:
     """Prepare what is drawn on the frames."""
     faces, cover = analysis.faces, RedactionConfig()
     frame, boxes_xyxy = faces["frame_index"].to_numpy(), to_float_array(faces, *_BOX)
-    detected = DetectedFaces(info.pts_s, analysis.analyzed, frame, analysis.track, analysis.shot, boxes_xyxy)
+    detected = DetectedFaces(
+        info.pts_s,
+        analysis.analyzed,
+        frame,
+        analysis.track,
+        analysis.shot,
+        boxes_xyxy,
+        start_s=-math.inf if (start_s := observe.get("start_s")) is None else start_s,
+        end_s=math.inf if (end_s := observe.get("end_s")) is None else end_s,
+        detect_every_s=observe.get("detect_every_s", 0.0),
+    )
     hidden, all_hidden = redaction_boxes(detected, cover)
     shown = boxes_shown(detected)
     keep = analysis.is_drawn[shown.row]

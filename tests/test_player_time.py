@@ -264,11 +264,16 @@ def test_gaps_between_frames_are_noted(tmp_path, suffix, times, note):
     assert list(info.notes) == ([note] if note else [])
 
 
-def test_joined_recordings_with_sound(tmp_path):
+def test_joined_recordings_with_sound(tmp_path, caplog):
     part = write_with_sound(tmp_path / "part.ts", sound_at_s=0, video_at_s=0)
     info = probe(join(tmp_path / "joined.ts", part, part))
     assert (info.n_frames, info.n_clock_jumps) == (50, 1)
     np.testing.assert_allclose(np.diff(info.pts_s), 0.04, atol=1e-3)
+    frames = ((pixels, pts_s) for pixels, pts_s in zip(grays(50), info.pts_s, strict=True))
+    write_rendered(tmp_path / "out.mp4", frames, info)
+    assert "joined.ts: the audio is left out, because timestamps jump" in caplog.text
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert (len(file.streams.video), len(file.streams.audio)) == (1, 0)
 
 
 def test_a_clock_that_wraps_around_is_no_jump(tmp_path):

@@ -52,11 +52,11 @@ BOX = np.array([[100.0, 100, 200, 200]])
 NO_ROOM = RedactionConfig(margin=0, margin_px=0, growth_per_s=0)
 
 
-def covered(frames, tracks, boxes, analyzed=None, config=NO_ROOM, shots=None):
+def covered(frames, tracks, boxes, analyzed=None, config=NO_ROOM, shots=None, **search):
     analyzed = np.arange(50) if analyzed is None else np.array(analyzed, int)
     frames, tracks = np.array(frames, int), np.array(tracks, int)
     shots = np.zeros(len(frames), int) if shots is None else np.array(shots)
-    return redaction_boxes(DetectedFaces(PTS_S, analyzed, frames, tracks, shots, np.array(boxes)), config)
+    return redaction_boxes(DetectedFaces(PTS_S, analyzed, frames, tracks, shots, np.array(boxes), **search), config)
 
 
 def frames_with(placed, left_px) -> list[int]:
@@ -117,6 +117,19 @@ def test_frames_far_from_analyzed_ones_are_hidden_completely():
     assert not blind.any()  # with a lower sampling rate, boxes are kept for longer
     _, blind = covered([], [], np.empty((0, 4)), analyzed=[])
     assert blind.all()
+
+
+def test_all_frames_outside_the_analyzed_range_are_hidden_completely():
+    _, blind = covered([20], [0], BOX, analyzed=range(15, 25), start_s=1.5, end_s=2.5)
+    assert np.flatnonzero(~blind).tolist() == list(range(15, 25))
+    # The last of two samples stands for the frames up to the end of the range.
+    _, blind = covered([10], [0], BOX, analyzed=[0, 10], end_s=1.9)
+    assert np.flatnonzero(~blind).tolist() == list(range(19))
+
+
+def test_a_face_is_hidden_since_the_last_search_of_the_whole_frame():
+    placed, _ = covered([30], [-1], BOX, detect_every_s=2.0)
+    assert placed.frame.tolist() == list(range(10, 50))
 
 
 def test_boxes_are_interpolated_between_samples_and_end_with_the_face():
@@ -303,12 +316,13 @@ def test_a_person_is_hidden_on_both_sides_of_a_cut(tmp_path, cut):
 
 def test_frames_between_samples_and_outside_the_span_are_hidden_too(face_clip, tmp_path):
     folder = analyzed(face_clip, tmp_path / "results", fps=2.0, end_s=0.6)
-    render_video(face_clip, folder, tmp_path / "out.mp4", hiding="blur")
+    notes = render_video(face_clip, folder, tmp_path / "out.mp4", hiding="blur")
+    assert [note.partition(":")[0] for note in notes][1:] == ["Frames were searched every 0.5 s"]
     original, pts_s = frames_of(face_clip)
     pixels, _ = frames_of(tmp_path / "out.mp4")
     pixels = pixels[:, : original.shape[1]]
     assert len(load_detector("compact", "cpu").detect(pixels)) == 0
-    unknown = pts_s > 0.52 + 1.0  # more than a second after the last analyzed frame
+    unknown = pts_s >= 0.6
     assert unknown.sum() > 5
     detail = [np.abs(np.diff(video[unknown].astype(float), axis=2)).mean() for video in (pixels, original)]
     assert detail[0] < detail[1] / 3

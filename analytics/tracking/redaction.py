@@ -43,6 +43,9 @@ class DetectedFaces:
     track: np.ndarray  # (m,) of each face, -1 for none
     shot: np.ndarray  # (m,) number of the shot that the frame is in
     boxes_xyxy: np.ndarray  # (m, 4)
+    start_s: float = -np.inf  # start of the analyzed range
+    end_s: float = np.inf  # its end, not included
+    detect_every_s: float = 0.0  # time between two frames that are searched in full for new faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,18 +79,19 @@ def boxes_shown(faces: DetectedFaces) -> FrameBoxes:
 def redaction_boxes(faces: DetectedFaces, config: RedactionConfig) -> tuple[FrameBoxes, np.ndarray]:
     """The boxes that hide every detected face, of any quality, in its frame and in frames before and after it.
 
-    A box is held in place for `hold_s` before and after its detection, at most until the neighboring detections of its
-    track in the same shot. Between the detections of a track, interpolated boxes are added. Alone, they would move away
-    from a face that stays in place until a cut, or whose track continues elsewhere by an error of re-identification.
-    Boxes grow with the time from the detection.
+    A box is held in place for `hold_s` before and after its detection (longer if frames are analyzed, or searched in
+    full, less often), at most until the neighboring detections of its track in the same shot. Between the detections of
+    a track, interpolated boxes are added. Alone, they would move away from a face that stays in place until a cut, or
+    whose track continues elsewhere by an error of re-identification. Boxes grow with the time from the detection.
 
     Returns:
-        The boxes, and `(n,)` whether each frame is too far from any analyzed one, so that it must be hidden as a whole.
+        The boxes, and `(n,)` whether each frame is outside the analyzed range or too far from any analyzed frame, so
+        that it must be hidden as a whole.
     """
     pts_s, frame, shot = faces.pts_s, faces.frame, faces.shot
     analyzed_s = pts_s[faces.analyzed]
     step_s = float(np.median(np.diff(analyzed_s))) if len(analyzed_s) > 1 else 0.0
-    hold_s = max(config.hold_s, step_s) + ROUNDING_S
+    hold_s = max(config.hold_s, step_s, faces.detect_every_s) + ROUNDING_S
     follower = _follower(frame, faces.track)
     seen_s = pts_s[frame]
     since = np.searchsorted(pts_s, seen_s - hold_s, side="left")
@@ -102,7 +106,8 @@ def redaction_boxes(faces: DetectedFaces, config: RedactionConfig) -> tuple[Fram
     unseen_s = np.minimum(pts_s[gap_at] - seen_s[gap_row], seen_s[follower[gap_row]] - pts_s[gap_at])
     moved = pad_boxes(_interpolate_boxes(faces, gap_row, gap_at, follower), config, unseen_s)
     hidden = _by_frame(np.append(at, gap_at), np.append(row, gap_row), np.concatenate([held, moved]))
-    return hidden, _far_from(pts_s, analyzed_s, hold_s)
+    outside = (pts_s < faces.start_s) | (pts_s >= faces.end_s)
+    return hidden, outside | _far_from(pts_s, analyzed_s, hold_s)
 
 
 def pad_boxes(boxes_xyxy: np.ndarray, config: RedactionConfig, unseen_s: np.ndarray | float = 0.0) -> np.ndarray:

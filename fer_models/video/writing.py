@@ -61,11 +61,15 @@ def write_video(target: Path, frames: Iterable[tuple[np.ndarray, float]], source
 @contextmanager
 def _open_source(source: VideoInfo) -> Iterator[av.container.InputContainer | None]:
     """Open the file that provides the audio; None if it has none, or none that would stay in sync."""
-    if source.decoder == "image" or source.n_clock_jumps:
+    if source.decoder == "image":
         yield None
         return
     with open_container(source.path) as original:
-        yield original
+        if source.n_clock_jumps and original.streams.audio:
+            logger.warning(
+                "%s: the audio is left out, because timestamps jump and it would not stay in sync", source.path
+            )
+        yield None if source.n_clock_jumps else original
 
 
 def _encoded(

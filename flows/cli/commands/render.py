@@ -34,7 +34,8 @@ def render(
     """Write a video with boxes, labels and a running timeline, or with its faces hidden.
 
     Only detected faces can be hidden: faces under 12 px and small faces in large frames are missed. To detect more of
-    them, first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size 1920 --detect-every 0.
+    them, first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size PX --detect-every 0, where PX is
+    the longer side of the video.
     """
     if blur and pixelate:
         raise typer.BadParameter("give one of --blur and --pixelate")
@@ -53,7 +54,7 @@ def render(
 
         with Progress(console=errors, disable=not errors.is_terminal) as bars:
             bar = bars.add_task("rendering", total=None)
-            render_video(
+            notes = render_video(
                 video,
                 results,
                 out,
@@ -62,8 +63,5 @@ def render(
                 on_frame=lambda done, total: bars.update(bar, completed=done, total=total),
             )
         say(str(out))
-        if hiding:
-            note(
-                "Undetected faces, such as very small ones, are not hidden (see fervid render --help), and voices are "
-                "unchanged. Check the video before you share it."
-            )
+        for line in notes:
+            note(line)
