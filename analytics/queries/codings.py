@@ -1,8 +1,8 @@
 """Codings of people by video: those of human codes, and those of tracks or a second coder to compare them with."""
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,7 +86,7 @@ def find_tracks(
 
 
 def codings_of(
-    codes: Iterable[Code],
+    codes: Sequence[Code],
     videos: Mapping[str, CodedVideo],
     nameable: Sequence[NamedVideo],
     tracks: Tracks,
@@ -104,9 +104,10 @@ def codings_of(
     Raises:
         CodesError: if a video cannot be found, or codes of one person overlap.
     """
+    ids = {name: _video(name, videos.keys(), nameable) for name in dict.fromkeys(code.video for code in codes)}
     by_person: dict[Who, list[Code]] = defaultdict(list)
     for code in codes:
-        video_id, person = _video(code, videos.keys(), nameable), code.person or ""
+        video_id, person = ids[code.video], code.person or ""
         if video_id not in videos:
             continue
         track_id = tracks.find(video_id, person)
@@ -152,18 +153,19 @@ def _coding(rows: Sequence[tuple[float, float, int]]) -> Coding:
     return Coding(np.array(start_s, float), np.array(end_s, float), np.array(code, np.int64))
 
 
-def _video(code: Code, shown: Set[str], nameable: Sequence[NamedVideo]) -> str:
-    if code.video is None:
+def _video(name: str | None, shown: Set[str], nameable: Sequence[NamedVideo]) -> str:
+    """The id of the video that codes name."""
+    if name is None:
         if len(shown) == 1:
             return next(iter(shown))
         raise CodesError("the codes do not name their video: add a column video, or choose one with --video")
     try:
-        found = choose_videos(nameable, [code.video])
+        found = choose_videos(nameable, [name])
     except (UnknownVideoError, ValueError) as error:
-        raise CodesError(f"the codes name the video {code.video}: {error}") from error
+        raise CodesError(f"the codes name the video {name}: {error}") from error
     if len(found) > 1:
         raise CodesError(
-            f"the codes name the video {code.video}: {len(found)} contents of this file were analyzed; "
+            f"the codes name the video {name}: {len(found)} contents of this file were analyzed; "
             f"give the video_id of one: {', '.join(found)}"
         )
     return found[0]
@@ -180,12 +182,13 @@ def pair_with_tracks(
     Raises:
         CodesError: if no visible track is that person.
     """
-    labels = _labels(connection, {video_id for video_id, _ in reference})
+    n_coded = Counter(video_id for video_id, _ in reference)
+    labels = _labels(connection, n_coded.keys())
     found: list[tuple[int | None, Coding]] = []
     for (video_id, key), (name, _) in reference.items():
         visible = tracks.visible(video_id)
         track_id = key if isinstance(key, int) else None
-        if track_id is None and len(visible) == 1 and _is_alone(video_id, reference):
+        if track_id is None and len(visible) == 1 and n_coded[video_id] == 1:
             (track_id,) = visible
         if not visible:
             track_id = None
@@ -206,11 +209,15 @@ def pair_with_coder(
     Raises:
         CodesError: if the second coder coded the video, but not that person.
     """
+    n_coded = Counter(video_id for video_id, _ in reference)
+    of_second: dict[str, dict[int | str, PersonCodes]] = defaultdict(dict)
+    for (video_id, key), codes in second.items():
+        of_second[video_id][key] = codes
     found: list[tuple[int | None, Coding]] = []
     for (video_id, key), (name, _) in reference.items():
-        there = {other: codes for (video, other), codes in second.items() if video == video_id}
+        there = of_second[video_id]
         counterpart = key
-        if key not in there and len(there) == 1 and _is_alone(video_id, reference):
+        if key not in there and len(there) == 1 and n_coded[video_id] == 1:
             (other,) = there
             # Names of two tracks are two people. Others may be the same one if there is nobody else.
             are_tracks = isinstance(key, int) and isinstance(other, int)
@@ -221,10 +228,6 @@ def pair_with_coder(
         track_id = next((one for one in (key, counterpart) if isinstance(one, int)), None)
         found.append((track_id, there[counterpart].coding if there else _coding([])))
     return found
-
-
-def _is_alone(video_id: str, coded: Collection[Who]) -> bool:
-    return sum(video == video_id for video, _ in coded) == 1
 
 
 def _no_counterpart(path: str, person: str, there: Iterable[str]) -> CodesError:
