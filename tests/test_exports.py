@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from analytics import connect
 from analytics.exports import FORMATS, ExportError, export_videos
 from analytics.exports.annotations import BORIS_COLUMNS
 from analytics.exports.folder_tables import FOLDER_TABLES
+from analytics.queries.codes import read_codes
 from analytics.queries.intervals import label_intervals
 from analytics.results.notes import hide
 from analytics.results.output_files import OutputError
@@ -166,6 +168,22 @@ def test_boris_events_are_the_episodes(exported, results):
     for subject, mine in rows.groupby("Subject"):
         (total_s,) = set(mine["Observation duration by subject by observation"])
         assert total_s == pytest.approx(mine["Duration (s)"].sum(), abs=0.01), subject
+
+
+def test_live_sessions_link_no_video(tmp_path):
+    """BORIS writes NA for what its live observations lack."""
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(20) / 10, [Face(i) for i in range(20)]), TimelineConfig())
+    since = datetime(2026, 11, 20, 16, 53, 14, tzinfo=UTC)
+    store.commit_analysis(row(ALICE, "stdin@20261120T165314Z.live") | {"live_since": since}, timeline)
+    assert Elan.Eaf(str(export_videos(store.root, tmp_path / "elan", "elan")[0])).get_linked_files() == []
+    (path,) = export_videos(store.root, tmp_path / "boris", "boris")
+    (event,) = pd.read_csv(path, sep="\t", keep_default_na=False).to_dict("records")
+    assert event["Observation id"] == "stdin@20261120T165314Z.live"
+    assert (event["Observation type"], event["Observation date"]) == ("Live observation", "2026-11-20 16:53:14")
+    for name in ("Source", "Media duration (s)", "FPS (frame/s)", "Media file name"):
+        assert event[name] == "NA", name
+    assert [code.video for code in read_codes(path)] == [None]
 
 
 def test_the_coding_duration_is_that_of_the_analyzed_part(tmp_path):

@@ -112,6 +112,7 @@ def frames_of_pipe(clip):
     os.mkfifo(pipe)
     threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()), daemon=True).start()
     with LiveReader(LiveSource.of(str(pipe)), fps=None) as reader:
+        reader.frames.limit = 1000
         until(lambda: reader.is_over)
         return reader.frames.take(0)
 
@@ -145,18 +146,24 @@ def test_a_loss_begins_a_step_after_the_last_frame():
 # --- B-frames -----------------------------------------------------------------------------------------------------
 
 
-def write_b_frames(path, undecodable=()):
-    """Write 150 frames, with keyframes 1 s and references 3 frames apart; returns the frames of undecodable packets."""
-    options = {"x264-params": "keyint=25:min-keyint=25:scenecut=0:bframes=2:b-adapt=0:b-pyramid=0"}
+def write_b_frames(path, undecodable=(), x264="bframes=2"):
+    """Write 150 gray frames, with keyframes 1 s and references 3 frames apart.
+
+    Returns the frames of undecodable packets and those that are stored after them, up to the next keyframe.
+    """
+    options = {"x264-params": f"keyint=25:min-keyint=25:scenecut=0:b-adapt=0:b-pyramid=0:{x264}"}
     damaged = []
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         images = [av.VideoFrame.from_ndarray(np.full((64, 64, 3), i, np.uint8), "rgb24") for i in range(150)]
         packets = [packet for image in [*images, None] for packet in stream.encode(image)]
+        is_damaged = False
         for i, packet in enumerate(packets):
-            if i in undecodable:
+            is_damaged = i in undecodable or (is_damaged and not packet.is_keyframe)
+            if is_damaged:
                 damaged.append(round(packet.pts * packet.time_base * 25))
+            if i in undecodable:
                 packet.update(b"\0\0\0\1\x41" + b"\xff" * (packet.size - 5))  # a slice with an invalid header
             file.mux(packet)
     return sorted(damaged)
@@ -188,6 +195,71 @@ def test_packets_that_are_never_decoded_are_reported_while_the_stream_runs(tmp_p
         until(lambda: frames.extend(reader.frames.take(0)) or any(f.missing == "decode_error" for f in frames))
         assert not reader.is_over
     assert next(frame.pts_s for frame in frames if frame.missing == "decode_error") == pytest.approx(damaged[0] / 25)
+
+
+# --- damage -------------------------------------------------------------------------------------------------------
+
+
+def without_frames(path, first, stop):
+    """Remove the MPEG-TS packets of some frames, in the order of the stream."""
+    with av.open(str(path)) as file:
+        starts = [packet.pos for packet in file.demux(video=0) if packet.size]
+    data = path.read_bytes()
+    path.write_bytes(data[: starts[first]] + data[starts[stop] :])
+
+
+def numbers(frames, *missing):
+    """The numbers of the frames that are missing for one of these reasons, from their times at 25 frames per second."""
+    return [round(frame.pts_s * 25) for frame in frames if frame.missing in missing]
+
+
+def check_pixels(frames):
+    """Each frame that has an image shows its number as a gray level."""
+    shown = [frame for frame in frames if frame.image is not None]
+    np.testing.assert_allclose(frame_batch(shown).pixels.mean(axis=(1, 2, 3)), numbers(shown, ""), atol=1)
+
+
+def test_frames_that_refer_to_lost_packets_are_not_analyzed(tmp_path):
+    """Frames 30 to 34 are lost; FFmpeg flags a packet one or two before the loss. The next keyframe is frame 50."""
+    write_b_frames(tmp_path / "a.ts", x264="bframes=0")
+    without_frames(tmp_path / "a.ts", 30, 35)
+    frames = frames_of_pipe(tmp_path / "a.ts")
+    check_pixels(frames)
+    assert {*range(28), *range(50, 150)} <= set(numbers(frames, "")) <= {*range(30), *range(50, 150)}
+    assert set(range(38, 50)) <= set(numbers(frames, "decode_error"))  # the decoder returns no frame for some packets
+
+
+def test_reordered_frames_that_refer_to_lost_packets_are_not_analyzed(tmp_path):
+    """Packet 31 is that of frame 33, to which frames 31, 32 and those up to the keyframe, 50, refer."""
+    write_b_frames(tmp_path / "a.ts")
+    without_frames(tmp_path / "a.ts", 31, 32)
+    frames = frames_of_pipe(tmp_path / "a.ts")
+    check_pixels(frames)
+    assert {*range(28), *range(50, 150)} <= set(numbers(frames, "")) <= {*range(31), *range(50, 150)}
+    assert set(range(38, 50)) <= set(numbers(frames, "decode_error"))
+
+
+def test_a_loss_before_a_keyframe_damages_no_frame(tmp_path):
+    write_b_frames(tmp_path / "a.ts", x264="bframes=0")
+    without_frames(tmp_path / "a.ts", 30, 50)
+    assert numbers(frames_of_pipe(tmp_path / "a.ts"), "") == [*range(30), *range(50, 150)]
+
+
+def test_a_stream_whose_clock_restarts_is_analyzed_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", np.inf)  # the pipe is read faster than in real time
+    write_b_frames(tmp_path / "a.ts")
+    (tmp_path / "b.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
+    assert [frame.missing for frame in frames_of_pipe(tmp_path / "b.ts")] == [""] * 300
+
+
+def test_frames_that_refer_to_a_skipped_backlog_are_not_analyzed(tmp_path, monkeypatch):
+    """In open GOPs, the frame before a keyframe is stored after it, and refers to frames that may have been skipped."""
+    write_b_frames(tmp_path / "a.mkv", x264="bframes=3:open-gop=1:keyint=26:min-keyint=26")
+    # The first of three B-frames is 0.12 s behind its reference frame: skipping begins. One alone is 0.04 s behind.
+    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", 0.07)
+    frames = frames_of_pipe(tmp_path / "a.mkv")
+    check_pixels(frames)
+    assert set(numbers(frames, "decode_error")) <= {25, 51, 77, 103, 129}
 
 
 # --- dropping -----------------------------------------------------------------------------------------------------
@@ -271,17 +343,60 @@ def test_what_is_shown_and_stored_of_an_address_holds_no_password():
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:sec[ret@127.0.0.1:9/x",
+        "http://admin:sec/ret@127.0.0.1:9/x",
+        "http://admin:sec?ret@127.0.0.1:9/x",
+        "http://admin:sec#ret@127.0.0.1:9/x",
+        "rtsp://admin:s@sec/ret@127.0.0.1:9/x",
+        "rtsp://admin:secret@[::1",
+        "ftp://admin:sec/ret@127.0.0.1/x",
+        "admin:secret@127.0.0.1:9",
+    ],
+)
+def test_a_password_that_is_not_percent_encoded_is_not_repeated(address, tmp_path):
+    done = fervid("live", address, "--out", tmp_path / "out", "--device", "cpu")
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert not {part for part in ("admin", "sec", "ret") if part in done.output}
+    assert ("percent-encode" in done.output) == address.startswith(("rtsp", "http"))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://10.0.0.5/cam@1", "rtsp://10.0.0.5/cam@1"),
+        ("rtsp://hall.example:554/cam@1?user=a@b", "rtsp://hall.example:554/cam@1"),
+        ("rtsp://admin:secret@10.0.0.5:554/cam@1", "rtsp://10.0.0.5:554/cam@1"),
+        ("rtsp://admin:sec%2Fret@hall/cam", "rtsp://hall/cam"),
+        ("rtsp://admin:s@secret@[::1]/cam", "rtsp://[::1]/cam"),
+        ("udp://@239.0.0.1:5000", "udp://239.0.0.1:5000"),
+    ],
+)
+def test_an_at_sign_in_an_address_is_no_password_where_that_is_clear(address, shown):
+    source = LiveSource.of(address)
+    assert (source.address, source.shown) == (address, shown)
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
-    [("/dev/video99", "no such camera"), ("nonsense", "give a camera"), ("file:///etc/passwd", "give a camera")],
+    [
+        ("", "'': not a live source"),
+        ("/dev/video99", "no such camera"),
+        ("nonsense", "give a camera"),
+        ("file:///etc/passwd", "give a camera"),
+    ],
 )
 def test_an_invalid_source_is_reported_with_a_suggestion(text, reason):
     with pytest.raises(LiveSourceError, match=reason):
         LiveSource.of(text)
 
 
-def test_a_file_is_for_another_command(face_clip):
-    with pytest.raises(LiveSourceError, match="fervid analyze reads files"):
+def test_files_and_folders_are_for_another_command(face_clip):
+    with pytest.raises(LiveSourceError, match="is a file, not a live source: fervid analyze reads files"):
         LiveSource.of(str(face_clip))
+    with pytest.raises(LiveSourceError, match="is a folder, not a live source: fervid analyze reads folders"):
+        LiveSource.of(str(face_clip.parent))
 
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path, capfd):

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from analytics import connect
-from flows.prefect.schedule import deployment_name
-from flows.prefect.server import is_healthy
+from flows.prefect.schedule import changed_parameters, deployment_name
+from flows.prefect.server import ScheduleError, is_healthy
 
 pytestmark = pytest.mark.slow
 
@@ -181,15 +182,23 @@ def test_scheduled_runs_come_one_at_a_time_and_analyze_pending_videos(server, fo
         (skipped, *_) = eventually(lambda: server.runs(deployment, "CANCELLED"))
         assert skipped["state"]["message"] == "Deployment concurrency limit reached."
 
-        # No other schedule may write videos of another folder to the same results.
+        # No other schedule may write other videos to the same results.
         other = subprocess.run(
-            [BIN / "fervid", "schedule", face_clip.parent, "--out", out, "--every", "5"],
+            [BIN / "fervid", "schedule", face_clip.parent, "--out", out, "--every", "5", "--pattern", "*.mp4"],
             env=server.environment,
             capture_output=True,
             text=True,
         )
         assert other.returncode == 1
-        assert "is already scheduled with" in other.stderr
+        assert f'change inputs from ["{folder}"] to ["{face_clip.parent}"], pattern from "*" to "*.mp4"' in other.stderr
+        with temporary_settings({PREFECT_API_URL: server.url}):
+            name, same = f"analyze/{deployment['name']}", deployment["parameters"]
+            with pytest.raises(ScheduleError, match="recursive from true to false"):
+                changed_parameters(name, same | {"recursive": False})
+            assert changed_parameters(name, same) == []
+            faster = same | {"settings": same["settings"] | {"fps": 10.0}}
+            assert changed_parameters(name, faster) == ["settings.fps from 5.0 to 10.0"]
+            assert changed_parameters("analyze/another-1a2b3c", faster) == []
     finally:
         code, _ = served.stop()
     assert code == 0

@@ -97,6 +97,36 @@ def test_only_matching_files_are_yielded_also_when_polling(folder):
         assert batches.get(timeout=PATIENCE_S) == [("wanted.mkv", 1)]
 
 
+def test_a_file_that_comes_back_with_its_time_is_yielded_again(folder):
+    with watched(folder) as batches:
+        assert batches.get(timeout=PATIENCE_S) == [("first.mp4", 14)]
+        (folder / "first.mp4").rename(folder / ".hidden")
+        (folder / "next.mp4").write_bytes(b"x")  # the removal has been seen once this is yielded
+        assert batches.get(timeout=PATIENCE_S) == [("next.mp4", 1)]
+        (folder / ".hidden").rename(folder / "first.mp4")
+        assert batches.get(timeout=PATIENCE_S) == [("first.mp4", 14)]
+
+
+def test_a_folder_that_comes_back_is_yielded_again(folder, tmp_path):
+    with watched(folder.parent) as batches:
+        assert batches.get(timeout=PATIENCE_S) == [("first.mp4", 14)]
+        folder.rename(tmp_path / ".hidden")
+        (tmp_path / "next.mp4").write_bytes(b"x")
+        assert batches.get(timeout=PATIENCE_S) == [("next.mp4", 1)]
+        (tmp_path / ".hidden").rename(folder)
+        assert batches.get(timeout=PATIENCE_S) == [("first.mp4", 14)]
+
+
+def test_a_file_that_stays_empty_is_yielded(folder, monkeypatch):
+    monkeypatch.setattr("flows.analysis.watch.EMPTY_S", 1.0)
+    with watched(folder) as batches:
+        batches.get(timeout=PATIENCE_S)
+        (folder / "empty.mp4").write_bytes(b"")
+        assert batches.get(timeout=PATIENCE_S) == [("empty.mp4", 0)]
+        (folder / "empty.mp4").write_bytes(b"whole")
+        assert batches.get(timeout=PATIENCE_S) == [("empty.mp4", 5)]
+
+
 def test_only_folders_are_watched(folder):
     with pytest.raises(InputError, match=r"first\.mp4: not a folder"):
         next(

@@ -53,6 +53,17 @@ BORIS_COLUMNS = (
     "Comment start",
     "Comment stop",
 )
+# Those that describe the video or the images that were coded.
+_BORIS_MEDIA_COLUMNS = (
+    "Source",
+    "Media duration (s)",
+    "FPS (frame/s)",
+    "Media file name",
+    "Image index start",
+    "Image index stop",
+    "Image file path start",
+    "Image file path stop",
+)
 _EPISODES = """
 SELECT person AS "Subject", emotion AS "Behavior",
     round(sum(duration_s) OVER (PARTITION BY person), 3) AS "Observation duration by subject by observation",
@@ -77,7 +88,7 @@ def people_of(connection: duckdb.DuckDBPyConnection, video_id: str) -> dict[int,
 def write_elan(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: Path) -> None:
     """Write an ELAN file: a tier per person, and one per person and kind of movement that occurs.
 
-    Times are whole milliseconds; the video is linked by its path.
+    Times are whole milliseconds; the video is linked by its path. A live session has no video to link.
     """
     from pympi import Elan  # imported here because pympi is an optional dependency
 
@@ -85,12 +96,13 @@ def write_elan(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path: 
     people = people_of(connection, video.video_id)
     eaf = Elan.Eaf(author="Fervid")
     eaf.remove_tier("default")
-    media, is_address = Path(video.path), "://" in video.path
-    eaf.add_linked_file(
-        video.path if is_address else media.absolute().as_uri(),
-        relpath=None if is_address else _relative(media, path.parent),
-        mimetype=mimetypes.guess_type(media.name)[0] or "video/unknown",
-    )
+    if video.live_since is None:
+        media, is_address = Path(video.path), "://" in video.path
+        eaf.add_linked_file(
+            video.path if is_address else media.absolute().as_uri(),
+            relpath=None if is_address else _relative(media, path.parent),
+            mimetype=mimetypes.guess_type(media.name)[0] or "video/unknown",
+        )
     for person in people.values():
         eaf.add_tier(person, part=person)
     for span in spans.to_pylist():
@@ -122,25 +134,28 @@ def write_boris(
     """Write episodes as BORIS's aggregated events: tab-separated, a row for each state of a subject.
 
     `name` is the id of the observation, unique in the results. The coding duration is that of the analyzed part. As in
-    BORIS, the duration of a subject is the sum of its states, rounded to milliseconds.
+    BORIS, the duration of a subject is the sum of its states, rounded to milliseconds. A live session is a live
+    observation, which has no media file.
     """
     episodes = connection.sql(_EPISODES, params={"video_id": video.video_id}).to_arrow_table()
     same = {
         "Observation id": name,
-        "Observation date": f"{video.finished_at:%Y-%m-%d %H:%M:%S}",
+        "Observation date": f"{video.live_since or video.finished_at:%Y-%m-%d %H:%M:%S}",
         "Description": f"Fervid {video.analysis_id}",
-        "Observation type": "Media file",
-        "Source": f"player #1:{video.path}",
+        "Observation type": "Live observation",
         "Time offset (s)": 0,
         "Coding duration": _thousandths(analyzed_s(video.duration_s, video.settings)),
-        "Media duration (s)": _thousandths(video.duration_s),
-        "FPS (frame/s)": _thousandths(video.avg_fps),
         "Behavior type": "STATE",
-        "Media file name": video.path,
-        **dict.fromkeys(
-            ("Image index start", "Image index stop", "Image file path start", "Image file path stop"), "NA"
-        ),
+        **dict.fromkeys(_BORIS_MEDIA_COLUMNS, "NA"),
     }
+    if video.live_since is None:
+        same |= {
+            "Observation type": "Media file",
+            "Source": f"player #1:{video.path}",
+            "Media duration (s)": _thousandths(video.duration_s),
+            "FPS (frame/s)": _thousandths(video.avg_fps),
+            "Media file name": video.path,
+        }
     columns = [
         episodes[name] if name in episodes.column_names else pa.repeat(pa.scalar(same.get(name, "")), len(episodes))
         for name in BORIS_COLUMNS

@@ -205,14 +205,17 @@ _TABLES = (
 def named_video(row: Mapping[str, str]) -> str | None:
     r"""The video that a line names, in the first of the columns `VIDEO_HEADERS` that is not empty.
 
+    BORIS names none for live observations.
+
     >>> named_video({"Observation id": "1", "Media file": "C:\\clips\\a.mp4"})
     'a.mp4'
+    >>> named_video({"Observation id": "1", "Media file name": "NA"})
     """
     cells = {header.lower(): cell.strip() for header, cell in row.items() if header and cell}
     header = next((header for header in VIDEO_HEADERS if cells.get(header)), None)
-    if header is None:
-        return None
-    return file_name(cells[header]) if header in BORIS_VIDEO_HEADERS else cells[header]
+    if header not in BORIS_VIDEO_HEADERS:
+        return None if header is None else cells[header]
+    return None if cells[header] == "NA" else file_name(cells[header])
 
 
 def _first(row: Mapping[str, str], names: Sequence[str]) -> str | None:

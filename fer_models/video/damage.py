@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import av
 import numpy as np
 
 T = TypeVar("T")
@@ -30,6 +32,30 @@ def damaged_packets(is_corrupt: np.ndarray, is_keyframe: np.ndarray) -> np.ndarr
     first = np.flatnonzero(is_corrupt[:-2] & ~is_keyframe[2:])
     damaged[first] = damaged[first + 1] = True
     return damaged
+
+
+def flag_damaged_packets(packets: Iterable[av.Packet[Any]]) -> Iterator[tuple[av.Packet[Any], bool]]:
+    """Each packet of a stream, and whether data are missing in it, by the rule of `damaged_packets`.
+
+    A packet waits for the next two only if it, or the one before it, is flagged.
+
+    Raises:
+        av.FFmpegError: as `packets` does, after the packets that wait.
+    """
+    waiting: deque[av.Packet[Any]] = deque()
+    is_flagged = False  # whether the packet before those that wait is flagged
+    try:
+        for packet in packets:
+            waiting.append(packet)
+            while packet.size and len(waiting) > (2 if waiting and waiting[0].is_corrupt else int(is_flagged)):
+                first = waiting.popleft()
+                is_damaged = is_flagged and not waiting[0].is_keyframe
+                is_flagged = first.is_corrupt
+                yield first, is_damaged or (is_flagged and not waiting[1].is_keyframe)
+    except av.FFmpegError:
+        yield from ((packet, False) for packet in waiting)
+        raise
+    yield from ((packet, False) for packet in waiting)
 
 
 @dataclass(frozen=True)
@@ -101,7 +127,7 @@ class DamageTracker(Generic[T]):
         return released
 
     def finish(self) -> list[tuple[T, bool]]:
-        """Return the remaining frames at the end of the stream."""
+        """Return the remaining frames, when the decoder holds back none."""
         self._damage += [(position, t) for t, position in self._suspects.items()]
         return [self._release() for _ in range(len(self._held))]
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.container import decode_packet, flush_packet, read_packets
+from fer_models.video.damage import DamageTracker, flag_damaged_packets
 from fer_models.video.geometry import GeometryError
 from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, Missing
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
@@ -27,7 +28,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 MAX_AHEAD_S = 1.0  # a stream whose timestamps jump ahead of the wall clock by more than this has restarted
 MAX_BEHIND_S = 1.0  # when decoding is late by more than this, it skips to the next keyframe
 WAITED_S = 0.005  # a packet that took this many seconds to arrive shows that there is no backlog
-MAX_WITHHELD_S = 5.0  # a missing frame waits for the decoder to return the earlier frames for at most this long
+MAX_REORDERED_S = 1.0  # if a packet is earlier than one before it by more than this, the clock has restarted
+MAX_WITHHELD_S = 2.0  # a missing frame waits for the decoder to return the earlier frames for at most this long
 
 
 class SessionClock:
@@ -63,6 +65,30 @@ class SessionClock:
         self._last = None
         self.last_s += self.step_s
         return self.last_s
+
+
+class PacketTimes:
+    """Give packets times for `DamageTracker`: presentation times, which continue where the stream's clock restarts."""
+
+    def __init__(self) -> None:
+        self.latest_s = self._offset_s = 0.0
+
+    def time_of(self, packet_s: float | None) -> float:
+        """The time of the next packet; packets without presentation time are in the order of the stream.
+
+        >>> times = PacketTimes()
+        >>> [round(times.time_of(packet_s), 3) for packet_s in (5.0, 5.12, 5.04, 5.08, 1.4, 1.44, None)]
+        [5.0, 5.12, 5.04, 5.08, 5.121, 5.161, 5.162]
+        """
+        next_s = self.latest_s + ROUNDING_S
+        if packet_s is None:
+            time_s = next_s
+        else:
+            if packet_s + self._offset_s < self.latest_s - MAX_REORDERED_S:
+                self._offset_s = next_s - packet_s
+            time_s = packet_s + self._offset_s
+        self.latest_s = max(self.latest_s, time_s)
+        return time_s
 
 
 class FrameSampler:
@@ -106,6 +132,8 @@ class LiveReader:
         self._missing: list[tuple[float, Missing]] = []
         self._last_stream_s = -np.inf  # stream timestamp of the latest frame
         self._is_lost = False
+        self._tracker: DamageTracker[av.VideoFrame] = DamageTracker()  # both are replaced when the source is opened
+        self._packet_times = PacketTimes()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def __enter__(self) -> LiveReader:
@@ -180,38 +208,49 @@ class LiveReader:
             av.FFmpegError: if the source is lost.
             GeometryError: if the stream asks for a rotation or a pixel aspect ratio that is not supported.
         """
+        self._tracker, self._packet_times = DamageTracker(), PacketTimes()
         try:
-            for packet in self._skip_backlog(read_packets(container, stream)):
+            for packet, is_damaged in self._skip_backlog(flag_damaged_packets(read_packets(container, stream))):
                 if self._stop.is_set():
                     return
                 packet_s = _time_s(packet)
                 if packet_s is not None and self._missing and packet_s - self._missing[0][0] > MAX_WITHHELD_S:
                     self._drain(stream, packet_s)
+                self._track(packet, is_damaged=is_damaged)
                 frames, has_failed = decode_packet(packet)
+                if has_failed:
+                    self._tracker.fail()
                 self._emit_decoded(frames, stream)
                 if has_failed:
                     self._add_missing(packet_s, "decode_error")
         finally:
             self._drain(stream)
 
-    def _skip_backlog(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+    def _track(self, packet: av.Packet[Any], *, is_damaged: bool) -> None:
+        """Tell the tracker of a packet; the decoder passes its time there on to its frame."""
+        if packet.size:
+            packet.opaque = time_s = self._packet_times.time_of(_time_s(packet))
+            self._tracker.send(time_s, is_keyframe=packet.is_keyframe, is_damaged=is_damaged)
+
+    def _skip_backlog(self, packets: Iterator[tuple[av.Packet[Any], bool]]) -> Iterator[tuple[av.Packet[Any], bool]]:
         """The packets to decode: when decoding has fallen behind, skip to the next keyframe.
 
         The lag of a packet is the wall clock minus its timestamp, compared with that difference without a backlog.
         """
         usual_s, is_skipping, asked_s = np.inf, False, time.monotonic()
-        for packet in packets:
+        for packet, is_damaged in packets:
             now_s, packet_s = time.monotonic(), _time_s(packet)
             if packet_s is not None:
                 late_s = now_s - packet_s
                 usual_s = late_s if now_s - asked_s > WAITED_S else min(usual_s, late_s)
                 if not packet.is_keyframe and (is_skipping or late_s - usual_s > MAX_BEHIND_S):
                     is_skipping = True
+                    self._track(packet, is_damaged=True)  # frames after the keyframe may refer to it
                     self._add_missing(packet_s, "dropped")
                     asked_s = time.monotonic()
                     continue
             is_skipping = False
-            yield packet
+            yield packet, is_damaged
             asked_s = time.monotonic()
 
     def _add_missing(self, stream_s: float | None, reason: Missing) -> None:
@@ -224,6 +263,7 @@ class LiveReader:
     def _drain(self, stream: av.VideoStream, end_s: float = np.inf) -> None:
         """Emit what the decoder holds back and the missing frames before `end_s`; decoding resumes at a keyframe."""
         self._emit_decoded(decode_packet(flush_packet(stream))[0], stream)
+        self._emit_known(self._tracker.finish(), stream)
         stream.codec_context.flush_buffers()
         self._emit_missing(end_s)
 
@@ -232,14 +272,21 @@ class LiveReader:
             self._emit(*heappop(self._missing))
 
     def _emit_decoded(self, frames: list[av.VideoFrame], stream: av.VideoStream) -> None:
-        """Emit decoded frames, each after the missing frames that precede it."""
+        """Emit decoded frames once it is known whether they refer to damage."""
         for frame in frames:
+            # A frame that the decoder returns without its packet's time belongs to the latest packet.
+            time_s = frame.opaque if isinstance(frame.opaque, float) else self._packet_times.latest_s
+            self._emit_known(self._tracker.receive(time_s, frame, is_damaged=frame.is_corrupt), stream)
+
+    def _emit_known(self, known: list[tuple[av.VideoFrame, bool]], stream: av.VideoStream) -> None:
+        """Emit frames, each with whether it is damaged, after the missing frames that precede it."""
+        for frame, is_damaged in known:
             stream_s = _time_s(frame)
             if stream_s is None or stream_s <= self._last_stream_s:
                 self._emit_missing(np.inf)  # the stream has restarted
             else:
                 self._emit_missing(stream_s)
-            if frame.is_corrupt:
+            if is_damaged:
                 self._emit(stream_s, "decode_error")
             else:
                 self._emit(stream_s, "", frame, FrameGeometry.of(frame, stream.sample_aspect_ratio))

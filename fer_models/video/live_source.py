@@ -1,13 +1,14 @@
 """Sources of live video: a camera, a network address or a pipe, opened with FFmpeg."""
 
 import logging
+import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import av
 import av.container
@@ -26,6 +27,12 @@ _RECEIVERS = frozenset({"rtp", "udp"})  # schemes whose address is local, becaus
 # How long FFmpeg probes a stream before the first frame, in microseconds: 1 s instead of its default of 5 s.
 _QUICK_START = {"analyzeduration": "1000000"}
 _CAMERA_FORMAT = {"linux": "v4l2", "darwin": "avfoundation"}
+_IP_ADDRESS, _PORT = r"([0-9]+(\.[0-9]+){3}|\[[^\[\]]*\])", "(:[0-9]{0,5})?"
+_IP_HOST, _HOST = re.compile(_IP_ADDRESS + _PORT), re.compile(rf"({_IP_ADDRESS}|[^:\[\]]*){_PORT}")
+_ENCODE_USER = (
+    "it is unclear where user and password end: percent-encode their special characters "
+    "(% as %25, @ as %40, / as %2F, ? as %3F, # as %23, [ as %5B, ] as %5D) and each @ in path and query"
+)
 SUPPORTED_SOURCES = "a camera (0 or /dev/video0), an address (rtsp://…, http://…, udp://…, tcp://…) or - for a pipe"
 
 
@@ -70,8 +77,9 @@ class LiveSource:
             return cls("pipe:0", "stdin", ends=True, options=_piped("pipe"))
         if text.isdecimal() or text.startswith("/dev/"):
             return _camera(text)
-        parts = urlsplit(text)
-        if parts.scheme in _SCHEMES:
+        scheme, _, rest = text.partition("://")
+        if rest and scheme.lower() in _SCHEMES:
+            parts = _split_address(text)
             shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
             options = _QUICK_START | {"protocol_whitelist": _FROM_NETWORK}
             if parts.scheme.startswith("rtsp"):
@@ -82,9 +90,11 @@ class LiveSource:
         path = Path(text)
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             return cls(f"file:{path.absolute()}", str(path.absolute()), ends=True, options=_piped("file"))
-        if path.exists():
-            raise LiveSourceError(text, "is a file, not a live source: fervid analyze reads files")
-        raise LiveSourceError(text, f"not a live source: give {SUPPORTED_SOURCES}")
+        if text and (path.is_file() or path.is_dir()):
+            kind = "file" if path.is_file() else "folder"
+            raise LiveSourceError(text, f"is a {kind}, not a live source: fervid analyze reads {kind}s")
+        without_password = text.rpartition("@")[2] or "''"
+        raise LiveSourceError(without_password, f"not a live source: give {SUPPORTED_SOURCES}")
 
     @contextmanager
     def open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
@@ -111,6 +121,7 @@ class LiveSource:
             stream = max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
             stream.thread_type = "SLICE"  # frame threads would each delay the output by one frame
             stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PX)}  # larger frames count as undecodable
+            stream.codec_context.copy_opaque = True  # frames get the time that their packets have in `DamageTracker`
             yield container, stream
 
     def _why_not(self, error: Exception) -> str:
@@ -127,6 +138,24 @@ class LiveSource:
                 f"{reason}: for a camera on Linux, add your user to the group video; otherwise check user and password"
             )
         return f"cannot be opened ({reason}): start the sender, and check the address, user and password"
+
+
+def _split_address(address: str) -> SplitResult:
+    """The parts of a network address.
+
+    Raises:
+        LiveSourceError: if it is not clear where user and password end; the message does not repeat the address.
+    """
+    unclear = LiveSourceError(f"{address.partition(':')[0]}://…", _ENCODE_USER)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # the error message contains the address
+        raise unclear from None
+    user, _, host = parts.netloc.rpartition("@")
+    is_clear = not user or _IP_HOST.fullmatch(host) or "@" not in parts.path + parts.query + parts.fragment
+    if not is_clear or not _HOST.fullmatch(host):
+        raise unclear
+    return parts
 
 
 def _piped(protocol: str) -> dict[str, str]:

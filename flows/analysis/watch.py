@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 import watchfiles
@@ -11,6 +11,8 @@ from analytics.results.storage_paths import StoragePath, absolute
 from flows.analysis.inputs import InputError, is_wanted, videos_in
 
 TICK_MS = 500  # milliseconds between checks of files that may still change
+# An empty file is yielded after this many seconds, so that it is reported; before, it is a copy that has just begun.
+EMPTY_S = 60.0
 # Maximum number of files per run: Prefect accepts half a megabyte of parameters, and a path rarely exceeds 500 bytes.
 BATCH_FILES = 500
 Stamp = tuple[int, int]  # size and modification time of a file, which change while it is being copied
@@ -27,9 +29,9 @@ def stable_file_batches(
 ) -> Iterator[list[StoragePath]]:
     """Yield lists of videos and images in `folders`: existing files, then new, changed and renamed ones as they arrive.
 
-    A file is yielded once its size and modification time have not changed for `settle_s`. Not every system reports
-    whether another program still has it open: a copy that pauses for longer is yielded incomplete, and again once it
-    grows.
+    A file is yielded once its size and modification time have not changed for `settle_s`, an empty one for `EMPTY_S`.
+    Not every system reports whether another program still has it open: a copy that pauses for longer is yielded
+    incomplete, and again once it grows. A file that was removed is yielded again when it is back.
 
     Args:
         folders: the watched folders.
@@ -58,6 +60,8 @@ def stable_file_batches(
     changed = set(folders)  # existing files are listed after watching has started, so that no file is missed
     for reported in changes:
         changed |= {Path(path) for _, path in reported}
+        if removed := {Path(path) for change, path in reported if change == watchfiles.Change.deleted}:
+            waiting.forget(removed)
         for folder in folders:
             for path in changed:
                 if path == folder or folder in path.parents:
@@ -89,6 +93,11 @@ class _Waiting:
         for file in files:
             self._since_s.setdefault(file, ((-1, -1), 0.0))
 
+    def forget(self, removed: Set[Path]) -> None:
+        """Forget removed files and those in removed folders, so that they are yielded once they are back."""
+        for file in [file for file in self._handed_out if not removed.isdisjoint((file, *file.parents))]:
+            del self._handed_out[file]
+
     def settled(self) -> list[StoragePath]:
         """Remove and return the files that have not changed for long enough."""
         now_s = time.monotonic()
@@ -98,9 +107,9 @@ class _Waiting:
             # The file was deleted, or only its permissions changed.
             if found is None or found == self._handed_out.get(file):
                 del self._since_s[file]
-            elif found != stamp or not found[0]:  # an empty file is a copy that has just begun
+            elif found != stamp:
                 self._since_s[file] = found, now_s
-            elif now_s - since_s >= self.settle_s:
+            elif now_s - since_s >= (self.settle_s if found[0] else max(self.settle_s, EMPTY_S)):
                 del self._since_s[file]
                 self._handed_out[file] = found
                 settled.append(file)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import hashlib
+import json
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ START_A_SERVER = (
 # Prefect's strategies for a run that is due while another one writes to the same folder.
 COLLISION = {"wait": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
 WhenBusy = Literal["skip", "wait"]
+_SOURCES = ("inputs", "recursive", "pattern", "data")  # parameters that select files
 
 
 def schedule_of(cron: str | None, every_min: float | None, timezone: str) -> Schedule:
@@ -104,20 +106,40 @@ def check_server() -> None:
     check_healthy(url)
 
 
-def check_same_source(deployment: str, parameters: Mapping[str, object]) -> None:
-    """Make sure that no other schedule writes other inputs to the same folder: it would be replaced silently.
+def changed_parameters(deployment: str, parameters: Mapping[str, object]) -> list[str]:
+    """Describe the parameters that an active deployment would change, which is replaced by one with `parameters`.
 
     Raises:
-        ScheduleError: if a deployment of this name is active with other inputs.
+        ScheduleError: if they select other files for the same folder: the first schedule would be replaced silently.
     """
-    source = "inputs" if "inputs" in parameters else "data"
     with get_client(sync_client=True) as client:
         try:
             there = client.read_deployment_by_name(deployment)
         except ObjectNotFound:
-            return
-    if not there.paused and there.parameters.get(source) != parameters[source]:
+            return []
+    if there.paused:
+        return []
+    old, new = _as_json(there.parameters), _as_json(parameters)
+    changes = {
+        name: f"{name} from {old.get(name, 'null')} to {new.get(name, 'null')}"
+        for name in {**new, **old}
+        if old.get(name) != new.get(name)
+    }
+    if others := [changes[name] for name in _SOURCES if name in changes]:
         raise ScheduleError(
-            f"{deployment}: is already scheduled with {there.parameters.get(source)}: name all inputs in one command, "
-            f"choose another folder, or delete that one (`prefect deployment delete '{deployment}'`)"
+            f"{deployment}: is already scheduled, and this command would change {', '.join(others)}: select all files "
+            f"in one command, choose another folder, or delete that one (`prefect deployment delete '{deployment}'`)"
         )
+    return list(changes.values())
+
+
+def _as_json(parameters: Mapping[str, object]) -> dict[str, str]:
+    """Each parameter as JSON, those of a group by their own names.
+
+    >>> _as_json({"inputs": ["/videos"], "settings": {"fps": 5.0, "model": None}})
+    {'inputs': '["/videos"]', 'settings.fps': '5.0', 'settings.model': 'null'}
+    """
+    flat: dict[str, object] = {}
+    for name, value in parameters.items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in flat.items()}

@@ -104,7 +104,7 @@ def serve_when_due(
     when_busy: WhenBusy,
 ) -> None:
     """Serve a flow on the given schedule until Ctrl-C."""
-    from flows.prefect.schedule import check_same_source, check_server, deployment_name, schedule_of, serve
+    from flows.prefect.schedule import changed_parameters, check_server, deployment_name, schedule_of, serve
 
     if (cron is None) == (every_min is None):
         raise typer.BadParameter("give either --cron or --every")
@@ -116,7 +116,8 @@ def serve_when_due(
     check_server()
     due = f"every {every_min:g} min" if cron is None else f"at {cron} ({timezone})"
     name = f"{flow.name}/{deployment_name(target)}"
-    check_same_source(name, parameters)
+    if changes := changed_parameters(name, parameters):
+        say(f"{name} is active: changes {', '.join(changes)}")
     say(f"{name} writes to {target}, {due}. Ctrl-C stops and pauses it.")
     signal.signal(
         signal.SIGINT, signal.default_int_handler
