@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,7 +75,10 @@ class _Scene:
     colors: list[Color]  # color of each face
     hidden: FrameBoxes
     all_hidden: np.ndarray  # (n_frames,) bool, whether the whole frame is hidden
-    strip: TimelineStrip
+    strip: TimelineStrip | None
+
+
+_NO_BOXES = FrameBoxes(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))
 
 
 def render_video(
@@ -85,6 +88,7 @@ def render_video(
     *,
     hiding: Hiding | None = None,
     only: int | None = None,
+    annotate: bool = True,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
     """Write the video as MP4 with boxes, labels and a running timeline; audio and timestamps are kept.
@@ -98,6 +102,7 @@ def render_video(
         hiding: how to hide every detected face in every frame; frames of intervals that were not analyzed are hidden
             entirely.
         only: draw only this track; all faces are hidden nevertheless.
+        annotate: False draws neither boxes and labels nor the timeline.
         on_frame: called with the number of frames done and the total.
 
     Returns:
@@ -122,6 +127,8 @@ def render_video(
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
         scene = _scene(info, _read_analysis(content_id, video, results, only), observe, hiding)
+        if not annotate:
+            scene = replace(scene, shown=_NO_BOXES, strip=None)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
     return _notes_on_hiding(info, observe) if hiding else []
 
@@ -132,9 +139,9 @@ def _notes_on_hiding(info: VideoInfo, observe: Mapping[str, Any]) -> list[str]:
     searched_px = min(observe.get("detector_size_px", side_px), side_px)
     least_px = max(observe.get("min_face_px", 0), MIN_DETECTED_PX * side_px / searched_px)
     notes = [
-        f"Undetected faces are not hidden, such as many under {least_px:.0f} px (frames of {side_px} px were searched "
-        f"at {searched_px} px), and voices are unchanged. Check the video before you share it; fervid render --help "
-        "says how to find more faces."
+        "Undetected faces are not hidden: some in profile, masked or upside down, and many under "
+        f"{least_px:.0f} px (frames of {side_px} px were searched at {searched_px} px). Voices are unchanged. Check "
+        "the video before you share it; fervid render --help says how to find more faces."
     ]
     step_s = max(observe.get("detect_every_s", 0), 1 / (observe.get("fps") or math.inf))
     if step_s > AnalyzeSettings.model_fields["detect_every_s"].default:
@@ -224,14 +231,13 @@ def _scene(info: VideoInfo, analysis: _Analysis, observe: Mapping[str, Any], hid
         # Outlines surround the hidden area instead of crossing it.
         shown = FrameBoxes(shown.frame, shown.row, pad_boxes(shown.boxes_xyxy, cover))
     rows = faces.to_pylist()
-    width_px = info.width_px + info.width_px % 2
     return _Scene(
         shown=shown,
         texts=[_text(row) for row in rows],
         colors=[_color(row) for row in rows],
         hidden=hidden,
         all_hidden=all_hidden if hiding else np.zeros(info.n_frames, bool),
-        strip=TimelineStrip(analysis.spans, width_px, info.height_px, info.pts_s[0], info.end_s),
+        strip=TimelineStrip(analysis.spans, _even(info.width_px), info.height_px, info.pts_s[0], info.end_s),
     )
 
 
@@ -242,8 +248,9 @@ def _rendered_frames(
     info: VideoInfo, scene: _Scene, hiding: Hiding | None, on_frame: Callable[[int, int], None]
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Each decodable frame with its annotations and the strip below it. The array is reused for every frame."""
+    strip_px = 0 if scene.strip is None else scene.strip.height_px
     # One array is used for all frames, because allocating one per frame fragments the heap, which then never shrinks.
-    canvas = np.empty((info.height_px + scene.strip.height_px, scene.strip.width_px, 3), np.uint8)
+    canvas = np.empty((info.height_px + strip_px, _even(info.width_px), 3), np.uint8)
     frame = canvas[: info.height_px, : info.width_px]
     for batch in read_frames_at(info, np.arange(info.n_frames), batch_size=BATCH_FRAMES):
         for pixels, index, pts_s in zip(batch.pixels, batch.frame_index.tolist(), batch.pts_s.tolist(), strict=True):
@@ -254,7 +261,8 @@ def _rendered_frames(
                 boxes = scene.hidden.boxes_xyxy[scene.hidden.of_frame(index)]
                 hide(frame, np.concatenate([boxes, whole.reshape(-1, 4)]), mosaic=hiding == "pixelate")
             _draw_faces(frame, scene, index)
-            scene.strip.draw(canvas[info.height_px :], pts_s)
+            if scene.strip is not None:
+                scene.strip.draw(canvas[info.height_px :], pts_s)
             on_frame(index + 1, info.n_frames)
             yield canvas, pts_s
 
@@ -268,6 +276,11 @@ def _draw_faces(frame: np.ndarray, scene: _Scene, index: int) -> None:
     for box, color in zip(boxes, colors, strict=True):
         draw_box(frame, box, color, line_px if color != GRAY else max(1, line_px // 2))
     draw_labels(frame, boxes, [scene.texts[row] for row in rows], colors, text_size_px(len(frame)))
+
+
+def _even(size_px: int) -> int:
+    """Round up to an even number, as H.264 needs."""
+    return size_px + size_px % 2
 
 
 def _text(row: Mapping[str, Any]) -> str:

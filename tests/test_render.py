@@ -269,6 +269,19 @@ def test_hidden_faces_are_not_found_again(face_clip, results, tmp_path, hiding):
     assert len(detector.detect(pixels[::5])) == 0
 
 
+def test_faces_can_be_hidden_without_annotations(face_clip, results, tmp_path):
+    assert render_video(face_clip, results, tmp_path / "out.mp4", hiding="blur", annotate=False)
+    original, _ = frames_of(face_clip)
+    pixels, _ = frames_of(tmp_path / "out.mp4")
+    assert pixels.shape == original.shape
+    assert len(load_detector("compact", "cpu").detect(pixels[::5])) == 0
+    corners = np.abs(pixels[:, :10, :10].astype(int) - original[:, :10, :10])
+    assert corners.mean() < 4  # only the face differs: compression aside, all else is as it was
+    arguments = ("--results", results, "--out", tmp_path / "a.mp4", "--only", 0, "--no-annotations")
+    run = fervid("render", face_clip, *arguments)
+    assert run.exit_code == 2 and "--no-annotations needs --blur or --pixelate" in run.output
+
+
 def test_faces_are_hidden_after_a_change_of_the_frame_size(face_clip, tmp_path):
     """A landscape recording, continued upright: the faces are where 180x240 px in the middle of 320x240 px put them."""
     original, _ = frames_of(face_clip)

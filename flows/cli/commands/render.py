@@ -29,16 +29,21 @@ def render(
     only: Annotated[
         int | None, typer.Option(metavar="ID", help="Draw only this person, such as 3 for P3; --blur still hides all.")
     ] = None,
+    annotate: Annotated[
+        bool, typer.Option("--annotations/--no-annotations", help="Draw boxes, labels and the timeline.")
+    ] = True,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a video with boxes, labels and a running timeline, or with its faces hidden.
 
-    Only detected faces can be hidden: faces under 12 px and small faces in large frames are missed. To detect more of
-    them, first run: fervid analyze VIDEO --out RESULTS --min-face 0 --detector-size PX --detect-every 0, where PX is
-    the longer side of the video.
+    Only detected faces can be hidden: some in profile, masked or upside down, faces under 12 px and small faces in
+    large frames are missed. To detect more of them, first run: fervid analyze VIDEO --out RESULTS --min-face 0
+    --detector-size PX --detect-every 0, where PX is the longer side of the video.
     """
     if blur and pixelate:
         raise typer.BadParameter("give one of --blur and --pixelate")
+    if not annotate and (only is not None or not (blur or pixelate)):
+        raise typer.BadParameter("--no-annotations needs --blur or --pixelate, and excludes --only")
     if out.suffix.lower() != ".mp4":
         raise typer.BadParameter(f"{out}: only MP4 can be written: give a name that ends in .mp4", param_hint="--out")
     if out.exists() and isinstance(video, Path) and video.exists() and out.samefile(video):
@@ -60,6 +65,7 @@ def render(
                 out,
                 hiding=hiding,
                 only=only,
+                annotate=annotate,
                 on_frame=lambda done, total: bars.update(bar, completed=done, total=total),
             )
         say(str(out))
