@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, open_content, upright_gray
+from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, decode_image
 from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS, emotion_named
 
@@ -44,7 +44,7 @@ def gray_images(path: Path, column: pa.ChunkedArray) -> np.ndarray:
     images: list[np.ndarray] = []
     for row, content in enumerate(column, 1):
         try:
-            images.append(np.asarray(upright_gray(open_content(content.as_py()))))
+            images.append(np.asarray(decode_image(content.as_py(), "L")))
         except IMAGE_ERRORS as error:
             raise DataError(f"{path}: row {row}: not a usable image: {error}") from error
         if images[-1].shape != images[0].shape:

@@ -175,30 +175,28 @@ def read_gray(file: Path, image: Image.Image) -> Image.Image:
         DataError: if it is damaged, or has more than 8 bits per pixel, which Pillow would clip at 255.
     """
     try:
-        return upright_gray(image)
+        return upright(image, "L")
     except IMAGE_ERRORS as error:
         raise DataError(f"{file}: not a usable image: {error}") from error
 
 
-def upright_gray(image: Image.Image) -> Image.Image:
-    """Convert an image to gray, rotated by its EXIF orientation.
+def upright(image: Image.Image, mode: str) -> Image.Image:
+    """Convert an image to a mode such as "RGB", rotated by its EXIF orientation.
 
     Raises:
         ValueError: see `check_usable`; see IMAGE_ERRORS for others.
     """
     check_usable(image)
-    return ImageOps.exif_transpose(image).convert("L")
+    return ImageOps.exif_transpose(image).convert(mode)
 
 
 def decode_image(content: bytes, mode: str) -> Image.Image:
-    """Decode an image file in a mode such as "RGB", as it is stored: its EXIF orientation is ignored.
+    """Decode an image file in a mode such as "RGB", rotated by its EXIF orientation.
 
     Raises:
         ValueError: see `open_content` and `check_usable`; see IMAGE_ERRORS for others.
     """
-    image = open_content(content)
-    check_usable(image)
-    return image.convert(mode)
+    return upright(open_content(content), mode)
 
 
 def open_content(content: bytes) -> Image.Image:
