@@ -263,7 +263,7 @@ def conditions(data: Path, device: str, *, with_speed: bool, with_published: boo
     speed = f"speed on {machine}, the models in turns" if with_speed else "speed was not measured"
     published = " Published results are as their authors report them; how these chose the epoch was not checked."
     return (
-        f"Measured on {data.name} with {versions}; {speed}. In parentheses: 95 % bootstrap intervals. ECE: expected "
+        f"Measured on {data.name} with {versions}; {speed}. In parentheses: 95 % Wilson score intervals. ECE: expected "
         "calibration error over 15 bins. Model cards state how epoch and temperature were chosen."
         f"{published if with_published else ''}"
     )
