@@ -330,8 +330,8 @@ def test_a_report_as_html():
     images = tables_of([one])[0].columns.index("images")
     assert tables_of([one])[0].rows[0][images] == "7"
     cards = [("default", "models/default.json")]
-    page = as_html(Report(tables_of([one]), "a < b", "fervid compare default", [], cards))
-    assert "a &lt; b" in page
+    page = as_html(Report(tables_of([one]), "a < b", "fervid compare default", [], cards, ["from 50x60 px & gray"]))
+    assert "a &lt; b" in page and "<li>from 50x60 px &amp; gray</li>" in page
     assert page.count("<h2>") == len(tables_of([one])) + 1
     assert "<a href='models/default.json'>default</a>" in page
     assert all(emotion in figures["f1"] for emotion in EMOTIONS)

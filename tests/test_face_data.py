@@ -285,7 +285,7 @@ def test_a_test_split_alone_can_be_evaluated_on_but_not_trained_on(few, tmp_path
     data = read_data(root, need_training=False)
     assert [len(images) for images in data.splits.values()] == [0, 0, len(pixels)]
     assert data.notes == ()
-    assert list(evaluate_model("default", root, [], tta=False, device="cpu")) == ["PrivateTest"]
+    assert list(evaluate_model("default", root, [], tta=False, device="cpu").figures) == ["PrivateTest"]
     with pytest.raises(DataError, match="no PublicTest split; it has PrivateTest"):
         evaluate_model("default", root, ["PublicTest"], tta=False, device="cpu")
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from fer_models.boxes import face_size_px
@@ -104,21 +105,21 @@ def boxes_of(faces: list[dict[str, Any]]) -> np.ndarray:
         KeyError: if a face lacks a coordinate.
         ValueError: if a face is NULL, a coordinate is not a finite number, or a box is empty.
     """
-    check_faces(np.array([isinstance(face, dict) for face in faces], bool), "must be a box with labels")
+    check_faces([isinstance(face, dict) for face in faces], "must be a box with labels")
     boxes = np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
     check_faces(np.isfinite(boxes).all(axis=1), "x1, y1, x2 and y2 must be finite numbers")
     check_faces((boxes[:, :2] < boxes[:, 2:]).all(axis=1), "x1 must be less than x2, and y1 less than y2")
     return boxes
 
 
-def check_faces(is_valid: np.ndarray, rule: str) -> None:
-    """Check the labels of a row's faces, of which `is_valid` (k,) says whether they follow a rule.
+def check_faces(is_valid: ArrayLike, rule: str) -> None:
+    """Check the labels of a row's faces, of which `is_valid` (k,) bool says whether they follow a rule.
 
     Raises:
         ValueError: if one does not; the message has its number, counted from 1.
     """
-    if not is_valid.all():
-        raise ValueError(f"face {is_valid.argmin() + 1}: {rule}")
+    if len(invalid := np.flatnonzero(~np.asarray(is_valid, bool))):
+        raise ValueError(f"face {invalid[0] + 1}: {rule}")
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -143,7 +144,7 @@ def _photo_of(image: Image.Image, row: dict[str, Any]) -> Photo:
     faces = row["faces"]
     boxes = boxes_of(faces)
     coordinates = [face["landmarks"] or () for face in faces]
-    check_faces(np.array([len(numbers) == 10 for numbers in coordinates]), "landmarks must be 10 numbers")
+    check_faces([len(numbers) == 10 for numbers in coordinates], "landmarks must be 10 numbers")
     landmarks = np.array(coordinates, np.float32).reshape(-1, 5, 2)
     check_faces(np.isfinite(landmarks).all(axis=(1, 2)), "landmarks must be finite numbers")
     score = np.array([face["score"] for face in faces], np.float32)
