@@ -206,6 +206,17 @@ def test_a_parquet_file_needs_no_votes(tmp_path):
         read_data(path)
 
 
+def test_color_images_in_a_parquet_file_are_counted(tmp_path):
+    images = list(np.random.default_rng(0).integers(0, 256, (21, 48, 48), np.uint8))
+    images[3] = np.full((48, 48, 3), (255, 0, 0), np.uint8)
+    columns = {"image": list(map(png_of, images)), "label": list(range(7)) * 3, "usage": np.repeat(SPLITS, 7)}
+    path = tmp_path / "faces.parquet"
+    pq.write_table(pa.table(columns), path)
+    data = read_data(path)
+    assert (data.splits["Training"].pixels[3] == 76).all()  # the luma of pure red
+    assert data.notes == ("converted from color to gray: 1 of 21 images",)
+
+
 def test_synonyms_of_the_emotions_are_recognized(few, tmp_path):
     names = ("Anger", "disgusted", "Scared", "HAPPINESS", "sadness", "surprised", "neutral")
     splits = {"Training": "Train", "PublicTest": "valid", "PrivateTest": "PrivateTest"}

@@ -122,7 +122,7 @@ def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, list[bytes
         with open_image(file) as image:
             orientation = orientation_of(file, image)
             sizes.append(image.size[::-1] if orientation in QUARTER_TURNS else image.size)
-            n_colored += image.mode not in ("L", "1")
+            n_colored += is_colored(image)
             n_turned += orientation in range(2, 9)
             n_further += frames_of(file, image) - 1
     width, height = max(sizes)
@@ -176,6 +176,11 @@ def orientation_of(file: Path, image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except IMAGE_ERRORS as error:
         raise DataError(f"{file}: not a readable image: {error}") from error
+
+
+def is_colored(image: Image.Image) -> bool:
+    """Whether an image may have colors or transparency, by its mode."""
+    return image.mode not in ("L", "1")
 
 
 def frames_of(file: Path, image: Image.Image) -> int:
