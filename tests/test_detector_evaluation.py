@@ -10,7 +10,7 @@ import pytest
 from commands import fervid
 from PIL import Image
 
-from fer_models.datasets.face_photos import FaceDataError
+from fer_models.datasets.face_photos import FaceDataError, read_photos
 from fer_models.evaluation.clips import ClipCount, _count_frame, agreed_faces, find_clips
 from fer_models.evaluation.detector_comparison import photograph_table
 from fer_models.evaluation.detector_metrics import (
@@ -211,6 +211,52 @@ def test_photographs_that_cannot_be_used_are_named_by_row(tmp_path):
         pq.write_table(pa.table({"image": [files[0], content], "faces": [[face]] * 2}), path)
         with pytest.raises(FaceDataError, match=f"row 2 is not a photograph with labeled faces: {reason}"):
             read_true_photos(path)
+
+
+def test_labels_that_cannot_be_used_are_named_by_row_and_face(tmp_path):
+    with io.BytesIO() as file:
+        Image.new("RGB", (8, 6)).save(file, "PNG")
+        image = file.getvalue()
+    path = tmp_path / "photos.parquet"
+    right = {"x1": 1.0, "y1": 2.0, "x2": 5.0, "y2": 6.0}
+    tested, learned = right | {"kind": "bare"}, right | {"score": 0.9, "landmarks": [1.0] * 10}
+    for read, face, wrong, rule in (
+        (read_true_photos, tested, {"x2": float("nan")}, "x1, y1, x2 and y2 must be finite numbers"),
+        (read_true_photos, tested, {"y1": None}, "x1, y1, x2 and y2 must be finite numbers"),
+        (read_true_photos, tested, {"x1": 5.0, "x2": 1.0}, "x1 must be less than x2, and y1 less than y2"),
+        (read_true_photos, tested, {"kind": "Bare"}, "kind must be one of bare, masked, badly_masked"),
+        (read_true_photos, tested, {"kind": None}, "kind must be one of bare, masked, badly_masked"),
+        (read_photos, learned, {"y2": float("inf")}, "x1, y1, x2 and y2 must be finite numbers"),
+        (read_photos, learned, {"score": None}, "score must be a number from 0 to 1"),
+        (read_photos, learned, {"score": 95.0}, "score must be a number from 0 to 1"),
+        (read_photos, learned, {"landmarks": [1.0] * 5}, "landmarks must be 10 numbers"),
+        (read_photos, learned, {"landmarks": None}, "landmarks must be 10 numbers"),
+        (read_photos, learned, {"landmarks": [1.0] * 9 + [None]}, "landmarks must be finite numbers"),
+    ):
+        rows = [{"image": image, "source": "a", "faces": faces} for faces in ([face], [face, face | wrong])]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        with pytest.raises(FaceDataError, match=rf"row 2 is not a photograph .*: face 2: {rule}$"):
+            read(path)
+    rows = [{"image": image, "source": "a", "faces": [learned, None]}]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(FaceDataError, match=r"row 1 is .*: face 2: must be a box with labels$"):
+        read_photos(path)
+
+
+def test_photographs_are_upright_like_their_boxes(tmp_path):
+    upright = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored a quarter turn counterclockwise, to be shown clockwise
+    with io.BytesIO() as file:
+        Image.fromarray(np.rot90(upright)).save(file, "PNG", exif=exif)
+        image = file.getvalue()
+    face = {"x1": 6.0, "y1": 1.0, "x2": 8.0, "y2": 4.0, "kind": "bare", "score": 0.9, "landmarks": [1.0] * 10}
+    path = tmp_path / "turned.parquet"
+    pq.write_table(pa.Table.from_pylist([{"image": image, "source": "a", "faces": [face]}]), path)
+    for read in (read_true_photos, read_photos):
+        (photo,) = read(path)
+        np.testing.assert_array_equal(photo.pixels, upright)
+        assert photo.boxes_xyxy.tolist() == [[6, 1, 8, 4]]
 
 
 def test_options_that_require_others():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import fervid
+from scipy.stats import binomtest
 
 from analytics.results.output_files import OutputError
 from fer_models import EMOTIONS
@@ -16,7 +17,6 @@ from fer_models.classification.loading import load_classifier
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.evaluation.metrics import (
-    bootstrap_interval,
     contained_in,
     fit_temperature,
     mean_scores,
@@ -25,6 +25,7 @@ from fer_models.evaluation.metrics import (
     mirrored,
     temperature_of,
     ten_crops,
+    wilson_interval,
 )
 from fer_models.evaluation.plots import draw_reliability, with_truth
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, read_card
@@ -138,14 +139,26 @@ def test_the_temperature_is_found_for_any_scale_of_the_logits(scale):
     assert fit_temperature(logits * scale, label) == pytest.approx(best, rel=0.01)
 
 
-def test_bootstrap_intervals_have_their_nominal_coverage_and_width():
-    rng = np.random.default_rng(0)
-    intervals = [bootstrap_interval(rng.random(500) < 0.7, seed=i) for i in range(200)]
-    held = np.mean([low <= 0.7 <= high for low, high in intervals])
-    assert 0.9 <= held <= 0.99
-    width = np.median([high - low for low, high in intervals])
-    assert width == pytest.approx(2 * 1.96 * (0.7 * 0.3 / 500) ** 0.5, rel=0.1)
-    assert bootstrap_interval(np.ones(10, bool)) == (1.0, 1.0)
+@pytest.mark.parametrize(("n_right", "n"), [(0, 1), (1, 1), (20, 20), (0, 20), (19, 20), (350, 500), (2599, 3589)])
+def test_intervals_equal_those_of_scipy(n_right, n):
+    expected = binomtest(n_right, n).proportion_ci(confidence_level=0.95, method="wilson")
+    assert wilson_interval(n_right, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_accuracy_of_a_split_without_errors_has_an_interval():
+    figures = measure(certain_of(*range(7)), faces(list(range(7)), [-1] * 7), temperature=1.0)
+    assert figures["accuracy"] == 1
+    assert figures["accuracy_interval"] == [0.6457, 1]  # 1 / (1 + 1.96² / 7)
+
+
+@pytest.mark.parametrize("name", ["default", "fer2013"])
+def test_the_intervals_of_the_packaged_cards_belong_to_their_shares(name):
+    for figures in read_card(find_model(name)).metrics.values():
+        sizes = {"accuracy": figures["images"], "votes_accuracy": figures["votes_images"]}
+        sizes |= dict.fromkeys(("accuracy_flip_averaged", "accuracy_crops_averaged"), figures["images"])
+        for metric, n in sizes.items():
+            expected = binomtest(round(figures[metric] * n), n).proportion_ci(method="wilson")
+            assert figures[f"{metric}_interval"] == [round(expected.low, 4), round(expected.high, 4)]
 
 
 def test_ten_crops_are_five_crops_and_their_mirror_images():
@@ -317,8 +330,8 @@ def test_a_report_as_html():
     images = tables_of([one])[0].columns.index("images")
     assert tables_of([one])[0].rows[0][images] == "7"
     cards = [("default", "models/default.json")]
-    page = as_html(Report(tables_of([one]), "a < b", "fervid compare default", [], cards))
-    assert "a &lt; b" in page
+    page = as_html(Report(tables_of([one]), "a < b", "fervid compare default", [], cards, ["from 50x60 px & gray"]))
+    assert "a &lt; b" in page and "<li>from 50x60 px &amp; gray</li>" in page
     assert page.count("<h2>") == len(tables_of([one])) + 1
     assert "<a href='models/default.json'>default</a>" in page
     assert all(emotion in figures["f1"] for emotion in EMOTIONS)

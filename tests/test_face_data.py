@@ -206,6 +206,17 @@ def test_a_parquet_file_needs_no_votes(tmp_path):
         read_data(path)
 
 
+def test_color_images_in_a_parquet_file_are_counted(tmp_path):
+    images = list(np.random.default_rng(0).integers(0, 256, (21, 48, 48), np.uint8))
+    images[3] = np.full((48, 48, 3), (255, 0, 0), np.uint8)
+    columns = {"image": list(map(png_of, images)), "label": list(range(7)) * 3, "usage": np.repeat(SPLITS, 7)}
+    path = tmp_path / "faces.parquet"
+    pq.write_table(pa.table(columns), path)
+    data = read_data(path)
+    assert (data.splits["Training"].pixels[3] == 76).all()  # the luma of pure red
+    assert data.notes == ("converted from color to gray: 1 of 21 images",)
+
+
 def test_synonyms_of_the_emotions_are_recognized(few, tmp_path):
     names = ("Anger", "disgusted", "Scared", "HAPPINESS", "sadness", "surprised", "neutral")
     splits = {"Training": "Train", "PublicTest": "valid", "PrivateTest": "PrivateTest"}
@@ -285,7 +296,7 @@ def test_a_test_split_alone_can_be_evaluated_on_but_not_trained_on(few, tmp_path
     data = read_data(root, need_training=False)
     assert [len(images) for images in data.splits.values()] == [0, 0, len(pixels)]
     assert data.notes == ()
-    assert list(evaluate_model("default", root, [], tta=False, device="cpu")) == ["PrivateTest"]
+    assert list(evaluate_model("default", root, [], tta=False, device="cpu").figures) == ["PrivateTest"]
     with pytest.raises(DataError, match="no PublicTest split; it has PrivateTest"):
         evaluate_model("default", root, ["PublicTest"], tta=False, device="cpu")
 
@@ -299,8 +310,9 @@ def test_larger_and_color_images_are_resized_and_converted_to_gray(few, tmp_path
     assert training.pixels.shape == (168, 48, 48)
     assert (training.pixels == 76).flatten(1).all(dim=1).sum() == 1  # 76 is the luma of pure red
     assert data.notes == (
-        "images of 2 sizes, the widest of 70x90 px, were resized to 48 px",
-        "1 color images were converted to gray",
+        "resized to 48x48 px: 1 of 504 images, up to 70x90 px",
+        "stretched to a square: 1 of 504 images",
+        "converted from color to gray: 1 of 504 images",
     )
     assert read_data(root, size_px=64).splits["Training"].pixels.shape == (168, 64, 64)
 
@@ -318,7 +330,7 @@ def test_images_are_rotated_by_their_exif_orientation(few, tmp_path):
         Image.fromarray(np.ascontiguousarray(turns[orientation](upright))).save(file, "PNG", exif=exif)
     data = read_data(root)
     assert torch.equal(data.splits["Training"].pixels, expected)
-    assert data.notes == ("7 images were rotated by their EXIF orientation",)
+    assert data.notes == ("rotated by their EXIF orientation: 7 of 504 images",)
 
 
 def test_hidden_files_are_skipped(few, tmp_path):
@@ -328,7 +340,18 @@ def test_hidden_files_are_skipped(few, tmp_path):
     (root / "train" / "happy" / ".thumbnails" / "1.png").write_bytes(b"small")
     data = read_data(root)
     assert [len(images) for images in data.splits.values()] == [168, 168, 168]
-    assert data.notes == ("2 hidden files were skipped",)
+    assert data.notes == ("hidden files skipped: 2",)
+
+
+def test_further_pages_and_frames_are_counted(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (21, 48, 48), np.uint8)
+    root = write_folders(tmp_path, pixels, np.repeat(range(7), 3), ["Training", "PublicTest", "PrivateTest"] * 7)
+    first, *further = (Image.fromarray(image) for image in pixels[:5])
+    first.save(root / "train" / "angry" / "scan.tif", save_all=True, append_images=further)
+    first.save(root / "train" / "happy" / "moves.png", save_all=True, append_images=further[:1])
+    data = read_data(root)
+    assert len(data.splits["Training"]) == 9
+    assert data.notes == ("pages and frames skipped: 5. Only the first of each file is read",)
 
 
 def test_files_and_linked_folders_that_are_not_read_are_counted(few, tmp_path):
@@ -340,8 +363,8 @@ def test_files_and_linked_folders_that_are_not_read_are_counted(few, tmp_path):
     (tmp_path / "elsewhere" / "a.png").write_bytes(image.read_bytes())
     (image.parent / "linked").symlink_to(tmp_path / "elsewhere")
     skipped, linked = read_data(root).notes
-    assert skipped.startswith(f"3 files were skipped, such as {root / 'loose.png'}: images must be in a folder per ")
-    assert linked == f"1 linked folders were skipped, such as {image.parent / 'linked'}: copy their images"
+    assert skipped.startswith(f"files skipped: 3, such as {root / 'loose.png'}. Images must be in a folder per class ")
+    assert linked == f"linked folders skipped: 1, such as {image.parent / 'linked'}. Copy their images"
 
 
 @pytest.mark.parametrize("n", [3, 5, 12, 40])
@@ -456,7 +479,7 @@ def test_the_known_defects_of_fer2013_are_found(fer2013):
 
 def test_the_copies_that_are_reported_are_dropped(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (43, 48, 48), np.uint8)
-    pixels[42] = pixels[22]  # a happy face of the test split, whose folder is read before that of Training
+    pixels[42] = pixels[18]  # a happy face of Training
     label = np.append(np.repeat(range(7), 6), EMOTIONS.index("happy"))
     usage = ["Training", "Training", "PublicTest", "PublicTest", "PrivateTest", "PrivateTest"] * 7 + ["Training"]
     data = read_data(write_folders(tmp_path, pixels, label, usage))
@@ -464,7 +487,23 @@ def test_the_copies_that_are_reported_are_dropped(tmp_path):
     assert found.copies == {"Training": 1, "PublicTest": 0, "PrivateTest": 0}
     dropped = drop(data, found, ["copies"])
     assert len(dropped.splits["Training"]) == 14
-    assert not (dropped.splits["Training"].pixels == torch.from_numpy(pixels[22])).all(dim=(1, 2)).any()
+    assert (dropped.splits["Training"].pixels == torch.from_numpy(pixels[18])).all(dim=(1, 2)).sum() == 1
+
+
+def test_copies_do_not_depend_on_the_format(tmp_path):
+    """The image of a test split that is also in Training is the copy, whichever of them is read first."""
+    pixels = np.random.default_rng(0).integers(0, 256, (42, 48, 48), np.uint8)
+    pixels[22] = pixels[18]  # happy, in PrivateTest and in Training
+    label, usage = np.repeat(range(7), 6), np.array([split for split in SPLITS for _ in range(2)] * 7)
+    paths = [write_folders(tmp_path / "folders", pixels, label, usage)]
+    for order in ("forward", "backward"):
+        rows = slice(None, None, 1 if order == "forward" else -1)
+        paths.append(write_csv(tmp_path / f"{order}.csv", pixels[rows], label[rows], usage[rows]))
+    for data in map(read_data, paths):
+        found = examine(data)
+        assert found.copies == {"Training": 0, "PublicTest": 0, "PrivateTest": 1}
+        assert found.leaks["PrivateTest"] == 1
+        assert len(drop(data, found, ["copies"]).splits["Training"]) == 14
 
 
 def test_changed_copies_of_a_photograph_are_near_duplicates_and_other_faces_are_not(few):

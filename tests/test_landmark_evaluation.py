@@ -141,3 +141,5 @@ def test_a_network_is_trained_into_the_models_of_the_user(labeled, tmp_path, mon
     assert folder == tmp_path / "fervid" / "models" / "short"
     card = read_card(folder)
     assert (card.name, card.task) == ("short", "landmarks") and set(card.metrics) == {"PublicTest", "PrivateTest"}
+    assert card.protocol.startswith("Against the labels of crops.parquet (labels), ")
+    assert "crops and landmarks of crops.parquet (labels)" in card.licence_note

@@ -16,6 +16,7 @@ from PIL import Image
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.datasets.landmark_labels import read_labeled_crops
 from fer_models.evaluation.landmark_clips import adjacent_triples, jitter_and_motion
+from fer_models.evaluation.landmark_tables import accuracy_tables
 from fer_models.evaluation.landmarks import measure_accuracy
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.landmarks.network import LandmarkNet, LandmarkOutputs
@@ -194,6 +195,20 @@ def test_labels_of_other_crops_are_refused(tmp_path):
         labels = write_labels(tmp_path / f"labels{outside}", [(row, face_points(), 0.0, 0.0) for row in rows])
         with pytest.raises(DataError, match=f"^{labels}: .*a label of row {outside}, but the crops are rows 0 to 1$"):
             read_labeled_crops(crops, labels)
+
+
+@pytest.mark.parametrize("rows", [[0, None], [0.0, 1.0], ["0", "1"]])
+def test_rows_of_labels_that_are_no_whole_numbers_are_refused(tmp_path, rows):
+    crops = write_crops(tmp_path / "crops.parquet", [np.zeros((48, 48), np.uint8)] * 2)
+    labels = write_labels(tmp_path / "labels", [(row, face_points(), 0.0, 0.0) for row in rows])
+    with pytest.raises(DataError, match=f"^{labels}: .*: row must be a whole number in every row$"):
+        read_labeled_crops(crops, labels)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_score_that_no_crop_reaches_has_no_error(landmarker, few_labels):
+    _, table = accuracy_tables(read_labeled_crops(*few_labels), landmarker)  # of noise, without faces
+    assert table.rows[-1] == ["PrivateTest", "0.9", "0.00 %", "-", "-"]
 
 
 def test_crops_of_16_bits_are_refused(tmp_path, few_labels):

@@ -201,6 +201,24 @@ def test_multiply_adds_of_onnx_models_are_unknown(tmp_path):
     assert "unknown" in cost_table([compared]).rows[0]
 
 
+def test_reports_say_that_larger_and_color_models_see_gray_images(tmp_path, few_faces):
+    constant_model(tmp_path / "color.onnx", {"out": [0.0] * 7}, size_px=224)
+    card = {"classes": list(EMOTIONS), "input_size_px": 224}
+    (tmp_path / "color.json").write_text(json.dumps(card))
+    add_model("color", tmp_path / "color.onnx", tmp_path / "color.json")
+    make_ensemble(tmp_path / "mixed", "mixed", ["color", "default"])
+    says = "sees gray images of 48 px, enlarged; in videos, it sees faces in color and at a higher resolution"
+    run = fervid("evaluate", "color", "--data", few_faces, "--device", "cpu", "--json")
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["notes"] == [f"color {says}"]
+    models = ["default", "color", str(tmp_path / "mixed")]
+    report = tmp_path / "report.md"
+    run = fervid("compare", *models, "--data", few_faces, "--no-speed", "--device", "cpu", "--out", report, "--json")
+    assert run.exit_code == 0, run.output
+    assert [one["notes"] for one in json.loads(run.stdout)] == [[], [f"color {says}"], [f"mixed {says}"]]
+    assert f"\nOn the images:\n\n- color {says}\n- mixed {says}\n\n## " in report.read_text()
+
+
 def test_multiply_adds_of_an_ensemble_are_the_sum_over_its_members(tmp_path):
     make_ensemble(tmp_path / "both", "both", ["default", "fer2013"])
     members = [multiply_adds(load_classifier(name, "cpu")) for name in ("default", "fer2013")]

@@ -8,6 +8,7 @@ from commands import fervid
 from conftest import write_clip
 
 from fer_models.evaluation.stability import Stability, measure_stability
+from flows.training.stability import evaluate_on_videos
 
 A, B, C = [0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]
 
@@ -54,6 +55,15 @@ def test_videos_of_the_same_name_in_two_folders_are_both_measured(tmp_path):
     assert {path: figures["pairs"] for path, figures in measured.items()} == {
         str(clip): n_frames - 1 for clip, n_frames in clips.items()
     }
+
+
+@pytest.mark.slow
+def test_the_environment_does_not_change_the_figures(tmp_path, monkeypatch):
+    photo = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image").astronaut()
+    clip = write_clip(tmp_path / "face.mp4", [photo[:240, 60:380]] * 6)
+    for name, value in (("FPS", "5"), ("MIN_FACE_PX", "500"), ("BATCH_SIZE", "4"), ("SPEECH", "only")):
+        monkeypatch.setenv(f"FERVID_{name}", value)
+    assert evaluate_on_videos("default", [clip], "cpu")[clip].pairs == 5
 
 
 def test_evaluate_needs_images_or_videos():

@@ -26,6 +26,7 @@ class Ensemble(EmotionClassifier):
         self.device, self.dtype = members[0].device, members[0].dtype
         self.precision = " and ".join(sorted({member.precision for member in members}))
         self.input_px = max(member.input_px for member in members)
+        self.channels = max(member.channels for member in members)
         self.chunk_crops = max(member.chunk_crops for member in members)
         if len({member.framing for member in members}) > 1:
             raise WeightsError(

@@ -1,7 +1,8 @@
 """Photographs with a teacher's face labels, read from a Parquet file.
 
 The file has a row per photograph: `image` (JPEG or PNG bytes), `source`, and `faces`, a list of boxes
-(x1 y1 x2 y2 px) with the teacher's score and ten landmark coordinates (five x, y pairs).
+(x1 y1 x2 y2 px) with the teacher's score and ten landmark coordinates (five x, y pairs). Coordinates are those of the
+upright photograph, rotated by its EXIF orientation.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from fer_models.boxes import face_size_px
@@ -66,7 +68,7 @@ def read_photos(path: Path) -> list[Photo]:
     """Decode all photographs of the file; about one in twenty is held out, chosen by a hash of its bytes.
 
     Raises:
-        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
+        FaceDataError: if the file cannot be read, a column is missing, an image is damaged, or a label is invalid.
     """
     return decode_rows(path, ["image", "source", "faces"], _photo_of)
 
@@ -77,10 +79,11 @@ def decode_rows(path: Path, columns: Sequence[str], photo_of: Callable[[Image.Im
     Args:
         path: a file with the columns `image` and `faces`, and maybe others.
         columns: the columns to read.
-        photo_of: makes a photograph of the RGB image and the values of a row; no faces are an empty list.
+        photo_of: makes a photograph of the upright RGB image and the values of a row; no faces are an empty list. It
+            raises ValueError or KeyError for labels that cannot be used.
 
     Raises:
-        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
+        FaceDataError: if the file cannot be read, a column is missing, an image is damaged, or a label is invalid.
     """
     photos = []
     for number, row in enumerate(_read_rows(path, columns), 1):
@@ -100,8 +103,23 @@ def boxes_of(faces: list[dict[str, Any]]) -> np.ndarray:
 
     Raises:
         KeyError: if a face lacks a coordinate.
+        ValueError: if a face is NULL, a coordinate is not a finite number, or a box is empty.
     """
-    return np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
+    check_faces([isinstance(face, dict) for face in faces], "must be a box with labels")
+    boxes = np.array([[face[key] for key in ("x1", "y1", "x2", "y2")] for face in faces], np.float32).reshape(-1, 4)
+    check_faces(np.isfinite(boxes).all(axis=1), "x1, y1, x2 and y2 must be finite numbers")
+    check_faces((boxes[:, :2] < boxes[:, 2:]).all(axis=1), "x1 must be less than x2, and y1 less than y2")
+    return boxes
+
+
+def check_faces(is_valid: ArrayLike, rule: str) -> None:
+    """Check the labels of a row's faces, of which `is_valid` (k,) bool says whether they follow a rule.
+
+    Raises:
+        ValueError: if one does not; the message has its number, counted from 1.
+    """
+    if len(invalid := np.flatnonzero(~np.asarray(is_valid, bool))):
+        raise ValueError(f"face {invalid[0] + 1}: {rule}")
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -125,8 +143,12 @@ def _photo_of(image: Image.Image, row: dict[str, Any]) -> Photo:
     scale = image.width / full_width
     faces = row["faces"]
     boxes = boxes_of(faces)
-    landmarks = np.array([face["landmarks"] for face in faces], np.float32).reshape(-1, 5, 2)
+    coordinates = [face["landmarks"] or () for face in faces]
+    check_faces([len(numbers) == 10 for numbers in coordinates], "landmarks must be 10 numbers")
+    landmarks = np.array(coordinates, np.float32).reshape(-1, 5, 2)
+    check_faces(np.isfinite(landmarks).all(axis=(1, 2)), "landmarks must be finite numbers")
     score = np.array([face["score"] for face in faces], np.float32)
+    check_faces((score >= 0) & (score <= 1), "score must be a number from 0 to 1")
     min_score = MIN_SCORE_PEOPLE if row["source"] in PEOPLE_SOURCES else MIN_SCORE_ELSEWHERE
     is_confident = (score >= min_score) & (face_size_px(boxes) * scale >= MIN_FACE_PX)
     held_out = int.from_bytes(hashlib.sha256(row["image"]).digest()[:4], "big") % 20 == 0

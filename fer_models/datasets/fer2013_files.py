@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, open_content, upright_gray
+from fer_models.datasets.image_folders import IMAGE_ERRORS, SPLIT_NAMES, is_colored, open_content, upright
 from fer_models.datasets.labeled_faces import SPLITS, DataError, Faces
 from fer_models.labels import EMOTIONS, emotion_named
 
@@ -30,29 +30,33 @@ def read_parquet(path: Path) -> Faces:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
     need_columns(path, table, ["image", "label", "usage"])
-    pixels = gray_images(path, table["image"])
+    pixels, notes = gray_images(path, table["image"])
     label, usage = known_labels(path, table["label"]), known_splits(path, table["usage"])
-    return Faces(pixels, label, usage, CLASS_MAP, known_votes(path, table))
+    return Faces(pixels, label, usage, CLASS_MAP, known_votes(path, table), notes)
 
 
-def gray_images(path: Path, column: pa.ChunkedArray) -> np.ndarray:
-    """Decode image files as upright gray pixels (n, h, w) uint8.
+def gray_images(path: Path, column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode image files as upright gray pixels (n, h, w) uint8, with notes on how they were converted.
 
     Raises:
         DataError: if one cannot be read, has more than 8 bits per pixel, or has another size than the first.
     """
     images: list[np.ndarray] = []
+    n_colored = 0
     for row, content in enumerate(column, 1):
         try:
-            images.append(np.asarray(upright_gray(open_content(content.as_py()))))
+            image = open_content(content.as_py())
+            images.append(np.asarray(upright(image, "L")))
         except IMAGE_ERRORS as error:
             raise DataError(f"{path}: row {row}: not a usable image: {error}") from error
+        n_colored += is_colored(image)
         if images[-1].shape != images[0].shape:
             (height, width), (first_height, first_width) = images[-1].shape, images[0].shape
             raise DataError(
                 f"{path}: row {row}: the image has {width}x{height} px, that of row 1 {first_width}x{first_height} px"
             )
-    return np.stack(images)
+    notes = (f"converted from color to gray: {n_colored} of {len(images)} images",) if n_colored else ()
+    return np.stack(images), notes
 
 
 def read_csv(path: Path) -> Faces:

@@ -61,7 +61,7 @@ def read_folders(path: Path, size_px: int) -> Faces:
         raise DataError(f"{path}: no images found. Put them in a folder per class, such as train/angry")
     pixels, hashes, notes = read_images(files, size_px)
     if n_hidden:
-        notes = (*notes, f"{n_hidden} hidden files were skipped")
+        notes = (*notes, f"hidden files skipped: {n_hidden}")
     notes += _notes_on_the_rest(path, class_folders, set(files))
     return Faces(pixels, np.array(label), np.array(split), class_map, notes=notes, hashes=hashes)
 
@@ -75,11 +75,11 @@ def _notes_on_the_rest(path: Path, class_folders: set[Path], files: set[Path]) -
     if others:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         notes.append(
-            f"{len(others)} files were skipped, such as {others[0]}: images must be in a folder per class and end in "
-            f"one of {suffixes}"
+            f"files skipped: {len(others)}, such as {others[0]}. Images must be in a folder per class and end in one "
+            f"of {suffixes}"
         )
     if linked:
-        notes.append(f"{len(linked)} linked folders were skipped, such as {linked[0]}: copy their images")
+        notes.append(f"linked folders skipped: {len(linked)}, such as {linked[0]}. Copy their images")
     return tuple(notes)
 
 
@@ -108,24 +108,25 @@ def emotion_of(folder: Path) -> str:
 
 
 def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, list[bytes], tuple[str, ...]]:
-    """Read gray images, resized to one size.
+    """Read gray images, resized to one size; of files with several pages or frames, the first.
 
     Returns:
         The images (n, size, size) uint8; the hashes of their pixels before they were resized, which do not depend on
-        other images; notes on how they were converted.
+        other images; notes on how they were converted and what was skipped.
 
     Raises:
         DataError: if one cannot be read.
     """
-    sizes, n_colored, n_turned = set(), 0, 0
+    sizes, n_colored, n_turned, n_further = [], 0, 0, 0
     for file in files:
         with open_image(file) as image:
             orientation = orientation_of(file, image)
-            sizes.add(image.size[::-1] if orientation in QUARTER_TURNS else image.size)
-            n_colored += image.mode not in ("L", "1")
+            sizes.append(image.size[::-1] if orientation in QUARTER_TURNS else image.size)
+            n_colored += is_colored(image)
             n_turned += orientation in range(2, 9)
+            n_further += frames_of(file, image) - 1
     width, height = max(sizes)
-    side_px = width if len(sizes) == 1 and width == height <= size_px else size_px
+    side_px = width if len(set(sizes)) == 1 and width == height <= size_px else size_px
     pixels = np.empty((len(files), side_px, side_px), np.uint8)
     hashes = []
     for i, file in enumerate(files):
@@ -134,13 +135,22 @@ def read_images(files: list[Path], size_px: int) -> tuple[np.ndarray, list[bytes
         hashes.append(hashlib.sha256(gray.tobytes()).digest())
         size = (side_px, side_px)
         pixels[i] = np.asarray(gray if gray.size == size else gray.resize(size, Image.Resampling.BILINEAR))
+    n_resized = len(files) - sizes.count((side_px, side_px))
+    n_stretched = sum(wide != high for wide, high in sizes)
     notes = []
-    if sizes != {(side_px, side_px)}:
-        notes.append(f"images of {len(sizes)} sizes, the widest of {width}x{height} px, were resized to {side_px} px")
-    if n_colored:
-        notes.append(f"{n_colored} color images were converted to gray")
-    if n_turned:
-        notes.append(f"{n_turned} images were rotated by their EXIF orientation")
+    if n_resized:
+        notes.append(
+            f"resized to {side_px}x{side_px} px: {n_resized} of {len(files)} images, up to {width}x{height} px"
+        )
+    for what, n in (
+        ("stretched to a square", n_stretched),
+        ("converted from color to gray", n_colored),
+        ("rotated by their EXIF orientation", n_turned),
+    ):
+        if n:
+            notes.append(f"{what}: {n} of {len(files)} images")
+    if n_further:
+        notes.append(f"pages and frames skipped: {n_further}. Only the first of each file is read")
     return pixels, hashes, tuple(notes)
 
 
@@ -168,6 +178,23 @@ def orientation_of(file: Path, image: Image.Image) -> int:
         raise DataError(f"{file}: not a readable image: {error}") from error
 
 
+def is_colored(image: Image.Image) -> bool:
+    """Whether an image may have colors or transparency, by its mode."""
+    return image.mode not in ("L", "1")
+
+
+def frames_of(file: Path, image: Image.Image) -> int:
+    """Count the pages of a TIFF file or the frames of an animation; 1 for other images.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except IMAGE_ERRORS as error:
+        raise DataError(f"{file}: not a readable image: {error}") from error
+
+
 def read_gray(file: Path, image: Image.Image) -> Image.Image:
     """Convert an image to gray, rotated by its EXIF orientation.
 
@@ -175,30 +202,28 @@ def read_gray(file: Path, image: Image.Image) -> Image.Image:
         DataError: if it is damaged, or has more than 8 bits per pixel, which Pillow would clip at 255.
     """
     try:
-        return upright_gray(image)
+        return upright(image, "L")
     except IMAGE_ERRORS as error:
         raise DataError(f"{file}: not a usable image: {error}") from error
 
 
-def upright_gray(image: Image.Image) -> Image.Image:
-    """Convert an image to gray, rotated by its EXIF orientation.
+def upright(image: Image.Image, mode: str) -> Image.Image:
+    """Convert an image to a mode such as "RGB", rotated by its EXIF orientation.
 
     Raises:
         ValueError: see `check_usable`; see IMAGE_ERRORS for others.
     """
     check_usable(image)
-    return ImageOps.exif_transpose(image).convert("L")
+    return ImageOps.exif_transpose(image).convert(mode)
 
 
 def decode_image(content: bytes, mode: str) -> Image.Image:
-    """Decode an image file in a mode such as "RGB", as it is stored: its EXIF orientation is ignored.
+    """Decode an image file in a mode such as "RGB", rotated by its EXIF orientation.
 
     Raises:
         ValueError: see `open_content` and `check_usable`; see IMAGE_ERRORS for others.
     """
-    image = open_content(content)
-    check_usable(image)
-    return image.convert(mode)
+    return upright(open_content(content), mode)
 
 
 def open_content(content: bytes) -> Image.Image:

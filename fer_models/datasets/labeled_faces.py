@@ -31,7 +31,7 @@ class FaceImages:
     votes: Tensor | None
     majority: Tensor  # (n,) int64, the emotion with more votes than any other answer; -1: none
     row: Tensor  # (n,) int64, row in the file, or index among the sorted image paths of the folder
-    is_copy: Tensor  # (n,) bool: an earlier row has the same pixels
+    is_copy: Tensor  # (n,) bool: an image of an earlier split, or an earlier row of this split, has the same pixels
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -73,13 +73,12 @@ def split_faces(path: Path, faces: Faces, *, need_training: bool) -> FaceData:
         DataError: if there is no Training, or a split lacks an emotion.
     """
     hashes = [hashlib.sha256(image.tobytes()).digest() for image in faces.pixels]
-    first_row: dict[bytes, int] = {}
-    is_copy = np.array([first_row.setdefault(digest, row) != row for row, digest in enumerate(hashes)], bool)
     has_training = bool((faces.split == 0).any())
     if need_training and not has_training:
         raise DataError(f"{path}: no images to train on")
     absent = [i for i in range(len(SPLITS)) if not (faces.split == i).any()] if has_training else []
     split, notes = _complete_splits(faces, faces.hashes or hashes, absent)
+    is_copy = copies_of(hashes, split)
     votes, majority = None, np.full(len(split), -1)
     if faces.votes is not None:
         votes, majority = torch.from_numpy(_vote_shares(faces.votes, faces.label)), majority_of(faces.votes)
@@ -120,6 +119,21 @@ def _complete_splits(faces: Faces, hashes: Sequence[bytes], absent: Sequence[int
             "selected by a hash of the pixels"
         )
     return split, notes
+
+
+def copies_of(hashes: Sequence[bytes], split: np.ndarray) -> np.ndarray:
+    """Find the images (n,) with the same pixels as one of an earlier split, or an earlier one of their own split.
+
+    The order of the splits counts before that of the rows, which differs between formats.
+
+    >>> copies_of([b"a", b"b", b"a", b"b"], np.array([2, 0, 0, 0]))
+    array([ True, False, False,  True])
+    """
+    first_row: dict[bytes, int] = {}
+    is_copy = np.zeros(len(split), bool)
+    for row in np.argsort(split, kind="stable").tolist():
+        is_copy[row] = first_row.setdefault(hashes[row], row) != row
+    return is_copy
 
 
 def _vote_shares(votes: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
         raise DataError(f"{crops}: not face crops: {error}") from error
     try:
         found = pq.read_table(labels)
-        row = found["row"].to_numpy()
+        row = whole_numbers(found, "row")
         errors = found["mirror_error"].to_numpy(), found["shift_error"].to_numpy()
         points_xyz, single_xyz = (_per_crop(found[name], row, len(pixels)) for name in ("points_xyz", "single_xyz"))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
@@ -69,6 +69,20 @@ def read_labeled_crops(crops: Path, labels: Path) -> LabeledCrops:
     is_consistent[row] = (errors[0] <= MAX_MIRROR_ERROR) & (errors[1] <= MAX_SHIFT_ERROR)
     split = known_splits(crops, images["usage"]) if "usage" in names else np.zeros(len(pixels), np.int64)
     return LabeledCrops(pixels, split, points_xyz, single_xyz, is_consistent)
+
+
+def whole_numbers(table: pa.Table, name: str) -> np.ndarray:
+    """Return a column of whole numbers (n,).
+
+    Raises:
+        KeyError: if there is no such column.
+        ValueError: if it has values of another type, or NULL.
+    """
+    column = table[name]
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise ValueError(f"{name} must be a whole number in every row")
+    values: np.ndarray = column.to_numpy()
+    return values
 
 
 def _per_crop(column: pa.ChunkedArray, row: np.ndarray, n_crops: int) -> np.ndarray:

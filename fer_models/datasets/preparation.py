@@ -21,7 +21,7 @@ class Preparation:
     """Counts and defects of a data set."""
 
     images: dict[str, dict[str, int]]  # split -> emotion -> number of images
-    copies: dict[str, int]  # split -> number of images with the same pixels as an earlier image of any split
+    copies: dict[str, int]  # split -> number of images that repeat one of an earlier split or row, see `copies_of`
     copy_groups: int  # number of groups of images with the same pixels
     conflict_groups: int  # number of groups of images with the same pixels but different labels
     near_copies: int  # number of pairs of images that show the same photograph with different pixels
@@ -83,7 +83,8 @@ def drop(data: FaceData, found: Preparation, reasons: Collection[str]) -> FaceDa
         data: the examined data.
         found: the result of `examine`.
         reasons: some of DROPPABLE. `leaks`: also in a test split; `near_leaks`: near-duplicates of test images;
-            `copies`: also in an earlier row; `conflicts`: identical images with different labels; `blanks`: blank.
+            `copies`: also in an earlier row of Training; `conflicts`: identical images with different labels;
+            `blanks`: blank.
 
     Raises:
         DataError: if an emotion has no image left in Training.

@@ -13,7 +13,7 @@ from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.ensemble import Ensemble
 from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.crops import CROP_PX
-from fer_models.datasets.labeled_faces import TEST_SPLITS, FaceImages
+from fer_models.datasets.labeled_faces import TEST_SPLITS, FaceData
 from fer_models.evaluation.metrics import Figures, measure_split, temperature_of
 from fer_models.registry.model_registry import ModelCard
 
@@ -33,6 +33,7 @@ class Compared:
     precision: str  # of the computation, such as "int8"
     multiply_adds: int | None  # multiply-add operations per crop; None if unknown
     images_per_s: dict[int, float]  # batch size -> crops classified per second; empty if not measured
+    notes: tuple[str, ...] = ()  # on the images that the model saw
 
     def as_json(self) -> dict[str, object]:
         """Return the metrics as JSON."""
@@ -46,13 +47,13 @@ class Compared:
             "training_s": self.card.training_s,
             "sha256": self.card.sha256,
             "figures": self.figures,
+            "notes": self.notes,
         }
 
 
-def compare(
-    classifiers: list[EmotionClassifier], splits: dict[str, FaceImages], *, with_speed: bool = True
-) -> list[Compared]:
+def compare(classifiers: list[EmotionClassifier], data: FaceData, *, with_speed: bool = True) -> list[Compared]:
     """Evaluate every model on both test splits, and measure their speed in turns."""
+    splits = data.splits
     speeds: list[dict[int, float]] = [{} for _ in classifiers]
     if with_speed:
         log.info("measuring speed: other programs should be idle")
@@ -70,9 +71,30 @@ def compare(
                 training=splits["Training"],
             )
         compared.append(
-            Compared(classifier.card, figures, scores, classifier.precision, multiply_adds(classifier), rates)
+            Compared(
+                classifier.card,
+                figures,
+                scores,
+                classifier.precision,
+                multiply_adds(classifier),
+                rates,
+                (*data.notes, *input_notes(classifier, data)),
+            )
         )
     return compared
+
+
+def input_notes(classifier: EmotionClassifier, data: FaceData) -> list[str]:
+    """Say how the gray images of a data set differ from the faces that the model sees in videos, if they do."""
+    side_px = max(images.pixels.shape[-1] for images in data.splits.values())
+    is_enlarged = classifier.input_px > side_px
+    differences = ["in color"] * (classifier.channels == 3) + ["at a higher resolution"] * is_enlarged
+    if not differences:
+        return []
+    return [
+        f"{classifier.card.name} sees gray images of {side_px} px{', enlarged' if is_enlarged else ''}; in videos, it "
+        f"sees faces {' and '.join(differences)}"
+    ]
 
 
 def multiply_adds(classifier: EmotionClassifier) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fer_models.boxes import MIRRORED_LANDMARKS, box_iou, face_size_px
-from fer_models.datasets.face_photos import boxes_of, decode_rows
+from fer_models.datasets.face_photos import boxes_of, check_faces, decode_rows
 from fer_models.evaluation.timing import best_round_s
 from fer_models.frame_batch import FaceBatch
 
@@ -124,15 +124,19 @@ class TruePhoto:
 def read_true_photos(path: Path) -> list[TruePhoto]:
     """Read a Parquet file of photographs: `image` (JPEG or PNG bytes), `faces` (boxes in pixels, each with a `kind`).
 
+    Boxes are those of the upright photograph, rotated by its EXIF orientation.
+
     Raises:
-        FaceDataError: if the file cannot be read, a column is missing, or an image is damaged.
+        FaceDataError: if the file cannot be read, a column is missing, an image is damaged, or a label is invalid.
     """
     return decode_rows(path, ["image", "faces"], _true_photo_of)
 
 
 def _true_photo_of(image: Image.Image, row: dict[str, Any]) -> TruePhoto:
+    boxes = boxes_of(row["faces"])
     kind = np.array([face["kind"] for face in row["faces"]], dtype=np.str_)
-    return TruePhoto(np.array(image), boxes_of(row["faces"]), kind)
+    check_faces(np.isin(kind, KINDS), f"kind must be one of {', '.join(KINDS)}")
+    return TruePhoto(np.array(image), boxes, kind)
 
 
 @dataclass(frozen=True, eq=False)

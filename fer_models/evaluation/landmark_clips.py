@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from fer_models.datasets.labeled_faces import DataError
-from fer_models.datasets.landmark_labels import decode_crops, read_labeled_crops
+from fer_models.datasets.landmark_labels import decode_crops, read_labeled_crops, whole_numbers
 from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy
 from fer_models.landmarks.in_frame import points_in_frame
 from fer_models.landmarks.landmarker import Landmarker
@@ -121,6 +121,6 @@ def _read_clip_crops(path: Path) -> _ClipCrops:
         )
         rgb = decode_crops(path, table["image"], "RGB")
         source = np.array(table["source"].to_pylist(), np.str_)
-        return _ClipCrops(source, table["frame_index"].to_numpy(), side, center, rgb)
+        return _ClipCrops(source, whole_numbers(table, "frame_index"), side, center, rgb)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not face crops of videos: {error}") from error

@@ -67,8 +67,10 @@ def _by_score(found: LandmarkBatch, truth: LabeledCrops) -> list[list[str]]:
     rows = []
     for threshold in SCORES:
         kept = errors[found.score >= threshold]
+        known = kept[~np.isnan(kept)]
+        mean_error = known.mean() if len(known) else np.nan
         right = (kept < 0.06).mean() if len(kept) else np.nan
-        rows.append([f"{threshold:g}", _percent(len(kept) / len(errors)), _percent(np.nanmean(kept)), _percent(right)])
+        rows.append([f"{threshold:g}", *map(_percent, (len(kept) / len(errors), mean_error, right))])
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -16,9 +17,8 @@ from fer_models.registry.model_card import ModelCard
 from fer_models.registry.model_registry import ENSEMBLE_ARCHITECTURE
 
 BINS = 15  # number of bins of the expected calibration error, 15 as in most papers
-# Bootstrap samples of the confidence interval, and the bound of a fitted temperature (1 / 20 to 20).
-RESAMPLES = 1000
-MAX_LOG_TEMPERATURE = math.log(20)
+MAX_LOG_TEMPERATURE = math.log(20)  # bound of a fitted temperature: 1 / 20 to 20
+Z_95 = NormalDist().inv_cdf(0.975)
 Predict = Callable[[Tensor], np.ndarray]  # such as `EmotionClassifier.predict`
 Figure = float | list[float] | dict[str, float]  # a metric, its interval, or its value for each emotion
 Figures = dict[str, Figure]
@@ -180,20 +180,20 @@ def macro_f1(predicted: Tensor, target: Tensor) -> float:
 
 
 def with_interval(name: str, right: Tensor) -> Figures:
-    """Return the share of `right` (n,) bool and its 95 % bootstrap interval."""
-    low, high = bootstrap_interval(right.numpy())
+    """Return the share of `right` (n,) bool and its 95 % interval, see `wilson_interval`."""
+    low, high = wilson_interval(int(right.sum()), len(right))
     return {name: rounded(right.float().mean()), f"{name}_interval": [rounded(low), rounded(high)]}
 
 
-def bootstrap_interval(right: np.ndarray, share: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Compute the percentile bootstrap interval of the mean of `right` (n,) bool, from 1,000 samples (Efron 1979).
+def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
+    """Compute the 95 % score interval of the share of right answers for `n` independent images (Wilson 1927).
 
-    The number of right ones among n draws with replacement is binomial, so each sample is a single draw.
+    Unlike a bootstrap interval, it has a width also if all answers are right or wrong.
     """
-    n = len(right)
-    means = np.random.default_rng(seed).binomial(n, right.mean(), RESAMPLES) / n
-    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
-    return float(low), float(high)
+    share, scale = n_right / n, 1 + Z_95**2 / n
+    center = share + Z_95**2 / (2 * n)
+    half_width = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
+    return max(0.0, (center - half_width) / scale), min(1.0, (center + half_width) / scale)
 
 
 def contained_in(images: FaceImages, others: FaceImages) -> Tensor:

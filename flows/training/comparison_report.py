@@ -49,6 +49,7 @@ class Report(NamedTuple):
     command: str
     plots: list[tuple[str, str]]
     cards: list[tuple[str, str]]
+    notes: Sequence[str] = ()
 
 
 class ReportFiles(NamedTuple):
@@ -135,7 +136,8 @@ def write_report(
     for card, copy in files.cards.items():
         shutil.copyfile(card, copy)
     cards = [(copy.stem, _link(copy)) for copy in files.cards.values()]
-    report = Report(tables_of(compared), described, command, plots, cards)
+    notes = list(dict.fromkeys(note for one in compared for note in one.notes))
+    report = Report(tables_of(compared), described, command, plots, cards, notes)
     if out.suffix == ".html":
         with replaced_atomically(out) as part_file:
             part_file.write_text(as_html(report), encoding="utf-8")
@@ -263,7 +265,7 @@ def conditions(data: Path, device: str, *, with_speed: bool, with_published: boo
     speed = f"speed on {machine}, the models in turns" if with_speed else "speed was not measured"
     published = " Published results are as their authors report them; how these chose the epoch was not checked."
     return (
-        f"Measured on {data.name} with {versions}; {speed}. In parentheses: 95 % bootstrap intervals. ECE: expected "
+        f"Measured on {data.name} with {versions}; {speed}. In parentheses: 95 % Wilson score intervals. ECE: expected "
         "calibration error over 15 bins. Model cards state how epoch and temperature were chosen."
         f"{published if with_published else ''}"
     )
@@ -272,6 +274,7 @@ def conditions(data: Path, device: str, *, with_speed: bool, with_published: boo
 def as_markdown(report: Report) -> str:
     """Format the report as a section of a Markdown file."""
     lines = [f"# {TITLE}", "", report.conditions, "", f"Made by `{report.command}`.", ""]
+    lines += ["On the images:", "", *(f"- {note}" for note in report.notes), ""] if report.notes else []
     for table in report.tables:
         lines += table_lines(table)
     lines += ["## Model cards and plots", ""]
@@ -287,6 +290,9 @@ def as_html(report: Report) -> str:
         f"<h1>{TITLE}</h1><p>{html.escape(report.conditions)}</p>",
         f"<p>Made by <code>{html.escape(report.command)}</code>.</p>",
     ]
+    if report.notes:
+        items = "".join(f"<li>{html.escape(note)}</li>" for note in report.notes)
+        parts.append(f"<p>On the images:</p><ul>{items}</ul>")
     for table in report.tables:
         parts.append(f"<h2>{html.escape(table.title)}</h2><table>")
         for row, tag in [(table.columns, "th"), *((row, "td") for row in table.rows)]:

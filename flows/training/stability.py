@@ -15,7 +15,7 @@ from fer_models.labels import EMOTIONS
 from flows.analysis.analyze_video import analyze_video
 from flows.analysis.context import AnalysisContext
 from flows.analysis.failures import VideoFailed
-from flows.settings import AnalyzeSettings
+from flows.settings import AnalyzeSettings, TimelineSettings
 
 PROBABILITIES = ", ".join(f"p_{emotion}" for emotion in EMOTIONS)
 GOOD_FACES = f"""
@@ -31,14 +31,17 @@ class StabilityError(FervidError):
 def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[Path, Stability]:
     """Measure the stability of a model's raw probabilities on all frames of each video, by path.
 
-    Low-quality faces and faces without a track are excluded.
+    Low-quality faces and faces without a track are excluded. Other settings are the defaults, also if the environment
+    has FERVID_ variables, so that figures can be compared.
 
     Raises:
         DeviceError: if the device is not available.
         StabilityError: if a video cannot be analyzed.
         WeightsError: if there is no such model, or it is damaged.
     """
-    settings = AnalyzeSettings(model=model, device=device, fps=None)
+    # Unlike calls of these classes, `model_construct` does not read the environment.
+    defaults = AnalyzeSettings.model_construct(timeline=TimelineSettings.model_construct())
+    settings = defaults.model_copy(update={"model": model, "device": device})
     figures = {}
     with tempfile.TemporaryDirectory() as folder, _freed_at_exit():
         context = AnalysisContext(Path(folder) / "results", settings)

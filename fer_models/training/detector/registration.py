@@ -31,10 +31,6 @@ SCORE_THRESHOLD, HELD_OUT_THRESHOLD = 0.5, 0.05
 # that neighboring frames fill, but a false positive adds an emotion to the results.
 HELD_OUT_PRECISION = 0.99
 MIN_THRESHOLD, MAX_THRESHOLD = 0.2, 0.8
-LICENCE_NOTE = (
-    "Weights trained by Fervid on labels that other detectors gave to photographs from research data sets; "
-    "the photographs are not openly licensed and are not part of this package."
-)
 
 
 def held_out_detector(
@@ -73,7 +69,7 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     The scores are shifted so that 0.5 is the lowest threshold with precision `HELD_OUT_PRECISION` on `held_out`.
 
     Args:
-        card: with name, data and settings; the other fields are filled in.
+        card: with name, data, settings and licence note; the other fields are filled in.
     """
     log.info("choosing the threshold on %d held-out photographs, which may take a minute", len(held_out))
     state = read_checkpoint(checkpoint)
@@ -112,7 +108,6 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
             **{package: version(package) for package in ("torch", "torchvision", "lightning")},
         },
         training_s=round(state["trained_s"], 1),
-        licence_note=LICENCE_NOTE,
     )
     return save_model_folder(out, weights, card)
 

@@ -199,8 +199,9 @@ def train_detector(
         task="detector",
         architecture="compact",
         architecture_options=network_options,
-        data={"photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
+        data={"set": data.name, "photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
         settings={"epochs": recipe.epochs} | settings,
+        licence_note=f"Trained by Fervid on the photographs of {data.name}, which have their own terms.",
     )
     all_settings = settings | {"data": card.data["sha256"], "network": network_options}
     if checkpoint.exists():

@@ -212,7 +212,7 @@ def measure_model(folder: Path, splits: dict[str, FaceImages], device: torch.dev
         "Trained on Training; the epoch with the lowest cross entropy on PublicTest was selected, and "
         f"{chosen} chosen on PublicTest; PrivateTest evaluated once. accuracy, macro_f1, ece and "
         "f1 are against the labels of the data; votes_... against the annotators' majority, where one emotion has more "
-        "votes than any other answer. Intervals: 95 %, bootstrap."
+        "votes than any other answer. Intervals: 95 %, Wilson score."
     )
     save_card(folder, dataclasses.replace(card, metrics=metrics, protocol=protocol))
     return scores

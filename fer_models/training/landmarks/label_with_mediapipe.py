@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageOps
 
 # Size of a face and width of the border around it: the teacher's detector misses faces that fill the image.
 FACE_PX, BORDER_PX = 192, 48
@@ -106,7 +106,7 @@ def label_file(crops: Path, labels: Path) -> None:
 
 def label_crop(mesh: Any, content: bytes) -> dict[str, Any] | None:
     """Label one crop, given as an image file; None if a pass finds no face."""
-    pixels = Image.open(io.BytesIO(content), formats=("JPEG", "PNG")).convert("RGB")
+    pixels = ImageOps.exif_transpose(Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))).convert("RGB")
     enlarged = np.asarray(pixels.resize((FACE_PX, FACE_PX), Image.Resampling.BICUBIC))
     single = find_points(mesh, enlarged, 0)
     mirrored = find_points(mesh, np.ascontiguousarray(enlarged[:, ::-1]), 0, MIRRORED_MESH_INDEX)

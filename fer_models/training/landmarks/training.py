@@ -45,10 +45,6 @@ log = logging.getLogger(__name__)
 
 WEIGHT_DECAY, EMA_DECAY, MAX_GRADIENT = 0.01, 0.998, 5.0
 WARM_UP_STEPS = 200
-LICENCE_NOTE = (
-    "Weights trained by Fervid on landmarks that MediaPipe's face mesh (Apache-2.0) gave to images from research data "
-    "sets; the images are not openly licensed and are not part of this package."
-)
 
 
 @dataclass(frozen=True)
@@ -110,6 +106,7 @@ def train_landmarks(
         if run.epochs_done % VALIDATE_EVERY_EPOCHS == 0 and run.epochs_done < recipe.epochs:
             log.info("epoch %d: %s", run.epochs_done, _metrics_of(run.averaged_network(), crops, ["PublicTest"]))
     network = run.averaged_network().half().float()
+    sets = ", ".join(f"{crop.name} ({label.name})" for crop, label in data)
     card = ModelCard(
         name=name,
         task=TASK,
@@ -120,12 +117,12 @@ def train_landmarks(
         std=STD,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         metrics=_metrics_of(copy.deepcopy(network), crops, TEST_SPLITS),
-        protocol="Against MediaPipe's face mesh on the images of FER-2013 in which three passes of it agree.",
-        data={"crops": len(learned.pixels), "sha256": run.settings["data"]},
+        protocol=f"Against the labels of {sets}, on the crops in which the teacher's three passes agree.",
+        data={"sets": [crop.name for crop, _ in data], "crops": len(learned.pixels), "sha256": run.settings["data"]},
         settings=dataclasses.asdict(recipe),
         versions={"python": platform.python_version(), "torch": version("torch")},
         training_s=round(run.trained_s, 1),
-        licence_note=LICENCE_NOTE,
+        licence_note=f"Trained by Fervid on the crops and landmarks of {sets}, which have their own terms.",
     )
     weights = {
         key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in network.state_dict().items()

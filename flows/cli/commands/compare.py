@@ -49,12 +49,14 @@ def evaluate(
         from flows.training.comparison import evaluate_model
 
         figures: dict[str, Figures] = {}
+        notes: list[str] = []
         if data is not None:
             splits = [part.value for part in dict.fromkeys(split or ())]
-            figures = evaluate_model(model, data, splits, tta=tta, device=device.value)
+            figures, notes = evaluate_model(model, data, splits, tta=tta, device=device.value)
         stability = stability_on(model, video or [], device)
         if as_json:
-            print(json.dumps(figures | ({"videos": stability} if stability else {}), indent=2))
+            further = {"notes": notes, "videos": stability}
+            print(json.dumps(figures | {name: value for name, value in further.items() if value}, indent=2))
             return
         if figures:
             console.print(figures_table(figures))
