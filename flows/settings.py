@@ -63,9 +63,9 @@ class TimelineSettings(FervidSettings):
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="Continue a track across gaps up to this long, at least across 1.5 sampling steps; re-identification "
-        "by appearance and position joins longer ones. A value that differs from the analysis needs `fervid analyze "
-        "--keep-appearance`.",
+        description="Continue a track across gaps up to this long, at least across 1.5 sampling steps; "
+        "re-identification by appearance and position joins longer ones. A value that differs from the analysis needs "
+        "`fervid analyze --keep-appearance`.",
     )
     baseline: Literal["none", "own_mean", "neutral_stretch"] = Field(
         "none", description="Subtract each person's resting face: their mean, or their most neutral stretch."
