@@ -10,3 +10,7 @@ class FervidError(Exception):
 
 class DeviceError(FervidError):
     """The requested device is not available."""
+
+
+class PredictionError(FervidError):
+    """A model returned no valid values for a face."""

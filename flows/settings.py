@@ -63,8 +63,9 @@ class TimelineSettings(FervidSettings):
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="Continue a track across gaps up to this long; re-identification by appearance and position joins "
-        "longer ones. A value that differs from the analysis needs `fervid analyze --keep-appearance`.",
+        description="Continue a track across gaps up to this long, at least across 1.5 sampling steps; "
+        "re-identification by appearance and position joins longer ones. A value that differs from the analysis needs "
+        "`fervid analyze --keep-appearance`.",
     )
     baseline: Literal["none", "own_mean", "neutral_stretch"] = Field(
         "none", description="Subtract each person's resting face: their mean, or their most neutral stretch."
@@ -90,7 +91,11 @@ class TimelineSettings(FervidSettings):
         from analytics.tracking.tracker import TrackerConfig
 
         return TimelineConfig(
-            tracker=TrackerConfig(high_score=score_threshold, max_gap_s=self.max_gap_s),
+            tracker=TrackerConfig(
+                high_score=score_threshold,
+                low_score=min(TrackerConfig.low_score, score_threshold),
+                max_gap_s=self.max_gap_s,
+            ),
             quality=QualityConfig(min_det_score=score_threshold, gate=self.gate, speech=self.speech),
             baseline=BaselineConfig(method=self.baseline, span_s=self.baseline_span_s),
             smoothing=SmoothingConfig(time_constant_s=self.time_constant_s),

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,6 +134,21 @@ def test_a_timeline_has_the_baseline_and_the_original_probabilities():
     assert (after["baseline_start_s"], after["baseline_end_s"]) == (0, pytest.approx(2.0))
     assert after["baseline_angry"] == pytest.approx(0.5, abs=1 / 2048)
     assert "angry" not in corrected.episodes["emotion"].to_pylist()
+
+
+def test_the_probability_of_other_classes_stays():
+    """A smile at 0.125 for contempt: by hand, as SciPy's `entropy([...], base=2)`; the seven sum to 0.875."""
+    smile = [0.0625, 0, 0, 0.5, 0, 0, 0.3125]
+    observations = observe(np.arange(40) / 10, [Face(i, p=tuple(smile)) for i in range(40)])
+    column = observations.schema.get_field_index("p_other")
+    observations = observations.set_column(column, observations.field(column), pa.array([0.125] * 40, pa.float32()))
+    for method in ("none", "own_mean"):
+        timeline = build_timeline(observations, replace(TimelineConfig(), baseline=BaselineConfig(method)))
+        smooth = timeline.faces.select([f"smooth_{name}" for name in EMOTIONS]).to_pandas().to_numpy()
+        np.testing.assert_array_equal(smooth.sum(1), [0.875] * 40)
+        assert timeline.faces["p_other"].to_pylist() == [0.125] * 40
+        assert timeline.faces["entropy"].to_pylist() == pytest.approx([1.64946] * 40, abs=1 / 512)
+    assert smooth[0, HAPPY] < 0.2  # 0.875 times the share of the happy in a corrected smile
 
 
 @pytest.mark.parametrize(

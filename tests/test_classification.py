@@ -1,6 +1,7 @@
 """The emotion classifier: inputs, probabilities, independence of the batch, and invalid model folders."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -57,6 +58,21 @@ def test_other_sizes_are_resampled_and_no_crops_are_accepted(classifier):
     assert classifier.predict(np.empty((0, 48, 48), np.uint8)).shape == (0, 7)
 
 
+def test_views_that_pytorch_does_not_take_are_read_without_a_warning(classifier, crops):
+    read_only = np.repeat(crops[:1], 70, axis=0)
+    read_only.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            same = classifier.predict(read_only)
+            mirrored = classifier.predict(crops[:, :, ::-1])
+    finally:
+        torch.set_warn_always(False)
+    np.testing.assert_array_equal(same, classifier.predict(read_only.copy()))
+    np.testing.assert_array_equal(mirrored, classifier.predict(crops[:, :, ::-1].copy()))
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -66,6 +82,7 @@ def test_other_sizes_are_resampled_and_no_crops_are_accepted(classifier):
         (np.zeros((2, 3, 48, 48), np.uint8), "RGB"),
         (np.zeros((2, 48, 48, 4), np.uint8), "RGB"),
         (np.zeros((2, 0, 48), np.uint8), "RGB"),
+        (np.zeros((48, 48, 3), np.uint8), r"one RGB crop: pass it as crops\[None\]"),
     ],
 )
 def test_other_inputs_are_refused(classifier, wrong, says):

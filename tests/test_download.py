@@ -111,6 +111,7 @@ def test_weights_are_downloaded_once_and_their_hash_is_noted(weights_server, wei
     assert (card.task, card.score_threshold, card.parameters) == ("detector", 0.9, 29_442_342)
     n_requests = weights_server.n_requests
     assert fetch_retinaface() == folder
+    assert add_model("retinaface", folder) == folder  # as with a copy of the folder from another machine
     assert weights_server.n_requests == n_requests
 
 

@@ -14,6 +14,8 @@ from scipy.stats import binomtest
 from analytics.results.output_files import OutputError
 from fer_models import EMOTIONS
 from fer_models.classification.loading import load_classifier
+from fer_models.classification.onnx_classifier import onnx_card
+from fer_models.classification.onnx_spec import OnnxSpec
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.evaluation.metrics import (
@@ -114,6 +116,20 @@ def test_an_ensemble_has_no_error_without_temperature(tmp_path):
     assert "ece" in figures and "ece_uncalibrated" not in figures
     draw_reliability(certain_of(0, 1, 2), images.label, temperature_of(card), tmp_path / "reliability.png")
     assert (tmp_path / "reliability.png").is_file()
+
+
+def test_added_classes_have_no_error_without_temperature():
+    """The sum of two probabilities at one temperature does not determine that at another."""
+    classes = (*EMOTIONS, "contempt")
+    for further, temperature, expected in (
+        (("ignore",), 2.5, 2.5),
+        (("Afraid",), 2.5, None),
+        (("unknown",), 2.5, None),
+        (("unknown",), 1.0, 1.0),
+    ):
+        spec = OnnxSpec((*classes, *further), 48, temperature=temperature)
+        card = onnx_card("mine", spec, dataclasses.asdict(spec), "")
+        assert temperature_of(card) == expected
 
 
 def test_the_fitted_temperature_recovers_a_known_one():

@@ -1,6 +1,7 @@
 """Names of models: those of the package stay free, and lists say which models are included."""
 
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -46,6 +47,21 @@ def test_no_model_is_registered_under_the_name_of_a_packaged_one(models, name):
         assert (run.exit_code, f"error {reason}\n" in run.output) == (1, True), run.output
     with pytest.raises(WeightsError, match=f"^{re.escape(reason)}$"):
         user_model_dir(name)
+    assert not models.exists()
+
+
+@pytest.mark.parametrize("name", ["retinaface", "auto", "imagenet"])
+def test_no_model_is_registered_under_a_name_with_another_meaning(models, name, tmp_path):
+    (tmp_path / "x.onnx").write_bytes(b"never read")
+    classes = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    (tmp_path / "card.json").write_text(json.dumps({"classes": classes, "input_size_px": 48}))
+    for arguments in (
+        ["add", name, tmp_path / "x.onnx", "--card", tmp_path / "card.json"],
+        ["add", name, find_model("compact")],
+        ["ensemble", name, "default", "fer2013"],
+    ):
+        run = fervid("models", *arguments)
+        assert run.exit_code == 1 and f"error '{name}': not a model name, because --" in run.output, run.output
     assert not models.exists()
 
 

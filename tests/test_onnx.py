@@ -1,14 +1,17 @@
 """ONNX models of users: results equal those of the exported network, and invalid models are rejected."""
 
 import json
+import re
 import shutil
 
+import av
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
 from clips import CPU, analyze_clip
 from commands import fervid
+from conftest import write_clip
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
 pytest.importorskip("onnx", reason="the package onnx makes the models of these tests")
@@ -20,6 +23,7 @@ from fer_models import EMOTIONS, load_classifier
 from fer_models.classification.architectures import build_network
 from fer_models.classification.classifier import EmotionClassifier
 from fer_models.classification.onnx_spec import OnnxSpec
+from fer_models.errors import PredictionError
 from fer_models.evaluation.comparison import Compared, multiply_adds
 from fer_models.model_installation.registration import add_model, make_ensemble
 from fer_models.model_installation.verification import check_models
@@ -129,6 +133,7 @@ def test_the_card_of_a_member_is_part_of_its_ensemble(tmp_path):
 def test_synonyms_of_classes_are_understood():
     spec = OnnxSpec(("Scared", "afraid", " Joy", "contempt", "unknown", "valence", "ignore"), 48)
     assert spec.meanings("card.json") == ["fear", "fear", "happy", "other", "other", "valence", "ignore"]
+    assert OnnxSpec(("Calm",), 48, class_map={"Calm": "Happiness"}).meanings("card.json") == ["happy"]
 
 
 def test_outputs_are_joined_and_further_classes_summed(tmp_path):
@@ -189,16 +194,17 @@ def test_box_framing_widens_the_square_around_the_box(tmp_path):
     assert crops.shape == (1, 8, 8, 3) and crops.min() == 255
 
 
-def test_multiply_adds_of_onnx_models_are_unknown(tmp_path):
+def test_costs_of_onnx_models_are_unknown(tmp_path):
     add(tmp_path, {"out": [0.0] * 10})
     assert multiply_adds(load_classifier("tiny", "cpu")) is None
+    assert re.search(r"tiny +│ emotion +│ user +│ onnx +│ +unknown │", fervid("models").output)
     make_ensemble(tmp_path / "mixed", "mixed", ["tiny", "default"])
     mixed = load_classifier(str(tmp_path / "mixed"), "cpu")
     assert multiply_adds(mixed) is None
     metrics = {split: {"accuracy": 0.5} for split in ("PublicTest", "PrivateTest")}
     compared = Compared(mixed.card, metrics, {}, "float32", None, {1: 10.0, 256: 100.0})
-    assert compared.as_json()["multiply_adds"] is None
-    assert "unknown" in cost_table([compared]).rows[0]
+    assert [compared.as_json()[name] for name in ("parameters", "multiply_adds", "training_s")] == [None] * 3
+    assert cost_table([compared]).rows[0].count("unknown") == 3
 
 
 def test_reports_say_that_larger_and_color_models_see_gray_images(tmp_path, few_faces):
@@ -247,6 +253,7 @@ def test_an_ensemble_averages_onnx_models_and_keeps_their_further_outputs(tmp_pa
         ({"classes": ["Neutral", "Calm", *CLASSES[2:]]}, "unknown class 'Calm'. Map it with class_map"),
         ({"classes": ["Neutral", "other", *CLASSES[2:]]}, "no class for happy"),
         ({"classes": [*CLASSES[:-1], "valence"]}, "more than one output for valence"),
+        ({"class_map": {"neutral": "sad"}}, "class_map has 'neutral', which is none of the classes"),
         ({"classes": [1] * 10}, "classes.0: "),
         (
             {"input_size_px": 16},
@@ -296,6 +303,28 @@ def test_outputs_that_are_no_probabilities_are_refused(tmp_path, home, outputs, 
     add(tmp_path, {"out": outputs}, **card | {"scores": "logits"})
 
 
+@pytest.mark.parametrize("further", [[], ["contempt"], ["ignore"]])
+def test_probabilities_are_not_taken_for_logits(tmp_path, home, further):
+    card = {"classes": EMOTION_COLUMNS + further}
+    outputs = {"out": [0.5 * i for i in range(len(card["classes"]))]}
+    with pytest.raises(
+        WeightsError, match=r"scores are logits, but .* probabilities .* Set scores to \"probabilities\""
+    ):
+        add(tmp_path, outputs, then="Softmax", **card)
+    assert not (home / "tiny").exists()
+    add(tmp_path, outputs, then="Softmax", scores="probabilities", **card)
+
+
+@pytest.mark.parametrize("of", ["valence", "arousal"])
+def test_valence_and_arousal_on_another_scale_are_refused(tmp_path, home, of):
+    scales = {"valence": 1.1, "arousal": -1.1}  # a little outside of -1 to 1
+    card = {"classes": [*EMOTION_COLUMNS, *scales]}
+    with pytest.raises(WeightsError, match=f"{of} must be from -1 to 1, but is 5.2 for a black image"):
+        add(tmp_path, {"out": [0.0] * 7 + [*(scales | {of: 5.2}).values()]}, **card)
+    assert not (home / "tiny").exists()
+    add(tmp_path, {"out": [0.0] * 7 + [*scales.values()]}, **card)
+
+
 @pytest.mark.parametrize(
     ("outputs", "further"),
     [
@@ -329,6 +358,34 @@ def test_outputs_without_a_row_for_each_face_are_refused(tmp_path, home, then, r
     assert not (home / "tiny").exists()
 
 
+@pytest.mark.parametrize(
+    ("is_float16", "reason"),
+    [
+        (True, r"the input of the model is a tensor\(float16\)\. Export it with a float32 input"),
+        (False, r"or not \d+ faces at once \(export it with a dynamic batch size\): .*Reshape"),
+    ],
+)
+def test_another_type_of_input_and_a_hidden_batch_are_named(tmp_path, home, is_float16, reason):
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    constant_model(path, {"out": [0.0] * 10})
+    model = onnx.load(path)
+    nodes = model.graph.node
+    if is_float16:
+        model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+        nodes[0].input[0] = "x32"
+        nodes.insert(0, onnx.helper.make_node("Cast", ["x"], ["x32"], to=onnx.TensorProto.FLOAT))
+    else:
+        nodes[-1].CopyFrom(onnx.helper.make_node("Reshape", ["out_sum", "shape"], ["out"]))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 10]), "shape"))
+    onnx.save(model, path)
+    (tmp_path / "card.json").write_text(json.dumps(CARD))
+    with pytest.raises(WeightsError, match=reason):
+        add_model("tiny", path, tmp_path / "card.json")
+    assert not (home / "tiny").exists()
+
+
 def test_nan_is_no_emotion(tmp_path):
     with pytest.raises(WeightsError, match="NaN or infinite values for noise"):  # sqrt(-0.5); 0 for a black image
         add(tmp_path, {"out": [0.0] * 10}, then="Sqrt", value_range=[0, -1])
@@ -337,8 +394,24 @@ def test_nan_is_no_emotion(tmp_path):
     crops = np.zeros((3, 8, 8), np.uint8)
     assert np.isfinite(classifier.predict(crops)).all()
     crops[1] = 255  # sqrt(-0.1)
-    with pytest.raises(WeightsError, match="tiny: the model returns NaN or infinite values for a face"):
+    with pytest.raises(PredictionError, match="tiny: the model returns NaN or infinite values for a face"):
         classifier.predict(crops)
+
+
+def test_nan_fails_only_its_video(tmp_path, face_clip, server):
+    """The model takes the square root of 0.55 minus each channel of the crop: more than 0.55, and half as much."""
+    add(tmp_path, {"out": [0.0] * 10}, then="Sqrt", value_range=[0.55, -0.45])
+    (tmp_path / "videos").mkdir()
+    shutil.copy(face_clip, tmp_path / "videos" / "bright.mp4")
+    with av.open(str(face_clip)) as container:
+        frames = [frame.to_ndarray(format="rgb24") // 2 for frame in container.decode(video=0)]
+    write_clip(tmp_path / "videos" / "dark.mp4", frames)
+    out, environment = tmp_path / "out", {"PREFECT_API_URL": server}
+    run = fervid("analyze", tmp_path / "videos", "--out", out, "--model", "tiny", "--device", "cpu", env=environment)
+    reason = "tiny: the model returns NaN or infinite values for a face"
+    assert run.exit_code == 3 and f"bright.mp4: {reason}" in run.output and "Traceback" not in run.output, run.output
+    found = connect(out).sql("SELECT parse_filename(path), status, error FROM videos ORDER BY path").fetchall()
+    assert found == [("bright.mp4", "failed", reason), ("dark.mp4", "done", None)]
 
 
 def test_files_that_are_not_models_are_refused(tmp_path, home):

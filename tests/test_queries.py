@@ -117,13 +117,14 @@ def test_faces_without_probabilities_have_no_label(tmp_path, method):
 def test_low_quality_faces_are_corrected_for_the_baseline_of_their_track(tmp_path, method):
     """A face that never changes shows nothing but its resting face, also where it is blurred.
 
-    Of the other person, who is happy from 4 to 6 s, only the end of the smile is blurred.
+    Of the other person, who is happy from 4 to 6 s, only the end of the smile is blurred, with 0.25 for other classes.
     """
+    end_of_smile = tuple(0.75 * p for p in feeling("happy", 0.9))
     resting = tuple({"angry": 0.6, "neutral": 0.4}.get(name, 0.0) for name in EMOTIONS)
     still = [Face(i, x=100, p=resting, blur=100.0 if i < 40 else 1.0) for i in range(80)]
+    smile_at = {**dict.fromkeys(range(40, 50), feeling("happy", 0.9)), **dict.fromkeys(range(50, 60), end_of_smile)}
     smiling = [
-        Face(i, x=500, p=feeling("happy", 0.9) if 40 <= i < 60 else feeling("happy", 0.2), blur=1.0 if i >= 50 else 100)
-        for i in range(80)
+        Face(i, x=500, p=smile_at.get(i, feeling("happy", 0.2)), blur=1.0 if i >= 50 else 100) for i in range(80)
     ]
     span_s = (0.0, 4.0) if method == "neutral_stretch" else None
     config = TimelineConfig(
@@ -146,7 +147,8 @@ def test_low_quality_faces_are_corrected_for_the_baseline_of_their_track(tmp_pat
     assert "angry" not in effect
     first, second = (row for row in bins if row["track_id"] == 0)
     assert second["angry"] == pytest.approx(first["angry"], abs=0.001)
-    corrected = correct(np.array([0]), np.array([feeling("happy", 0.9)]), Baselines(np.zeros(1), np.ones(1), at_rest))
+    corrected = correct(np.array([0]), np.array([end_of_smile]), Baselines(np.zeros(1), np.ones(1), at_rest))
+    assert corrected.sum() == pytest.approx(0.75)
     assert smile[0] == pytest.approx(corrected[0, EMOTIONS.index("happy")], abs=0.001)
 
 

@@ -171,8 +171,10 @@ def test_a_face_seen_twice_is_refused():
 def test_affect_by_hand():
     certain = np.eye(7)
     assert [EMOTIONS[code] for code in top_emotion(certain)] == list(EMOTIONS)
-    assert entropy_bits(certain).tolist() == [0] * 7
-    assert entropy_bits(np.full((1, 7), 1 / 7)) == pytest.approx(math.log2(7))
+    no_other = np.full(7, math.nan)
+    assert entropy_bits(certain, no_other).tolist() == [0] * 7
+    assert entropy_bits(np.full((1, 7), 1 / 7), no_other[:1]) == pytest.approx(math.log2(7))
+    assert entropy_bits(np.full((1, 7), 1 / 8), np.array([1 / 8])) == pytest.approx(3)
     happy, sad, neutral = (EMOTIONS.index(name) for name in ("happy", "sad", "neutral"))
     valence, arousal = valence_proxy(certain), arousal_proxy(certain)
     assert (valence[happy], arousal[happy]) == pytest.approx((0.924, 0.383))  # cos and sin of 22.5°
@@ -180,7 +182,7 @@ def test_affect_by_hand():
     assert (valence[neutral], arousal[neutral]) == (0, 0)
     unknown = np.full((1, 7), math.nan)
     assert top_emotion(unknown) == [-1]
-    assert np.isnan([valence_proxy(unknown), arousal_proxy(unknown), entropy_bits(unknown)]).all()
+    assert np.isnan([valence_proxy(unknown), arousal_proxy(unknown), entropy_bits(unknown, no_other[:1])]).all()
 
 
 def test_settings_are_plain_values():

@@ -87,6 +87,12 @@ def test_timelines_of_another_version_are_rebuilt(results):
     assert store.shown_analysis(video).analysis_id == present.analysis_id
 
 
+@pytest.mark.parametrize(("threshold", "low"), [(0.5, 0.1), (0.05, 0.05)])
+def test_a_detector_may_count_faces_of_any_score(threshold, low):
+    tracker = TimelineSettings().config(threshold).tracker
+    assert (tracker.high_score, tracker.low_score) == (threshold, low)
+
+
 def test_blur_that_was_measured_in_smaller_crops_keeps_its_threshold():
     settings = TimelineSettings()
     for version, min_blur in (({}, 80), ({"observe_version": 4}, 80), ({"observe_version": 5}, 50)):

@@ -140,7 +140,7 @@ GROUP BY label
 ORDER BY label
 
 -- How certain is the model?
--- Entropy is 0 bit if the model is certain and 2.81 bit if all emotions are equally likely.
+-- Entropy is 0 bit if the model is certain and 2.81 bit if all emotions are equally likely (3 with p_other).
 SELECT smooth_emotion AS emotion, sum(p_max * duration_s) / sum(duration_s) AS mean_p_max,
     sum(entropy * duration_s) / sum(duration_s) AS mean_entropy_bit, count(*) AS n_faces
 FROM faces

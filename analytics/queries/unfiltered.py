@@ -7,7 +7,7 @@ from fer_models.labels import EMOTIONS
 
 
 def _weight(emotion: str) -> str:
-    """The probability of an emotion, corrected as in `baseline.correct`, before normalization; NULL if unknown."""
+    """The probability of an emotion, corrected as in `baseline.correct`, before scaling; NULL if unknown."""
     p = f"CASE WHEN p_{emotion} IS NOT NULL THEN greatest(p_{emotion}, {LEAST_P}) END"  # `greatest` ignores NULL
     if emotion == "neutral":
         return p
@@ -17,12 +17,12 @@ def _weight(emotion: str) -> str:
 
 _BASELINES = ", ".join(["baseline_start_s", *(f"baseline_{emotion}" for emotion in EMOTIONS)])
 _WEIGHTS = ", ".join(f"{_weight(emotion)} AS w_{emotion}" for emotion in EMOTIONS)
-_SUM = " + ".join(f"w_{emotion}" for emotion in EMOTIONS)
+_SUM_P, _SUM_W = (" + ".join(f"{prefix}_{emotion}" for emotion in EMOTIONS) for prefix in "pw")
 _GREATEST = f"greatest({', '.join(f'w_{emotion}' for emotion in EMOTIONS)})"
 _MOST_LIKELY = " ".join(f"WHEN w_{emotion} THEN '{emotion}'" for emotion in EMOTIONS)
 _PROBABILITIES = ", ".join(
     f"coalesce(smooth_{emotion}, CASE WHEN NOT is_left_out THEN CASE WHEN baseline_start_s IS NULL THEN p_{emotion} "
-    f"ELSE w_{emotion} / ({_SUM}) END END) AS unfiltered_{emotion}"
+    f"ELSE w_{emotion} * ({_SUM_P}) / ({_SUM_W}) END END) AS unfiltered_{emotion}"
     for emotion in EMOTIONS
 )
 # FROM unfiltered_faces() has the visible faces with unfiltered_emotion and unfiltered_angry, …: the smoothed values or,

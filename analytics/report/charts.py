@@ -96,7 +96,7 @@ def person_chart(
     Args:
         bins: (b,) increasing, the steps in which the person is visible.
         labels: (b,) the label in each, None where it is not known.
-        probabilities: (b, 7), rows sum to 1, or are NaN where the label is not known.
+        probabilities: (b, 7), rows sum to at most 1, or are NaN where the label is not known.
         grid: the steps.
         name: of the person.
     """

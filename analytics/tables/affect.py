@@ -32,15 +32,24 @@ def arousal_proxy(probabilities: np.ndarray) -> np.ndarray:
     return arousal
 
 
-def entropy_bits(probabilities: np.ndarray) -> np.ndarray:
-    """Entropy in bits of each row of `(m, 7)`: 0 if certain, log2(7) = 2.81 if uniform; NaN where not known.
+def entropy_bits(probabilities: np.ndarray, p_other: np.ndarray) -> np.ndarray:
+    """Entropy in bits, `(m,)`: 0 if certain, log2(7) = 2.81 if seven emotions are equally likely; NaN where unknown.
 
-    >>> entropy_bits(np.array([[0.5, 0.5, 0, 0, 0, 0, 0]])).tolist()
-    [1.0]
+    Args:
+        probabilities: (m, 7).
+        p_other: (m,) probability of the model's other classes, which count as one; NaN if it has none.
+
+    >>> entropy_bits(np.array([[0.5, 0.5, 0, 0, 0, 0, 0], [0.5, 0, 0, 0, 0, 0, 0]]), np.array([np.nan, 0.5])).tolist()
+    [1.0, 1.0]
     """
-    information_bits = np.log2(1 / np.where(probabilities == 0, 1, probabilities))
-    entropy: np.ndarray = (probabilities * information_bits).sum(1)
+    entropy: np.ndarray = _surprise_bits(probabilities).sum(1) + _surprise_bits(np.nan_to_num(p_other))
     return entropy
+
+
+def _surprise_bits(probabilities: np.ndarray) -> np.ndarray:
+    """The terms of the entropy, -p log2 p."""
+    terms: np.ndarray = probabilities * np.log2(1 / np.where(probabilities == 0, 1, probabilities))
+    return terms
 
 
 def top_emotion(probabilities: np.ndarray) -> np.ndarray:

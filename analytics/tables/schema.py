@@ -299,12 +299,18 @@ FACES = pa.schema(
         *_FURTHER_OUTPUTS,
         _field("emotion", pa.string(), "", "emotion with the highest probability"),
         _field("p_max", pa.float32(), "0 to 1", "probability of emotion"),
-        _field("entropy", pa.float32(), "bit", "entropy of the probabilities: 0 (certain) to 2.81 (uniform)"),
+        _field(
+            "entropy",
+            pa.float32(),
+            "bit",
+            "entropy of p_… and p_other, if any: 0 (certain) to 2.81 (uniform), or to 3 with p_other",
+        ),
         *_per_emotion(
             "smooth",
             "0 to 1",
             "p_{} (corrected with --baseline) smoothed within the track: mean over good faces, each weighted by "
-            "its duration (others by 0.3 s at most) and exp(-distance in time / time_constant_s); the seven sum to 1",
+            "its duration (others by 0.3 s at most) and exp(-distance in time / time_constant_s); the seven sum to 1, "
+            "or to less with p_other, as p_… do",
         ),
         _field("smooth_emotion", pa.string(), "", "emotion after smoothing; changes only when another clearly leads"),
         _field(
@@ -390,7 +396,8 @@ TRACKS = pa.schema(
         *_per_emotion(
             "mean",
             "0 to 1",
-            "mean of p_{} over ok_s (with --no-gate over seen_s), without smoothing or baseline; the seven sum to 1",
+            "mean of p_{} over ok_s (with --no-gate over seen_s), without smoothing or baseline; the seven sum to 1, "
+            "or to less with p_other, as p_… do",
         ),
         _field("emotion", pa.string(), "", "dominant emotion: the one with the largest share of time"),
         _field("labelled_s", pa.float64(), "s", "time with a known smooth_emotion: the denominator of share_…"),
@@ -403,7 +410,9 @@ TRACKS = pa.schema(
             "start of the baseline interval (face at rest); NULL if there is none",
         ),
         _field("baseline_end_s", pa.float64(), "s", "end of the baseline interval"),
-        *_per_emotion("baseline", "0 to 1", "probability of {} at rest, corrected for before smoothing"),
+        *_per_emotion(
+            "baseline", "0 to 1", "probability of {} at rest, corrected for before smoothing; the seven sum to 1"
+        ),
         _field(
             "suspected_switch",
             pa.bool_(),

@@ -59,7 +59,7 @@ class Baselines:
 
     start_s: np.ndarray  # (t,) start of the time from which the resting face was taken
     end_s: np.ndarray  # (t,)
-    probabilities: np.ndarray  # (t, 7) probabilities of the mean log odds in that time
+    probabilities: np.ndarray  # (t, 7) probabilities of the mean log odds in that time; rows sum to 1
 
 
 def find_baselines(
@@ -98,7 +98,7 @@ def find_baselines(
 def correct(track: np.ndarray, probabilities: np.ndarray, baselines: Baselines) -> np.ndarray:
     """Subtract the resting face of each track from probabilities `(m, 7)`; tracks without one are unchanged.
 
-    A face that is its own baseline:
+    The sum of each row stays, as the probability of a model's other classes does. A face that is its own baseline:
 
     >>> p = np.array([[0.6, 0.02, 0.02, 0.02, 0.02, 0.02, 0.3]])
     >>> correct(np.array([0]), p, Baselines(np.zeros(1), np.ones(1), p)).round(2).tolist()
@@ -108,7 +108,8 @@ def correct(track: np.ndarray, probabilities: np.ndarray, baselines: Baselines) 
     excess[:, NEUTRAL] = 0  # the log odds of neutral are 0 by definition
     has_baseline = ~np.isnan(baselines.start_s)[track]
     corrected = probabilities.copy()
-    corrected[has_baseline] = _from_odds(_odds(probabilities[has_baseline]) - excess[track[has_baseline]])
+    of_seven = _from_odds(_odds(probabilities[has_baseline]) - excess[track[has_baseline]])
+    corrected[has_baseline] = of_seven * probabilities[has_baseline].sum(axis=1, keepdims=True)
     return corrected
 
 

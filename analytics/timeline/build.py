@@ -255,7 +255,7 @@ def _add_columns(
     faces: pa.Table, duration_s: np.ndarray, reason: np.ndarray, tracked: TrackedFaces, moving: dict[str, pa.Array]
 ) -> pa.Table:
     """Create the table `faces`: the observed faces with the columns of pass 2; `moving` has those of movements."""
-    probabilities = to_float_array(faces, *PROBABILITIES)
+    probabilities, p_other = to_float_array(faces, *PROBABILITIES), to_float_array(faces, "p_other")
     track, label = np.full(len(faces), -1), np.full(len(faces), -1)
     smoothed = np.full(probabilities.shape, np.nan)
     track[tracked.row], label[tracked.row], smoothed[tracked.row] = tracked.track, tracked.label, tracked.smoothed
@@ -266,7 +266,7 @@ def _add_columns(
         "track_id": pa.array(track, pa.int32(), mask=track < 0),
         "emotion": decode_categories(top_emotion(probabilities), EMOTIONS),
         "p_max": to_column(probabilities.max(1), pa.float32()),
-        "entropy": to_column(quantize(entropy_bits(probabilities), ENTROPY_STEP), pa.float32()),
+        "entropy": to_column(quantize(entropy_bits(probabilities, p_other), ENTROPY_STEP), pa.float32()),
         **emotion_columns("smooth", smoothed),
         "smooth_emotion": decode_categories(label, EMOTIONS),
         "label_carried": pa.array(carried, mask=label < 0),

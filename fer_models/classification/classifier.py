@@ -133,20 +133,22 @@ class EmotionClassifier:
 
         The last three are NaN where the model does not output them. Arguments and errors are those of `predict`.
         """
-        tensor = torch.from_numpy(np.ascontiguousarray(crops)) if isinstance(crops, np.ndarray) else crops
-        if tensor.dtype != torch.uint8:
-            raise ValueError(
-                f"crops must be uint8 from 0 to 255, got {tensor.dtype}: scale, round and convert them first"
-            )
-        if not (tensor.ndim == 3 or (tensor.ndim == 4 and tensor.shape[3] == 3)) or 0 in tensor.shape[1:]:
-            shape = tuple(tensor.shape)
+        shape, dtype = tuple(crops.shape), str(crops.dtype).removeprefix("torch.")
+        if dtype != "uint8":
+            raise ValueError(f"crops must be uint8 from 0 to 255, got {dtype}: scale, round and convert them first")
+        if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)) or 0 in shape[1:]:
             raise ValueError(f"crops must be (m, h, w) gray or (m, h, w, 3) RGB, the channels last; got {shape}")
+        if len(shape) == 3 and shape[2] == 3:
+            raise ValueError(f"crops of shape {shape} look like one RGB crop: pass it as crops[None], (1, h, w, 3)")
 
         def score(chunk: slice, chunk_crops: int) -> Tensor:
-            return self.score(tensor[chunk], chunk_crops)
+            part = crops[chunk]
+            if isinstance(part, np.ndarray):  # PyTorch rejects negative strides and warns of read-only arrays
+                part = torch.from_numpy(np.require(part, requirements=["C", "W"]))
+            return self.score(part, chunk_crops)
 
         on_cpu = self.device.type == "cpu"
-        chunks = run_with_oom_backoff(len(tensor), self.chunk_crops, score, self._take_fewer, in_threads=on_cpu)
+        chunks = run_with_oom_backoff(len(crops), self.chunk_crops, score, self._take_fewer, in_threads=on_cpu)
         return torch.cat(chunks).numpy() if chunks else np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32)
 
     def _take_fewer(self, chunk_crops: int) -> None:

@@ -15,6 +15,7 @@ from fer_models.classification.classifier import LARGE_PX, EmotionClassifier, to
 from fer_models.classification.onnx_spec import IGNORE, OUTPUTS, OnnxSpec
 from fer_models.crops import CHUNK_CROPS, crop_faces
 from fer_models.device import DeviceError
+from fer_models.errors import PredictionError
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import ModelCard, WeightsError, read_card, validated
 from fer_models.registry.model_registry import ONNX_ARCHITECTURE, read_weights, weights_path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_REASON = 400  # most characters of an error of ONNX Runtime that are shown
 SUM_TOLERANCE = 0.01  # how far the sum of probabilities may be from 1
+MAX_AFFECT = 2.0  # models for valence and arousal from -1 to 1 may exceed these a little, above all for no face
+FLOAT32 = "tensor(float)"  # as ONNX Runtime names it
 _ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
@@ -51,6 +54,8 @@ class OnnxClassifier(EmotionClassifier):
         given = self.session.get_inputs()
         if len(given) != 1:
             raise WeightsError(f"{path}: the model needs 1 input, it has {len(given)}")
+        if given[0].type != FLOAT32:
+            raise WeightsError(f"{path}: the input of the model is a {given[0].type}. Export it with a float32 input")
         self.input_name, batch = given[0].name, given[0].shape[0] if given[0].shape else None
         fastest = CHUNK_CROPS[device.type] // (8 if self.input_px > LARGE_PX else 1)
         # Some models are exported for one fixed batch size.
@@ -79,8 +84,8 @@ class OnnxClassifier(EmotionClassifier):
         """Check that the model fits its card, by predictions for a black image and for noise.
 
         Raises:
-            WeightsError: if the model rejects the input of its card, or returns NaN, another number of columns, or
-                values that are not probabilities although the card says so.
+            WeightsError: if the model rejects the input of its card, or returns NaN, another number of columns, valence
+                or arousal on another scale, or probabilities in place of logits or the reverse.
         """
         shape = (1, self.input_px, self.input_px, 3)
         inputs = self.prepare(torch.zeros(shape, dtype=torch.uint8))
@@ -90,7 +95,8 @@ class OnnxClassifier(EmotionClassifier):
             size = " x ".join(map(str, inputs.shape[1:]))
             raise WeightsError(
                 f"{path}: the model does not accept the input of its card ({size} for each face: input_size_px, "
-                f"channels, layout): {error}"
+                f"channels, layout), or not {self.chunk_crops} faces at once (export it with a dynamic batch size): "
+                f"{error}"
             ) from error
         if values.shape[1] != len(self.spec.classes):
             raise WeightsError(
@@ -99,9 +105,21 @@ class OnnxClassifier(EmotionClassifier):
             )
         noise = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         of_noise = self._run(self.prepare(noise), self.chunk_crops)
-        for what, found in (("a black image", values), ("noise", of_noise)):
-            if not np.isfinite(found[0]).all():
+        trials = {"a black image": values[0], "noise": of_noise[0]}
+        for what, found in trials.items():
+            if not np.isfinite(found).all():
                 raise WeightsError(f"{path}: the model returns NaN or infinite values for {what}")
+            for name in ("valence", "arousal"):
+                if (np.abs(found[self.columns[name]]) > MAX_AFFECT).any():
+                    raise WeightsError(
+                        f"{path}: {name} must be from -1 to 1, but is {found[self.columns[name]][0]:.3g} for {what}. "
+                        'Rescale it in the model, or call its column "ignore" in classes'
+                    )
+        if self.spec.scores == "logits" and all(map(self._are_probabilities, trials.values())):
+            raise WeightsError(
+                f"{path}: its card says that scores are logits, but the model returns probabilities (0 or more, with a "
+                'sum of 1). Set scores to "probabilities"'
+            )
         if self.spec.scores == "probabilities" and (problem := self._probability_problem(values[0])):
             raise WeightsError(
                 f"{path}: its card says that scores are probabilities, but for a black image {problem}. If the model "
@@ -122,6 +140,11 @@ class OnnxClassifier(EmotionClassifier):
             return f"they sum to {total:.3g}"
         return ""
 
+    def _are_probabilities(self, values: np.ndarray) -> bool:
+        """Whether the outputs (k,) for one face seem to be probabilities, with or without the columns to ignore."""
+        sets = (values[self._class_columns + ignored] for ignored in ([], self.columns[IGNORE]))
+        return any(shares.min() >= 0 and abs(shares.sum() - 1) <= SUM_TOLERANCE for shares in sets)
+
     @property
     def _class_columns(self) -> list[int]:
         """The columns of the emotions and of other classes."""
@@ -140,11 +163,11 @@ class OnnxClassifier(EmotionClassifier):
         """Predict outputs (m, 10), see `EmotionClassifier.predict_all`, for at most `chunk_crops` crops.
 
         Raises:
-            WeightsError: if a value is NaN or infinite.
+            PredictionError: if a value is NaN or infinite.
         """
         values = torch.from_numpy(self._run(self.prepare(crops), chunk_crops)[: len(crops)]).double()
         if not values.isfinite().all():
-            raise WeightsError(f"{self.card.name}: the model returns NaN or infinite values for a face")
+            raise PredictionError(f"{self.card.name}: the model returns NaN or infinite values for a face")
         is_class = self._class_columns
         scores = torch.zeros_like(values)
         scores[:, is_class] = self._probabilities(values[:, is_class])

@@ -41,7 +41,7 @@ class OnnxSpec:
     outputs: tuple[str, ...] = ()
     scores: Literal["logits", "probabilities"] = "logits"
     temperature: Temperature = 1.0  # the logits are divided by this number before the softmax
-    # Maps class names that Fervid does not know to one of `OUTPUTS` or to "ignore".
+    # Maps classes, spelled as in `classes`, to one of `OUTPUTS` or to "ignore".
     class_map: dict[str, str] = field(default_factory=dict)
     licence_note: str = ""
 
@@ -54,8 +54,8 @@ class OnnxSpec:
         """Check what types and ranges cannot express.
 
         Raises:
-            WeightsError: if a class has an unknown name, an emotion has no class, channels do not agree, or there is a
-                temperature for probabilities.
+            WeightsError: if a class has an unknown name, an emotion has no class, `class_map` names no class, channels
+                do not agree, or there is a temperature for probabilities.
         """
         for name, values in (("mean", self.mean), ("std", self.std)):
             if isinstance(values, tuple) and len(values) not in (1, self.n_channels):
@@ -64,11 +64,19 @@ class OnnxSpec:
             raise WeightsError(f"{source}: value_range needs two different values")
         if self.scores == "probabilities" and self.temperature != 1:
             raise WeightsError(f"{source}: temperature applies to logits only, not to probabilities. Leave it out")
+        if unused := [name for name in self.class_map if name not in self.classes]:
+            raise WeightsError(f"{source}: class_map has {unused[0]!r:.60}, which is none of the classes")
         meanings = self.meanings(source)
         if missing := [name for name in EMOTIONS if name not in meanings]:
             raise WeightsError(f"{source}: no class for {', '.join(missing)}")
         if twice := [name for name in ("valence", "arousal") if meanings.count(name) > 1]:
             raise WeightsError(f"{source}: more than one output for {twice[0]}")
+
+    @property
+    def merges_classes(self) -> bool:
+        """Whether several classes are added up to one output."""
+        meanings = [meaning for meaning in self.meanings("") if meaning != IGNORE]
+        return len(set(meanings)) < len(meanings)
 
     def meanings(self, source: str) -> list[str]:
         """Map each output column to one of `OUTPUTS` or to "ignore".
@@ -81,8 +89,9 @@ class OnnxSpec:
 
     def _meaning(self, name: str, source: str) -> str:
         known = (*OUTPUTS, IGNORE)
-        plain = name.strip().lower()
-        meaning = self.class_map.get(name, emotion_named(name) or OTHER_EMOTIONS.get(plain, plain))
+        mapped = self.class_map.get(name, name)
+        plain = mapped.strip().lower()
+        meaning = emotion_named(mapped) or OTHER_EMOTIONS.get(plain, plain)
         if meaning not in known:
             raise WeightsError(
                 f"{source}: unknown class {name!r:.60}. Map it with class_map to one of {', '.join(known)}"

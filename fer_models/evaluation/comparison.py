@@ -15,7 +15,7 @@ from fer_models.classification.onnx_classifier import OnnxClassifier
 from fer_models.crops import CROP_PX
 from fer_models.datasets.labeled_faces import TEST_SPLITS, FaceData
 from fer_models.evaluation.metrics import Figures, measure_split, temperature_of
-from fer_models.registry.model_registry import ModelCard
+from fer_models.registry.model_card import ModelCard, sum_if_known
 
 BATCHES = (1, 256)  # batch sizes whose speed is measured
 ROUNDS = 5  # rounds of the speed measurement, in which the models take turns, so that all run under the same load
@@ -102,9 +102,7 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
     if isinstance(classifier, OnnxClassifier):
         return None
     if isinstance(classifier, Ensemble):
-        counts = [multiply_adds(member) for member in classifier.members]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        return sum_if_known([multiply_adds(member) for member in classifier.members])
     card = classifier.card
     of_layers: list[int] = []
 

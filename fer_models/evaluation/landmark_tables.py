@@ -10,7 +10,7 @@ from fer_models.datasets.labeled_faces import SPLITS, TEST_SPLITS
 from fer_models.datasets.landmark_labels import LabeledCrops
 from fer_models.evaluation.landmark_clips import ClipAccuracy, measure_clips
 from fer_models.evaluation.landmarks import LandmarkAccuracy, measure_accuracy, point_errors, predict_gray
-from fer_models.evaluation.tables import Table
+from fer_models.evaluation.tables import Table, cell_in_unit
 from fer_models.evaluation.timing import best_round_s
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.landmarks.network import INPUT_PX
@@ -99,7 +99,7 @@ def speed_table(landmarker: Landmarker, *, seconds: float) -> Table:
     """Measure the time per face: the best round within `seconds`."""
     crops = torch.zeros((4 * CHUNK_CROPS[landmarker.device.type], INPUT_PX, INPUT_PX, 3), dtype=torch.uint8)
     best_s = best_round_s(lambda: landmarker.predict(crops), seconds)
-    row = [landmarker.name, f"{landmarker.card.parameters / 1e6:.2f} M", f"{1000 * best_s / len(crops):.3f}"]
+    row = [landmarker.name, cell_in_unit(landmarker.card.parameters, 1e6, "M", 2), f"{1000 * best_s / len(crops):.3f}"]
     note = f"{landmarker.device}, {torch.get_num_threads()} threads; the best round in {seconds:g} s."
     return Table("Speed", ["network", "parameters", "ms per face"], [row], note)
 

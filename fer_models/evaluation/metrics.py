@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_f1_score
 
+from fer_models.classification.onnx_classifier import read_spec
 from fer_models.datasets.labeled_faces import FaceImages
 from fer_models.device import autocast_dtype
 from fer_models.labels import EMOTIONS
 from fer_models.registry.model_card import ModelCard
-from fer_models.registry.model_registry import ENSEMBLE_ARCHITECTURE
+from fer_models.registry.model_registry import ENSEMBLE_ARCHITECTURE, ONNX_ARCHITECTURE
 
 BINS = 15  # number of bins of the expected calibration error, 15 as in most papers
 MAX_LOG_TEMPERATURE = math.log(20)  # bound of a fitted temperature: 1 / 20 to 20
@@ -170,8 +172,15 @@ def uncalibrated(scores: Tensor, temperature: float) -> Tensor:
 
 
 def temperature_of(card: ModelCard) -> float | None:
-    """Return the temperature of a model; None for an ensemble, whose members have their own."""
-    return None if card.architecture == ENSEMBLE_ARCHITECTURE else card.temperature
+    """Return the temperature of a model; None if the probabilities without it cannot be computed from those with it.
+
+    The members of an ensemble have their own temperatures, and an ONNX model may add up the probabilities of several
+    classes.
+    """
+    if card.architecture == ENSEMBLE_ARCHITECTURE:
+        return None
+    is_scaled_onnx = card.architecture == ONNX_ARCHITECTURE and card.temperature != 1
+    return None if is_scaled_onnx and read_spec(Path(card.name), card).merges_classes else card.temperature
 
 
 def macro_f1(predicted: Tensor, target: Tensor) -> float:

@@ -18,6 +18,7 @@ from fer_models.detection.retinaface import SCORE_THRESHOLD
 from fer_models.detection.retinaface_network import check_weights, weights_urls
 from fer_models.registry.model_registry import (
     CARD_NAME,
+    RETINAFACE,
     ModelCard,
     WeightsError,
     load_model_folder,
@@ -26,7 +27,6 @@ from fer_models.registry.model_registry import (
     user_models_dir,
 )
 
-RETINAFACE = "retinaface"
 ADD_COMMAND = f"`fervid models add {RETINAFACE} FILE`"
 LICENCE_NOTE = (
     "InsightFace's RetinaFace (ResNet-50) as the package retina-face converted it. InsightFace makes its models "

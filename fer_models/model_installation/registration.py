@@ -17,15 +17,16 @@ from fer_models.classification.onnx_spec import OnnxSpec
 from fer_models.detection import load_detector
 from fer_models.labels import EMOTIONS
 from fer_models.landmarks.landmarker import Landmarker
-from fer_models.model_installation.download import RETINAFACE, install_retinaface
+from fer_models.model_installation.download import install_retinaface
 from fer_models.registry.ensemble_members import MAX_MEMBERS, combined_sha256
-from fer_models.registry.model_card import read_validated
+from fer_models.registry.model_card import read_validated, sum_if_known
 from fer_models.registry.model_registry import (
     CARD_NAME,
     CHECKPOINTS,
     ENSEMBLE_ARCHITECTURE,
     ONNX_ARCHITECTURE,
     ONNX_NAME,
+    RETINAFACE,
     ModelCard,
     WeightsError,
     find_model,
@@ -36,6 +37,7 @@ from fer_models.registry.model_registry import (
     save_card,
     save_model_folder,
     user_model_dir,
+    user_models_dir,
     weights_path,
 )
 
@@ -67,8 +69,9 @@ def add_model(name: str, path: Path, card_file: Path | None = None) -> Path:
 
 
 def _add_folder(name: str, path: Path) -> Path:
-    folder = user_model_dir(name)
     card = read_card(path)
+    is_retinaface = name == card.architecture == RETINAFACE
+    folder = user_models_dir() / RETINAFACE if is_retinaface else user_model_dir(name)
     if card.architecture == ONNX_ARCHITECTURE:
         read_weights(path, card)  # raises an error if its hash is not that of the card
         return add_onnx(name, weights_path(path, card), read_spec(path, card), source=str(path))
@@ -185,8 +188,8 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
         classes=EMOTIONS,
         input_size_px=max(member.input_px for member in members),
         input_channels=max(card.input_channels for card in cards),
-        parameters=sum(card.parameters for card in cards),
-        training_s=sum(card.training_s for card in cards),
+        parameters=sum_if_known([card.parameters for card in cards]),
+        training_s=sum_if_known([card.training_s for card in cards]),
         protocol="Not measured; see its members.",
         licence_note=" ".join(dict.fromkeys(card.licence_note for card in cards if card.licence_note)),
         sha256=combined_sha256(named),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
@@ -20,6 +20,7 @@ MAX_CARD_BYTES = 4 * 2**20
 MAX_CONV_INPUT = 1e6  # largest value in `ModelCard.largest_inputs`
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 
 class WeightsError(FervidError):
@@ -66,13 +67,13 @@ class ModelCard:
     largest_inputs: dict[str, Annotated[float, Interval(gt=0, le=MAX_CONV_INPUT)]] = field(default_factory=dict)
     # For detectors: the lowest score that counts as a face.
     score_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
-    parameters: Annotated[int, Ge(0)] = 0
+    parameters: Annotated[int, Ge(0)] | None = None  # None if unknown
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> metric -> value
     protocol: str = ""  # how the metrics were measured
     data: dict[str, Any] = field(default_factory=dict)  # facts about the training data, with a fingerprint
     settings: dict[str, Any] = field(default_factory=dict)  # settings of the training, see `Recipe`
     versions: dict[str, str] = field(default_factory=dict)
-    training_s: Annotated[float, Ge(0)] = 0.0
+    training_s: Annotated[float, Ge(0)] | None = None  # None if unknown
     licence_note: str = ""
     sha256: Annotated[str, Predicate(is_sha256_or_empty)] = ""  # sha256 of the weights file
 
@@ -113,6 +114,16 @@ class ModelCard:
         left_out = "ece" if self.reads_votes else "votes_ece"
         parts = [f"{figure} {figures[figure]}" for figure in (*others[:n], *by_votes[:n]) if figure != left_out]
         return f"{title}: {', '.join(parts)}" if parts else ""
+
+
+def sum_if_known(values: Sequence[Number | None]) -> Number | None:
+    """Add up the values; None if one of them is unknown.
+
+    >>> sum_if_known([1, 2]), sum_if_known([1, None])
+    (3, None)
+    """
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def read_card(folder: Path) -> ModelCard:

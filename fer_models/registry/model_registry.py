@@ -23,6 +23,8 @@ PACKAGED_DIR = Path(__file__).parents[1] / "weights"
 WEIGHTS_NAME, ONNX_NAME = "model.safetensors", "model.onnx"
 ONNX_ARCHITECTURE, ENSEMBLE_ARCHITECTURE = "onnx", "ensemble"
 NO_MODEL = ("scratch", "imagenet")  # values of `train --init` that are not models
+RETINAFACE = "retinaface"  # name and architecture of the detector that `models fetch` downloads
+RESERVED_NAMES = {"--init": NO_MODEL, "--detector": ("auto", RETINAFACE)}
 CHECKPOINTS = "checkpoints"  # subfolder of a training that contains its checkpoints
 
 
@@ -35,12 +37,16 @@ def user_model_dir(name: str) -> Path:
     """Return the folder of a model that the user trains or registers under this name.
 
     Raises:
-        WeightsError: if the name cannot be the name of a folder, or is that of a model included in the package.
+        WeightsError: if the name cannot be the name of a folder, is that of a model included in the package, or has
+            another meaning.
     """
     if not name.strip() or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise WeightsError(f"{name!r}: not a valid model name. It becomes the name of a folder")
-    if name in NO_MODEL:
-        raise WeightsError(f"{name!r}: not a model name, because --init gives it another meaning. Choose another name")
+    for option, names in RESERVED_NAMES.items():
+        if name in names:
+            raise WeightsError(
+                f"{name!r}: not a model name, because {option} gives it another meaning. Choose another name"
+            )
     if is_packaged_name(name):
         raise WeightsError(f"{name}: the name of a model included in the package. Choose another name")
     return user_models_dir() / name

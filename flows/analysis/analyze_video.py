@@ -18,6 +18,7 @@ from analytics.results.videos import path_text
 from analytics.timeline.build import Timeline
 from analytics.timeline.observations import observations_table
 from analytics.tracking.identities import IdentitiesError
+from fer_models.errors import PredictionError
 from fer_models.observe import ObserveOptions, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError
 from flows.analysis.context import AnalysisContext
@@ -186,7 +187,7 @@ class _VideoJob:
 
     def commit_failure(self, error: Exception) -> str:
         """Write the row of a failed video; returns the reason."""
-        expected = isinstance(error, VideoReadError | IdentitiesError | OSError)
+        expected = isinstance(error, VideoReadError | PredictionError | IdentitiesError | OSError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         reason = reason.replace(str(self.file), str(self.path)).removeprefix(f"{self.path}: ")
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", self.path, reason, exc_info=error)
@@ -222,7 +223,8 @@ def observe_part(path: StoragePath, context: AnalysisContext, part: int, n_parts
     Several parts can be observed at once, on different machines; `analyze_video` then finds all segments stored.
 
     Raises:
-        VideoReadError, OSError: if the video cannot be read; `analyze_video` writes its row.
+        VideoReadError, PredictionError, OSError: if the video cannot be read, or the emotion model returns no valid
+            values for a face; `analyze_video` writes its row.
         Stopped, StoreError, WeightsError, DeviceError: as `analyze_video` does.
     """
     settings = context.settings

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 
 from analytics.results.storage_paths import StoragePath, is_remote, resolve_path
+from fer_models.errors import PredictionError
 from flows.analysis.context import AnalysisContext
 from flows.analysis.failures import FATAL, VideoFailed, is_transient
 from flows.analysis.outcomes import Failure, RunSummary, VideoOutcome
@@ -77,7 +78,7 @@ def observe_one(path: Path, context: AnalysisContext, part: int, n_parts: int) -
 
     try:
         return observe_part(path, context, part, n_parts)
-    except (VideoReadError, OSError, *FATAL) as error:
+    except (VideoReadError, PredictionError, OSError, *FATAL) as error:
         get_run_logger().warning("part %d of %d of %s: %s", part, n_parts, path, error)
         return 0
 

@@ -18,7 +18,7 @@ from fer_models.device import choose_device
 from fer_models.evaluation.comparison import BATCHES, Compared
 from fer_models.evaluation.metrics import Figure, Figures, temperature_of
 from fer_models.evaluation.plots import draw_confusion, draw_reliability, with_truth
-from fer_models.evaluation.tables import Table
+from fer_models.evaluation.tables import Table, cell_in_unit
 from fer_models.registry.model_registry import CARD_NAME, WeightsError, find_model
 from flows.training.markdown import parts_of, table_lines, title_of, write_part
 
@@ -245,11 +245,11 @@ def cost_table(compared: Sequence[Compared]) -> Table:
         (
             model.card.name,
             model.card.architecture,
-            f"{model.card.parameters / 1e6:.2f} M",
-            "unknown" if model.multiply_adds is None else f"{model.multiply_adds / 1e6:.1f} M",
+            cell_in_unit(model.card.parameters, 1e6, "M", 2),
+            cell_in_unit(model.multiply_adds, 1e6, "M", 1),
             model.precision,
             *(f"{model.images_per_s[batch]:.0f}" if batch in model.images_per_s else "-" for batch in BATCHES),
-            f"{model.card.training_s / 60:.0f} min",
+            cell_in_unit(model.card.training_s, 60, "min", 0),
         )
         for model in compared
     ]

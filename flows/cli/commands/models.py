@@ -56,7 +56,8 @@ def _row(name: str, card: "ModelCard | WeightsError") -> list[object]:
     source = model_source(name)
     if isinstance(card, WeightsError):
         return [name, "damaged", source, None, None, str(card), None]
-    return [name, card.task, source, card.architecture, card.parameters, card.summary(), card.sha256[:12]]
+    parameters = "unknown" if card.parameters is None else card.parameters
+    return [name, card.task, source, card.architecture, parameters, card.summary(), card.sha256[:12]]
 
 
 @models_app.command("show")
