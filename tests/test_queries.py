@@ -363,7 +363,17 @@ def test_every_question_has_an_answer_for_empty_results(tmp_path):
         for name in ("shares", "timeline", "transitions", "dwell", "quality", "gate_effect", "failures"):
             assert getattr(queries, name)(connection).num_rows == 0, name
         assert of(queries.totals(connection), "n_frames") == [0]
-        assert queries.gate_note(connection) == "0 of 0 faces are low-quality faces."
+        assert queries.gate_note(connection) == "There are no faces: no video is finished."
+
+
+def test_results_in_which_every_video_failed(tmp_path):
+    store = Store(tmp_path / "r")
+    store.commit_failure({"video_id": "v1", "analysis_id": "a1", "path": "d.mp4"}, "not a video")
+    output = fervid("summary", store.root).output
+    assert "There are no faces: no video is finished." in output and "1 video, 1 of them failed" in output
+    assert "Labeled time" not in output and "n_tracks" not in output
+    commit(store, 2, "empty.mp4", [], np.arange(5) / 10)
+    assert "No face was found." in fervid("summary", store.root).output
 
 
 # --- groups --------------------------------------------------------------------------------------------------------
@@ -604,6 +614,23 @@ def test_an_unknown_table_is_reported_with_the_tables_that_exist(connection, sql
         connection.sql(sql)
     assert str(caught.value).startswith(says)
     assert "noted_people" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELECT emotio FROM faces", "no column 'emotio': did you mean emotion?"),
+        ("SELECT f.pts FROM faces AS f", "no column 'pts': did you mean pts_s?"),
+        ("SELECT path FROM videos JOIN faces USING (video)", "no column 'video': did you mean video_id?"),
+        ("SELECT * EXCLUDE (emotio) FROM episodes", "no column 'emotio': did you mean emotion?"),
+        ("SELECT zzzz FROM videos", "no column 'zzzz': docs/schema.md and `fervid query RESULTS --schema` list all"),
+    ],
+)
+def test_an_unknown_column_is_reported_with_a_similar_one(connection, sql, says):
+    with pytest.raises(QueryError) as caught, limited(connection, 10):
+        connection.sql(sql)
+    assert str(caught.value).startswith(says)
+    assert "Binder" not in str(caught.value)
 
 
 def test_too_much_text_for_arrow_is_reported_without_an_option_of_duckdb():

@@ -207,8 +207,10 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
     )
     for line in notes:
         say(line)
-    say("Labeled time, over all people:")
-    write_answer(queries.library(connection), Format.table, None)
+    labeled = queries.library(connection)
+    if len(labeled):
+        say("Labeled time, over all people:")
+        write_answer(labeled, Format.table, None)
     failures = queries.failures(connection)
     if len(failures):
         say("Failures:")
