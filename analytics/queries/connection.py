@@ -260,10 +260,7 @@ def _no_column(name: str, candidates: Sequence[str]) -> str:
     "no column 'emotio': did you mean emotion?"
     """
     close = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=_SIMILAR)
-    hint = (
-        f"did you mean {close[0]}?" if close else "docs/schema.md and `fervid query RESULTS --schema` list all columns"
-    )
-    return f"no column {name!r}: {hint}"
+    return f"no column {name!r}: " + (f"did you mean {close[0]}?" if close else "docs/schema.md lists all columns")
 
 
 def _no_table(name: str) -> str:
