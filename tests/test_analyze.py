@@ -611,9 +611,9 @@ def test_skipped_files_are_named_and_counted(folder):
         "d.mp4": "hidden",
         "zero.mp4": "a device, not a regular file",
     }
-    assert found.n_other_files == 2  # the files e.txt and noise.bin
     lines = found.skipped_lines()
-    assert lines[-1] == "2 other files skipped: neither video nor image"
+    others = f"{folder / 'e.txt'}, {folder / 'noise.bin'}"
+    assert lines[-1] == f"2 other files skipped (neither video nor image): {others}"
     assert any(line.startswith("2 files skipped (hidden): ") for line in lines)
     # A file that is named explicitly is analyzed, whatever its suffix.
     named = find_files([folder, folder / "clip.mp4v2"])

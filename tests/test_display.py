@@ -56,6 +56,15 @@ def test_a_table_that_finds_no_room_becomes_a_row_per_value():
     assert "column" not in long_text  # words wrap, and a long path may be broken
 
 
+@pytest.mark.parametrize(("is_terminal", "n_columns"), [(True, 6), (True, 2), (False, 6)])
+def test_a_list_in_a_terminal_says_how_to_see_a_table(monkeypatch, is_terminal, n_columns):
+    file = io.StringIO()
+    terminal = Console(file=file, width=60, force_terminal=is_terminal)
+    monkeypatch.setattr("flows.cli.tables.console", terminal)
+    terminal.print(table_of([f"probability_{i}" for i in range(n_columns)], [[0.25] * n_columns]))
+    assert ("widen the terminal for a table" in file.getvalue()) == (is_terminal and n_columns == 6)
+
+
 @pytest.mark.parametrize(("table", "keep"), [("videos", 0.5), ("tracks", 0.5), ("tracks", 0)])
 def test_damage_of_another_video_does_not_end_a_run_that_succeeded(tmp_path, capsys, monkeypatch, table, keep):
     monkeypatch.setattr(errors, "quiet", False)  # an earlier command may have set it

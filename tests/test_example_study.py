@@ -27,4 +27,5 @@ def test_the_study_finds_what_its_clips_show(server, tmp_path):
     assert float(happy["mean_b"]) == pytest.approx(2.4 / 24, abs=0.02)
     assert (happy["paired"].lower(), happy["n_participants_a"], happy["low"]) == ("true", "3", "")
     assert len(list((tmp_path / "study" / "figures").glob("*.png"))) == 6
+    assert "percentage points (no interval: 5 participants per group are needed, got 3). Of 480 faces" in run.stdout
     assert re.search(r"happy for 4[0-4] % of the time .* 33 percentage points|3[0-4] percentage points", run.stdout)

@@ -291,7 +291,7 @@ def test_a_video_is_found_by_path_name_id_and_content(tmp_path, monkeypatch):
 
 
 def test_impossible_exports_are_reported(results, tmp_path):
-    with pytest.raises(ExportError, match="nothing to export"):
+    with pytest.raises(ExportError, match="none of these videos has a finished analysis"):
         export_videos(results, tmp_path, "csv", wanted=[BROKEN])
     export_videos(results, tmp_path, "csv")
     with pytest.raises(OutputError, match="already exists"):

@@ -234,8 +234,8 @@ def test_the_command_asks_and_says_what_it_removed(store):
     assert done.exit_code == 0, done.output
     assert "1 video removed" in done.output
     assert "rows, over all analyses and failures: " in done.output
-    assert "20 faces" in done.output
-    assert "10 identities" in done.output
+    assert "20 in faces" in done.output
+    assert "10 in identities" in done.output
     assert "delete or move them, or the next analysis of their folder adds them again" in done.output
     assert_nothing_of_alice(store.root)
     assert "no such video" in purge_command(store.root, "--video", ALICE_PATH, "--yes").output

@@ -365,7 +365,17 @@ def test_every_question_has_an_answer_for_empty_results(tmp_path):
         for name in ("shares", "timeline", "transitions", "dwell", "quality", "gate_effect", "failures"):
             assert getattr(queries, name)(connection).num_rows == 0, name
         assert of(queries.totals(connection), "n_frames") == [0]
-        assert queries.gate_note(connection) == "0 of 0 faces are low-quality faces."
+        assert queries.gate_note(connection) == "There are no faces: no video is finished."
+
+
+def test_results_in_which_every_video_failed(tmp_path):
+    store = Store(tmp_path / "r")
+    store.commit_failure({"video_id": "v1", "analysis_id": "a1", "path": "d.mp4"}, "not a video")
+    output = fervid("summary", store.root).output
+    assert "There are no faces: no video is finished." in output and "1 video, 1 of them failed" in output
+    assert "Labeled time" not in output and "n_tracks" not in output
+    commit(store, 2, "empty.mp4", [], np.arange(5) / 10)
+    assert "No face was found." in fervid("summary", store.root).output
 
 
 # --- groups --------------------------------------------------------------------------------------------------------
@@ -439,14 +449,16 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
         ("validity", "changes_per_min of 4 of 4 people rest on less than 60 s: one change more or less is more than 1"),
         ("gate", "low-quality faces without a label count with the emotion of their own frame"),
         ("synchrony", "Where it is empty, the common time is too short to tell"),
-        ("events", "share_… is of labelled_s, mean_… over ok_s (with --no-gate over seen_s)"),
+        ("events", "change its mean probability in the event minus that in the 3 s before it"),
+        ("moments", "Episodes with the highest peak come first"),
         ("averages", "changes of the mean probability: minus that in the 3 s before the event"),
     ],
 )
 def test_an_answer_says_what_its_values_are(results, tmp_path, question, says):
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n1,2,ad\n")
-    assert says in fervid("summary", results, question, "--events", events, "--before", 3).stdout
+    options = ["--events", events, "--before", 3, "--emotion", "happy"]
+    assert says in fervid("summary", results, question, *options).stdout
     if question in ("shares", "rates"):  # notes are never among the rows of a file
         assert says not in fervid("summary", results, question, "--format", "csv").stdout
 
@@ -498,7 +510,8 @@ def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     run = fervid("summary", results, "compare", "--groups", groups, "--all-faces")
     assert "95 % interval" in run.output
     assert "films and home: no interval: 5 participants per group are needed, got 1; no Cliff's delta" in run.output
-    assert "films and home: 2 and 1 participants in 2 and 1 videos." in run.output
+    assert "films and home: 2 and 1 videos." in run.output
+    assert "No participants are given: each video counts as one." in run.output
     assert "Group films has no" not in run.output
     assert "They are included" in run.output
     groups.write_text("path,group\na.mp4,films\nd.mp4,home\n")
@@ -508,6 +521,37 @@ def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
     groups.write_text("path,group,participant\na.mp4,films,Ann\nb.mp4,home,Ann\n")
     run = fervid("summary", results, "compare", "--groups", groups)
     assert "films and home are compared within 1 participant (paired)." in run.output
+    assert "No participants are given" not in run.output
+    groups.write_text("path,group,participant\na.mp4,films,Ann\nb.mp4,home,Eve\n")
+    run = fervid("summary", results, "compare", "--groups", groups)
+    assert "films and home: 1 and 1 participants in 1 and 1 videos." in run.output
+
+
+def test_without_participants_events_are_compared_within_videos(results, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n0,1,talk\n1,2,ad\n")
+    run = fervid("summary", results, "compare", "--events", events)
+    assert "ad and talk are compared within 3 videos (paired)." in run.output
+    assert "No participants are given: each video counts as one." in run.output
+
+
+@pytest.mark.parametrize("question", ["events", "averages", "compare"])
+def test_the_quality_note_is_on_videos_with_an_event(results, tmp_path, question):
+    """Half of the faces of b.mp4 are blurred, and it has no event."""
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label,video\n1,2,ad,a.mp4\n1,2,ad,c.mp4\n2,3,talk,a.mp4\n")
+    run = fervid("summary", results, question, "--events", events)
+    assert "0 of 120 faces are low-quality faces" in run.output
+
+
+def test_all_columns_of_events_are_explained_if_they_are_shown(results, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n1,2,ad\n")
+    short, long = (
+        fervid("summary", results, "events", "--events", events, *form) for form in ([], ["--format", "long"])
+    )
+    assert ("share_…" in short.output, "share_… is of labelled_s" in long.output) == (False, True)
+    assert "end_s" in short.output
 
 
 def test_the_overview_has_totals_and_failures(results):
@@ -574,6 +618,23 @@ def test_an_unknown_table_is_reported_with_the_tables_that_exist(connection, sql
     assert "noted_people" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELECT emotio FROM faces", "no column 'emotio': did you mean emotion?"),
+        ("SELECT f.pts FROM faces AS f", "no column 'pts': did you mean pts_s?"),
+        ("SELECT path FROM videos JOIN faces USING (video)", "no column 'video': did you mean video_id?"),
+        ("SELECT * EXCLUDE (emotio) FROM episodes", "no column 'emotio': did you mean emotion?"),
+        ("SELECT zzzz FROM videos", "no column 'zzzz': docs/schema.md lists all columns"),
+    ],
+)
+def test_an_unknown_column_is_reported_with_a_similar_one(connection, sql, says):
+    with pytest.raises(QueryError) as caught, limited(connection, 10):
+        connection.sql(sql)
+    assert str(caught.value).startswith(says)
+    assert "Binder" not in str(caught.value)
+
+
 def test_too_much_text_for_arrow_is_reported_without_an_option_of_duckdb():
     error = duckdb.InvalidInputException(
         "Invalid Input Error: Arrow Appender: The maximum total string size for regular string buffers is 2147483647 "
@@ -632,6 +693,12 @@ def test_events_after_the_end_of_their_videos_are_reported(tmp_path):
     file.write_text("start_s,end_s,label,video\n20,21,ad,0.mp4\n20,21,ad,1.mp4\n1,2,ad,1.mp4\n")
     run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
     assert "After the end of the video: 2 of 3 events" in run.stderr  # the same times in two videos are two events
+    file.write_text("start_s,end_s,label,video\n1,5.5,long,0.mp4\n1,9,long,1.mp4\n5,6,late,0.mp4\n")
+    run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
+    assert "1 of 3 events ends after its video, by up to 1.5 s: only the time in the video counts." in run.stderr
+    file.write_text("start_s,end_s,label,video\n1,5.5,long,\n8,20,long,1.mp4\n")
+    run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
+    assert "2 of 2 events end after their videos, by up to 11 s" in run.stderr
     file.write_text("start_s,end_s,label,video\n1,2,ad,\n")
     assert "After the end" not in fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
 

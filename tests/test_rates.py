@@ -502,6 +502,15 @@ def test_only_overlaps_in_shown_videos_are_reported(results, tmp_path):
         assert (f"before the onset of {counts} events overlap" in found[video]) if counts else found[video] is None
 
 
+def test_overlaps_are_counted_among_events_during_which_somebody_is_seen(results, tmp_path):
+    """The videos end at 6 s: nobody is seen during c, which begins less than 1 s after b."""
+    (tmp_path / "events.csv").write_text("start_s,end_s,label,video\n1,2,a,1.mp4\n4,5.9,b,1.mp4\n6,7,c,1.mp4\n")
+    with connect(results) as connection:
+        assert queries.baseline_overlap_note(connection, tmp_path / "events.csv", before_s=1) is None
+        note = queries.baseline_overlap_note(connection, tmp_path / "events.csv", before_s=2.5)
+    assert "before the onset of 1 of 2 events overlap" in note
+
+
 def test_events_during_which_nobody_is_seen_are_reported(results, tmp_path):
     """The videos end at 6 s; the first event is in all six, the second one in one of them."""
     events = tmp_path / "events.csv"
@@ -529,4 +538,7 @@ def test_a_window_that_is_no_whole_number_of_bins_is_refused(results, tmp_path):
         queries.averages(connection, events, bin_ms=300, before_s=1)
     run = fervid("summary", results, "averages", "--events", events, "--before", 0.5)
     says = "--before: must be a multiple of --bin-ms (1 s), got 0.5: use --before 1 or --bin-ms 500"
+    assert (run.exit_code, says in " ".join(run.output.replace("│", "").split())) == (2, True), run.output
+    run = fervid("summary", results, "averages", "--events", events, "--bin-ms", 2000)
+    says = "must be a multiple of --bin-ms (2 s), but its default is 5 s: use --before 6 or --bin-ms 1000"
     assert (run.exit_code, says in " ".join(run.output.replace("│", "").split())) == (2, True), run.output

@@ -132,6 +132,7 @@ def test_holm_by_hand():
     """The sorted p-values 0.01, 0.03 and 0.04 are multiplied by 3, 2 and 1, and never decrease."""
     assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([0.9, None, 0.8]) == [1, None, 1]
+    assert holm([0.01, None, None, 0.02, None, None, None]) == pytest.approx([0.07, None, None, 0.12, None, None, None])
     assert holm([]) == []
 
 

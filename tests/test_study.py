@@ -60,6 +60,7 @@ def test_an_effect_within_participants_is_found_by_pairing(tmp_path):
     paired = compare(root, [f"{n}_{c}.mp4,{c},{n}" for n in names for c in "ab"])
     assert (paired["paired"], paired["method"], paired["n_participants_a"]) == ("true", "paired t", "12")
     assert float(paired["estimate"]) == pytest.approx(0.1, abs=0.01)
+    assert float(paired["p_holm"]) == pytest.approx(7 * float(paired["p_value"]))  # only happy and neutral vary
     assert float(paired["p_holm"]) < 0.001
     assert 0 < float(paired["low"]) < 0.1 < float(paired["high"])
     unpaired = compare(root, [f"{n}_{c}.mp4,{c}," for n in names for c in "ab"])

@@ -177,7 +177,7 @@ def test_a_video_in_an_object_store_does_not_count_as_missing(store):
     address = "memory://videos/far.mp4"
     store.commit_failure({"video_id": "vfar", "analysis_id": "afar", "path": address}, "cut off")
     (far,) = (one for one in status(store.root) if one.path == address)
-    assert "`fervid retry`" in far.suggested_action
+    assert "`fervid retry RESULTS`" in far.suggested_action
     (((path,),),) = [settings_of(store.root, ["vfar"]).by_settings.values()]
     assert str(path) == address
 

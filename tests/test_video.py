@@ -866,6 +866,24 @@ def test_what_is_no_video_says_so(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"path,group\na.mp4,x\n", "not a video, but a text file: copy or download the video again"),
+        (250 * "€".encode(), "not a video, but a text file"),  # the first 512 bytes end within a character
+        (b"\n<!doctype html><title>Sign in</title>", "not a video, but a web page (HTML)"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "not a video, but a PDF document"),
+        (b"PK\x03\x04\x14\x00\x00\x00", "not a video, but a ZIP archive"),
+        (bytes(range(256)), "not a video, or truncated before its index was written"),
+    ],
+)
+def test_a_document_that_is_named_like_a_video_is_recognized(tmp_path, content, says):
+    (tmp_path / "clip.mp4").write_bytes(content)
+    with pytest.raises(VideoReadError) as caught:
+        probe(tmp_path / "clip.mp4")
+    assert caught.value.reason.startswith(says)
+
+
 @pytest.mark.parametrize("name", ["playlist.mp4", "playlist.m3u8"])
 def test_a_file_cannot_make_another_one_be_read(tmp_path, name):
     other = write_video(tmp_path / "other.ts", grays(25))

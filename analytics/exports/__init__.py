@@ -115,7 +115,9 @@ def export_videos(
         chosen = choose_videos(videos, wanted) if wanted else names.keys()
         done = [row for row in videos if row.video_id in chosen and row.status == "done"]
         if not done:
-            raise ExportError(f"{results}: none of these videos has a finished analysis: nothing to export")
+            raise ExportError(
+                f"{results}: none of these videos has a finished analysis: `fervid status RESULTS` says why"
+            )
         targets = {row.video_id: out / (names[row.video_id] + suffix) for row in done}
         for target in targets.values():
             check_output_file(target, overwrite=overwrite)

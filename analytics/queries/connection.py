@@ -115,8 +115,13 @@ _NOTED_PEOPLE = pa.schema(
     ]
 )
 _UNKNOWN_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
+_UNKNOWN_COLUMN = re.compile(
+    r'column named "(.+?)"|Column "(.+?)" (?:not found in|does not exist on|in \w+ list not found)', re.IGNORECASE
+)
+_CANDIDATES = re.compile(r"Candidate bindings: (.+)")  # columns of the tables of the query, similar ones first
 _OF_EVENTS = ("events", "event_bins")  # views that exist only with a file of events
 _SIMILAR = 0.7  # least similarity (`difflib`) of a name that is suggested for an unknown one
+_ALL_COLUMNS = sorted({name for schema in VIEWS.values() for name in schema.names})
 _NO_EVENTS = (
     "there are no events: give --events FILE, a CSV with the columns start_s, end_s, label and optionally video"
 )
@@ -242,7 +247,20 @@ def query_error(error: Exception) -> QueryError:
     if unknown := _UNKNOWN_TABLE.search(str(error)):
         # DuckDB's own suggestion would be the least different of all names, including those of internal tables.
         return QueryError(_NO_EVENTS if unknown[1].lower() in _OF_EVENTS else _no_table(unknown[1]))
+    if unknown := _UNKNOWN_COLUMN.search(str(error)):
+        candidates = re.findall('"(.+?)"', "".join(_CANDIDATES.findall(str(error))))
+        return QueryError(_no_column(unknown[1] or unknown[2], candidates or _ALL_COLUMNS))
     return QueryError(str(error))
+
+
+def _no_column(name: str, candidates: Sequence[str]) -> str:
+    """Say that there is no such column, and suggest one of a similar name among `candidates`.
+
+    >>> _no_column("emotio", ["emotion", "smooth_emotion"])
+    "no column 'emotio': did you mean emotion?"
+    """
+    close = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=_SIMILAR)
+    return f"no column {name!r}: " + (f"did you mean {close[0]}?" if close else "docs/schema.md lists all columns")
 
 
 def _no_table(name: str) -> str:

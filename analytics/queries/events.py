@@ -1,6 +1,6 @@
 """Summarize what each person showed during events, such as stimuli or markers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +25,15 @@ from fer_models.labels import EMOTIONS
 _ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
 _N_VIDEOS = "SELECT count(DISTINCT video_id) FROM videos"
 _PATHS = "SELECT video_id, path FROM videos WHERE status = 'done'"
+_KEY = ("video_id", "label", "start_s", "end_s")  # what identifies a row of `schema.EVENTS_OF_VIDEOS`
+# The events during which a tracked face is seen.
+_SEEN = f"""
+SELECT DISTINCT {", ".join(_KEY)}
+FROM visible('faces') AS faces JOIN videos USING (video_id, analysis_id)
+    JOIN (SELECT {", ".join(f"unnest(${name}) AS {name}" for name in _KEY)}) USING (video_id)
+WHERE track_id IS NOT NULL
+    AND least(pts_s + faces.duration_s, end_s) - greatest(pts_s, start_s) > {TIME_TOLERANCE_S}
+"""
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
 
 
@@ -98,7 +107,7 @@ def repeated_events_note(connection: duckdb.DuckDBPyConnection, events: Path | p
 
 
 def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
-    """A sentence on events that begin after the end of all videos that they apply to; None without any.
+    """Sentences on events that begin after the end of all their videos, or end after that of a video; None without any.
 
     Args:
         connection: the results; videos of unknown duration are left out.
@@ -109,46 +118,66 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
     """
     end_s = dict(connection.sql(_ENDS).fetchall())
     by_event = _by_event(*_events_and_videos(connection, events))
-    in_videos = [[event for event in rows if event["video_id"] in end_s] for rows in by_event]
-    is_late = [
-        all(not is_longer(end_s[event["video_id"]] - event["start_s"], 0) for event in rows)
-        for rows in in_videos
-        if rows
+    in_videos = [
+        [(row["start_s"], row["end_s"], end_s[row["video_id"]]) for row in rows if row["video_id"] in end_s]
+        for rows in by_event
     ]
-    if not any(is_late):
-        return None
-    return (
-        f"After the end of the video: {sum(is_late)} of {len(is_late)} events, about which nothing is known. "
-        "Times must be in seconds from the start of the video."
-    )
+    known = [rows for rows in in_videos if rows]
+    n_late = sum(all(not is_longer(shown_s - from_s, 0) for from_s, _, shown_s in rows) for rows in known)
+    beyond_s = [
+        max(round(to_s - shown_s, 2) if is_longer(shown_s - from_s, 0) else 0 for from_s, to_s, shown_s in rows)
+        for rows in known
+    ]
+    notes = []
+    if n_late:
+        notes.append(
+            f"After the end of the video: {n_late} of {len(known)} events, about which nothing is known. "
+            "Times must be in seconds from the start of the video."
+        )
+    if n_beyond := sum(seconds > 0 for seconds in beyond_s):
+        end_after = "ends after its video" if n_beyond == 1 else "end after their videos"
+        notes.append(
+            f"{n_beyond} of {len(known)} events {end_after}, by up to {max(beyond_s):g} s: only the time in the video "
+            "counts."
+        )
+    return " ".join(notes) or None
 
 
-def unseen_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, rows: pa.Table) -> str | None:
+def unseen_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
     """A sentence on events of finished videos during which nobody is seen; None without any.
 
     Args:
         connection: the results.
         events: see `during_events`.
-        rows: the result of `during_events`.
 
     Raises:
         As `during_events`.
     """
     path_of = dict(connection.sql(_PATHS).fetchall())
-    matched = {
-        (path_of[event["video_id"]], event["start_s"], event["end_s"], event["label"])
-        for event in match_events(connection, events).to_pylist()
-        if event["video_id"] in path_of
-    }
-    seen = zip(*(rows[name].to_pylist() for name in ("path", "start_s", "end_s", "label")), strict=True)
-    unseen = sorted(matched.difference(seen))
+    matched = [row for row in match_events(connection, events).to_pylist() if row["video_id"] in path_of]
+    seen = _seen_events(connection, matched)
+    unseen = [(path_of[row["video_id"]], row["start_s"], row["label"]) for row in matched if _key(row) not in seen]
     if not unseen:
         return None
-    path, start_s, _, label = unseen[0]
+    path, start_s, label = min(unseen)
     return (
         f"Nobody is seen during {len(unseen)} of {len(matched)} events, which have no rows, such as {label!r} at "
         f"{start_s:g} s of {path}."
     )
+
+
+def _key(event: Mapping[str, Any]) -> tuple[str, str, float, float]:
+    """The columns `_KEY` of a row."""
+    video_id, label, start_s, end_s = (event[name] for name in _KEY)
+    return video_id, label, start_s, end_s
+
+
+def _seen_events(
+    connection: duckdb.DuckDBPyConnection, events: Sequence[Mapping[str, Any]]
+) -> set[tuple[str, str, float, float]]:
+    """The keys of the events, rows of `schema.EVENTS_OF_VIDEOS`, during which a person is seen."""
+    columns = {name: [event[name] for event in events] for name in _KEY}
+    return set(connection.execute(_SEEN, columns).fetchall())
 
 
 def baseline_overlap_note(
@@ -157,7 +186,7 @@ def baseline_overlap_note(
     """A sentence on events before whose onset another event is shown in the same video; None without any.
 
     Args:
-        connection: the results; events that only apply to videos that are not shown or failed are left out.
+        connection: the results; events during which nobody is seen are left out, as in the answers.
         events: see `during_events`.
         before_s: length of the time before an event to compare with.
 
@@ -173,11 +202,11 @@ def baseline_overlap_note(
             if latest_end_s > start_s - before_s + TIME_TOLERANCE_S:
                 overlapped.add((video_id, start_s))
             latest_end_s = max(latest_end_s, *(event["end_s"] for event in simultaneous))
-    shown = dict(connection.sql(_PATHS).fetchall())
-    in_shown = [[event for event in rows if event["video_id"] in shown] for rows in _by_event(*known)]
+    seen = _seen_events(connection, matched)
+    in_answer = [[event for event in rows if _key(event) in seen] for rows in _by_event(*known)]
     overlaps = [
         any((event["video_id"], round(event["start_s"], 6)) in overlapped for event in rows)
-        for rows in in_shown
+        for rows in in_answer
         if rows
     ]
     if before_s <= 0 or not any(overlaps):

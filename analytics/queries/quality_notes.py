@@ -66,6 +66,8 @@ def gate_note(
     good_s, untracked_s = (sum(row[column] for row in rows) for column in (3, 4))
     n_faces, n_by_speech = sum(reasons.values()), sum(reasons.get(reason, 0) for reason in SPEECH_REASONS)
     n_open, n_videos = connection.sql(_WITHOUT_FILTER, params=about).fetchall()[0]
+    if not n_faces:
+        return "No face was found." if n_videos else "There are no faces: no video is finished."
     low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
     n_low_quality = sum(low_quality.values())
     others = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""

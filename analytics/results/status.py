@@ -174,7 +174,9 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
         if may_be_in_progress(results, row.video_id):
             return replace(known, state="running", reason="a live session")
         reason = "an interrupted live session: its end is not in the tables yet"
-        return replace(known, state="pending", reason=reason, suggested_action="run `fervid timeline` to add it")
+        return replace(
+            known, state="pending", reason=reason, suggested_action="run `fervid timeline RESULTS` to add it"
+        )
     if row.error is None:
         return known
     if row.status == "done":
@@ -182,11 +184,13 @@ def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[s
     if row.error.startswith(OUTSIDE_RANGE):
         suggested_action = "choose another --start or --end"
     elif may_exist(row.path):
-        suggested_action = "repair or replace the file, then run `fervid retry`"
+        suggested_action = "repair or replace the file, then run `fervid retry RESULTS`"
     elif Path(row.path).is_symlink():
-        suggested_action = "it is a broken symbolic link: correct it, or remove the video with `fervid purge`"
+        suggested_action = (
+            "it is a broken symbolic link: correct it, or remove the video: `fervid purge RESULTS --video FILE`"
+        )
     else:
-        suggested_action = "the file is missing: restore it, or remove the video with `fervid purge`"
+        suggested_action = "the file is missing: restore it, or remove the video: `fervid purge RESULTS --video FILE`"
     return replace(known, state="failed", reason=row.error, suggested_action=suggested_action, can_retry=True)
 
 
@@ -207,7 +211,8 @@ def _of_failed_later_run(known: VideoStatus, row: VideoRecord, error: str) -> Vi
     if chosen:
         action = f"{shown}: move the file to another folder to keep it, or replace the file and run `fervid analyze`"
         return replace(failed, suggested_action=action)
-    return replace(failed, suggested_action=f"{shown}: run `fervid retry` to repeat the later run", can_retry=True)
+    action = f"{shown}: run `fervid retry RESULTS` to repeat the later run"
+    return replace(failed, suggested_action=action, can_retry=True)
 
 
 def _of_unfinished(video: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:

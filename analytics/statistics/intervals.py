@@ -137,16 +137,16 @@ def tango_score(difference: float, above: int, below: int, n: int) -> float:
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment of the p-values that are known; others stay None and do not count.
+    """Holm's step-down adjustment for the number of `p_values`; None counts as a test with p = 1, and stays None.
 
     >>> holm([0.01, 0.04, None, 0.03])
-    [0.03, 0.06, None, 0.06]
+    [0.04, 0.09, None, 0.09]
     """
     known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
     for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        highest = max(highest, min(1.0, p * (len(p_values) - rank)))
         adjusted[i] = highest
     return adjusted
 

@@ -123,7 +123,12 @@ COMPARISON = explained(
     ),
     ("high", pa.float64(), "-1 to 1", "upper end of it"),
     ("p_value", pa.float64(), "0 to 1", "two-sided p-value of the same method, not adjusted"),
-    ("p_holm", pa.float64(), "0 to 1", "p_value adjusted by Holm over the seven emotions of the pair of groups"),
+    (
+        "p_holm",
+        pa.float64(),
+        "0 to 1",
+        "p_value adjusted by Holm over the seven emotions of the pair of groups, also those without a p_value",
+    ),
     (
         "cliffs_delta",
         pa.float64(),

@@ -297,7 +297,12 @@ FACES = pa.schema(
         *_BOX_AND_LANDMARKS,
         *_PROBABILITIES,
         *_FURTHER_OUTPUTS,
-        _field("emotion", pa.string(), "", "emotion with the highest probability"),
+        _field(
+            "emotion",
+            pa.string(),
+            "",
+            "emotion with the highest probability in this frame, before smoothing: see smooth_emotion",
+        ),
         _field("p_max", pa.float32(), "0 to 1", "probability of emotion"),
         _field(
             "entropy",

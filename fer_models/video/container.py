@@ -17,6 +17,7 @@ from av.audio.stream import AudioStream
 from fer_models.errors import FervidError
 from fer_models.files import other_kind
 from fer_models.prefetch import heartbeat
+from fer_models.video.signatures import HEAD_BYTES, other_content
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +94,22 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         if isinstance(error, av.ArgumentError) or (path.is_file() and _is_hls_playlist(path)):
             reason = "is a playlist or a stream description, or not a video: give the video files themselves"
             raise VideoReadError(path, reason) from error
+        if content := _other_content(path):
+            raise VideoReadError(path, f"not a video, but {content}: copy or download the video again") from error
         reason = f"not a video, or truncated before its index was written ({error.strerror}): copy or export it again"
         raise VideoReadError(path, reason) from error
     with container:
         if container.metadata.get("major_brand") in _HEIF_BRANDS:
             raise VideoReadError(path, "is a HEIC image: rename it so that its name ends in .heic")
         yield container
+
+
+def _other_content(path: Path) -> str | None:
+    """What a file is if it is a document, such as a web page that was saved in place of a video; else None."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return other_content(file.read(HEAD_BYTES))
 
 
 def _is_hls_playlist(path: Path) -> bool:

@@ -1,5 +1,6 @@
-"""Recognize video and image files by their first bytes."""
+"""Recognize video and image files, and some others, by their first bytes."""
 
+import codecs
 import re
 from pathlib import Path
 
@@ -21,6 +22,8 @@ _STARTS = re.compile(
 )
 # Videos, including animations that FFmpeg reads and Pillow does not.
 _VIDEO_STARTS = re.compile(rb"\x1aE\xdf\xa3|RIFF....AVI |FLV\x01|GIF8[79]a|....(moov|mdat|wide)", re.DOTALL)
+_HTML_START = re.compile(r"\s*<(!doctype html|html)", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # characters that no text has
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -52,3 +55,22 @@ def is_media(head: bytes) -> bool:
     # MPEG-TS: each packet of 188 bytes starts with a sync byte, in M2TS after a timestamp of 4 bytes.
     is_ts = any(len(head) > start + 188 and head[start] == head[start + 188] == 0x47 for start in (0, 4))
     return is_ts or _STARTS.match(head) is not None
+
+
+def other_content(head: bytes) -> str | None:
+    """What a document that is named like a video is, by its first `HEAD_BYTES` bytes; None if it is no document.
+
+    >>> other_content(b"%PDF-1.7"), other_content(b"path,group"), other_content(bytes(8))
+    ('a PDF document', 'a text file', None)
+    """
+    if head.startswith(b"%PDF-"):
+        return "a PDF document"
+    if head.startswith(b"PK\x03\x04"):
+        return "a ZIP archive"
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be incomplete
+    except UnicodeDecodeError:
+        return None
+    if _CONTROLS.search(text):
+        return None
+    return "a web page (HTML)" if _HTML_START.match(text) else "a text file"

@@ -26,6 +26,7 @@ from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 PART_BYTES = 8 << 20  # bytes of an object that are fetched at a time
 NAMED_PER_REASON = 5  # for each reason, this many skipped files are listed by name
+NAMED_OTHERS = 3  # likewise of files that are neither videos nor images
 
 UNKNOWN_SUFFIX = "media with an unknown suffix: name the file itself, or rename it"
 HIDDEN = "hidden"
@@ -51,7 +52,7 @@ class FoundFiles:
 
     videos: list[StoragePath]  # videos and images to analyze
     skipped: list[SkippedFile]
-    n_other_files: int  # number of files in the folders that are neither videos nor images
+    other_files: list[StoragePath]  # files in the folders that are neither videos nor images
 
     def skipped_json(self) -> list[dict[str, str]]:
         """The skipped files as plain values."""
@@ -61,14 +62,23 @@ class FoundFiles:
         """The skipped files for the user: a line per reason with the first names, and one for the others."""
         lines = []
         for reason in dict.fromkeys(file.reason for file in self.skipped):
-            names = [str(file.path) for file in self.skipped if file.reason == reason]
-            more = f" and {len(names) - NAMED_PER_REASON} more" if len(names) > NAMED_PER_REASON else ""
-            files = "1 file" if len(names) == 1 else f"{len(names)} files"
-            lines.append(f"{files} skipped ({reason}): {', '.join(names[:NAMED_PER_REASON])}{more}")
-        if self.n_other_files:
-            files = "1 other file" if self.n_other_files == 1 else f"{self.n_other_files} other files"
-            lines.append(f"{files} skipped: neither video nor image")
+            paths = [file.path for file in self.skipped if file.reason == reason]
+            files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+            lines.append(f"{files} skipped ({reason}): {_first(paths, NAMED_PER_REASON)}")
+        if self.other_files:
+            files = "1 other file" if len(self.other_files) == 1 else f"{len(self.other_files)} other files"
+            lines.append(f"{files} skipped (neither video nor image): {_first(self.other_files, NAMED_OTHERS)}")
         return lines
+
+
+def _first(paths: Sequence[StoragePath], n: int) -> str:
+    """The first `n` paths, and the number of the others.
+
+    >>> _first([Path("a"), Path("b"), Path("c")], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(paths) - n} more" if len(paths) > n else ""
+    return ", ".join(map(str, paths[:n])) + more
 
 
 def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, pattern: str = "*") -> FoundFiles:
@@ -87,9 +97,9 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
     skipped: dict[StoragePath, SkippedFile] = {}
     named: set[StoragePath] = set()
     empty: list[str] = []
-    n_other_files = 0
+    others: dict[StoragePath, StoragePath] = {}
     for path in map(resolve_path, inputs):
-        found = FoundFiles([path], [], 0)
+        found = FoundFiles([path], [], [])
         with translate_client_errors(path):
             if path.is_dir():
                 found = _files_in(path, recursive, pattern)
@@ -101,12 +111,17 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
             videos.setdefault(absolute(video), video)
         for file in found.skipped:
             skipped.setdefault(absolute(file.path), file)
-        n_other_files += found.n_other_files
+        for other in found.other_files:
+            others.setdefault(absolute(other), other)
         named.add(absolute(path))
     if len(empty) == len(inputs):
         raise InputError("; ".join(empty) or "nothing to analyze: name a video, an image or a folder")
-    others = [file for at, file in skipped.items() if at not in videos.keys() | named]
-    return FoundFiles(list(videos.values()), others, n_other_files)
+    asked = videos.keys() | named
+    return FoundFiles(
+        list(videos.values()),
+        [file for at, file in skipped.items() if at not in asked],
+        [path for at, path in others.items() if at not in asked],
+    )
 
 
 def videos_in(folder: StoragePath, recursive: bool, pattern: str) -> list[StoragePath]:
@@ -133,8 +148,7 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
         links = [path for path in entries if recursive and path in folders and path.is_symlink()]
     results = {path.parent for path in paths if path.name == MARKER_NAME}
     shown = [link for link in links if results.isdisjoint(link.parents) and not _is_hidden(link, folder)]
-    found = FoundFiles([], [SkippedFile(link, LINKED) for link in shown], 0)
-    n_other_files = 0
+    found = FoundFiles([], [SkippedFile(link, LINKED) for link in shown], [])
     for path in paths:
         if not fnmatch(path.name, pattern):
             continue
@@ -144,8 +158,8 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
         elif reason:
             found.skipped.append(SkippedFile(path, reason))
         else:
-            n_other_files += 1
-    return FoundFiles(found.videos, found.skipped, n_other_files)
+            found.other_files.append(path)
+    return found
 
 
 def _skip_reason(path: StoragePath, folder: StoragePath, results: Set[StoragePath]) -> str | None:

@@ -71,7 +71,7 @@ def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
 
         write_atomic(output, partial(_write_file, rows, form))
     elif form in (Format.table, Format.long):
-        console.print(_table(rows, console.width if form == Format.table else 0))
+        console.print(_table(rows, None if form == Format.table else 0))
     else:
         from analytics.tables.table_io import write_rows
 
@@ -89,5 +89,5 @@ def _write_file(rows: "pa.Table", form: Format, path: Path) -> None:
             write_rows(rows, file, form.value)
 
 
-def _table(rows: "pa.Table", width: int) -> object:
+def _table(rows: "pa.Table", width: int | None) -> object:
     return table_of(rows.column_names, list(zip(*(c.to_pylist() for c in rows.columns), strict=True)), width)

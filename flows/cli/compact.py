@@ -23,7 +23,7 @@ COLUMNS: dict[Question, tuple[str, ...]] = {
         "p_holm",
         "cliffs_delta",
     ),
-    Question.events: ("path", "label", "start_s", "person", "ok_s", "emotion", "share", "change"),
+    Question.events: ("path", "label", "start_s", "end_s", "person", "ok_s", "emotion", "share", "change"),
     Question.synchrony: ("path", "track_a", "track_b", "together_s", "kappa", "peak_r", "peak_lag_s", "p_surrogate"),
     Question.averages: ("label", "start_s", "n_participants", *EMOTIONS),
     Question.validity: (

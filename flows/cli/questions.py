@@ -38,6 +38,7 @@ class Question(StrEnum):
 
 
 UNFILTERED = (Question.movements, Question.failures)  # the quality filter does not matter to their answers
+OF_EVENTS = (Question.compare, Question.events, Question.averages)  # with --events, they are about videos with an event
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,17 @@ def answer(connection: "duckdb.DuckDBPyConnection", request: Request) -> "pa.Tab
     return without_options[question](connection)
 
 
-def videos_of(connection: "duckdb.DuckDBPyConnection", request: Request, rows: "pa.Table") -> Collection[str] | None:
+def videos_of(connection: "duckdb.DuckDBPyConnection", request: Request) -> Collection[str] | None:
     """The ids of the videos that an answer is about; None: all."""
-    from analytics.results.videos import all_videos
-
     if request.question == Question.compare and request.groups is not None:
         from analytics.queries.groups import find_groups
+        from analytics.results.videos import all_videos
 
         return find_groups(request.groups, all_videos(connection)).keys()
-    if request.question == Question.events:
-        paths = set(rows["path"].to_pylist())
-        return [video.video_id for video in all_videos(connection) if video.path in paths]
+    if request.question in OF_EVENTS and request.events is not None:
+        from analytics.queries.events import match_events
+
+        return set(match_events(connection, request.events)["video_id"].to_pylist())
     return None
 
 
@@ -131,6 +132,10 @@ EMPTY = {
 MEANINGS = {
     Question.shares: "The columns of emotions are shares of labelled_s, the time with a label.",
     Question.timeline: "The columns of emotions are mean smoothed probabilities in the time bin from start_s.",
+    Question.moments: (
+        "Episodes with the highest peak come first: peak is the highest smoothed probability of the emotion, reached "
+        "at apex_s."
+    ),
     Question.transitions: "share is of all changes away from from_emotion.",
     Question.dwell: (
         "Episodes with an unobserved onset or offset, as at the start or end of a video, may last longer than was "
@@ -156,7 +161,7 @@ MEANINGS = {
         "is not evidence."
     ),
     Question.events: (
-        "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s (with --no-gate over seen_s), "
+        "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s, the time with good faces, and "
         "change_… the mean minus that of the {before_s:g} s before the event (or of the part of them in the video). "
         "There are no confidence intervals."
     ),
@@ -164,6 +169,23 @@ MEANINGS = {
         "The columns of emotions (estimate) are changes of the mean probability: minus that in the {before_s:g} s "
         "before the event (or in the part of them in the video). They are empty if no participant has a good face "
         "both then and in the bin."
+    ),
+}
+# The same for the columns that the terminal shows (`compact.COLUMNS`), where these are not all that is explained above.
+MEANINGS_COMPACT = {
+    Question.validity: (
+        "good_share and labelled_share are of seen_s, carried_share is of the labeled time, and speaking_labelled of "
+        "the labeled time with measured mouth movement."
+    ),
+    Question.synchrony: (
+        "kappa is 1 for full agreement and 0 for agreement by chance; peak_r is of valence minus its mean over 10 s, "
+        "and p_surrogate the probability of such a peak_r by chance. Where it is empty, the common time is too short "
+        "to tell, and peak_r is not evidence."
+    ),
+    Question.events: (
+        "emotion is the one shown longest, share its share of the labeled time, and change its mean probability in the "
+        "event minus that in the {before_s:g} s before it (or in the part of them in the video). ok_s is the time with "
+        "good faces. There are no confidence intervals."
     ),
 }
 # Questions whose columns docs/schema.md describes.
@@ -186,21 +208,23 @@ def why_empty(connection: "duckdb.DuckDBPyConnection", question: Question, emoti
     return f"No rows: {EMPTY[question].format(emotion=emotion or 'any emotion')}."
 
 
-def explanation(request: Request, rows: "pa.Table") -> list[str]:
-    """Notes without which the rows may be misread, one line each."""
+def explanation(
+    connection: "duckdb.DuckDBPyConnection", request: Request, rows: "pa.Table", *, is_compact: bool
+) -> list[str]:
+    """Notes without which the rows may be misread, one line each; `is_compact`: some columns are not shown."""
     question = request.question
     if question == Question.compare:
         return [
             "estimate is mean_a - mean_b over participants (over videos if there are none), low to high its 95 % "
-            "interval; p_holm is adjusted over the seven emotions. Methods and their coverage: docs/statistics.md. "
-            + SCHEMA_HINT.format(question),
-            *_comparison_notes(rows),
+            "interval; p_holm is adjusted over the seven emotions, and the intervals are not. Methods and their "
+            "coverage: docs/statistics.md. " + SCHEMA_HINT.format(question),
+            *_comparison_notes(rows, has_participants=_has_participants(connection, request)),
         ]
     if question == Question.movements:
         return _movement_notes(rows)
     if question not in MEANINGS or not len(rows):
         return []
-    meaning = MEANINGS[question].format(before_s=request.before_s)
+    meaning = (MEANINGS | MEANINGS_COMPACT if is_compact else MEANINGS)[question].format(before_s=request.before_s)
     notes = [f"{meaning} {SCHEMA_HINT.format(question)}" if question in DESCRIBED else meaning]
     if question == Question.validity:
         observed_s = [seconds or 0 for seconds in rows["observed_s"].to_pylist()]
@@ -239,22 +263,34 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
     return notes
 
 
-def _comparison_notes(rows: "pa.Table") -> list[str]:
+def _has_participants(connection: "duckdb.DuckDBPyConnection", request: Request) -> bool:
+    """Whether any of the compared videos has a participant, so that not all videos count as one participant each."""
+    from analytics.queries.groups import resolve_participants
+
+    people = resolve_participants(connection, request.participants or request.groups)
+    named = people.of_video.keys() | {video_id for video_id, _ in people.of_track}
+    return not named.isdisjoint(videos_of(connection, request) or ())
+
+
+def _comparison_notes(rows: "pa.Table", *, has_participants: bool) -> list[str]:
     """Notes on each pair of groups: the number of participants, and the reason if there is no interval."""
     found: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
     emotions: dict[tuple[str, str], list[str]] = {}  # by pair and note
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"
         if row["paired"]:
-            found[f"{pair} are compared within {counted(row['n_participants_a'], 'participant')} (paired)."] = None
+            units = counted(row["n_participants_a"], "participant" if has_participants else "video")
+            found[f"{pair} are compared within {units} (paired)."] = None
         elif row["n_a"] and row["n_b"]:
-            participants = f"{row['n_participants_a']} and {row['n_participants_b']} participants"
-            found[f"{pair}: {participants} in {row['n_a']} and {row['n_b']} videos."] = None
+            participants = f"{row['n_participants_a']} and {row['n_participants_b']} participants in "
+            found[f"{pair}: {participants * has_participants}{row['n_a']} and {row['n_b']} videos."] = None
         for side in "ab":
             if not row[f"n_{side}"] and not row["paired"]:
                 found[f"Group {row[f'group_{side}']} has no video with a label: there is nothing to compare."] = None
         if row["note"] and row["n_a"] and row["n_b"]:
             emotions.setdefault((pair, row["note"]), []).append(row["emotion"])
+    if len(rows) and not has_participants:
+        found["No participants are given: each video counts as one."] = None
     for (pair, note), names in emotions.items():
         of = "" if len(names) == len(EMOTIONS) else f" ({', '.join(names)})"
         found[f"{pair}{of}: {note}."] = None

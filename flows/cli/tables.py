@@ -19,20 +19,24 @@ MAX_WORD = 32
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int | None = None) -> Group:
     """A table for the terminal: numbers right-aligned, NULL as an empty cell, paths without their common folder.
 
-    A table whose words do not fit into `width` characters (by default, the terminal's) gets a row for each value.
+    A table whose words do not fit into `width` characters gets a row for each value. Without a `width`, that of the
+    terminal counts, and a line says that a wider one shows the table.
     """
     values = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
     folders = [common_folder(column) for column in values]
     rows = list(zip(*(map(below(folder), column) for folder, column in zip(folders, values, strict=True)), strict=True))
     table = _table(columns, rows)
+    notes = []
     if _words_width(columns, rows) > (console.width if width is None else width):
         cells = [(i, name, cell_text(row[k])) for i, row in enumerate(rows, 1) for k, name in enumerate(columns)]
         table = _table(["row", "column", "value"], cells)
+        if width is None and console.is_terminal:
+            notes.append(Text("widen the terminal for a table"))
     names_of: dict[str, list[str]] = {}
     for name, folder in zip(columns, folders, strict=True):
         names_of.setdefault(folder, []).append(name)
-    found = [Text(f"{', '.join(names)}: in {folder}") for folder, names in names_of.items() if folder]
-    return Group(table, *found)
+    notes += [Text(f"{', '.join(names)}: in {folder}") for folder, names in names_of.items() if folder]
+    return Group(table, *notes)
 
 
 def _words_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:

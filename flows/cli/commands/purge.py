@@ -87,5 +87,5 @@ def _print_plan(plan: "Purge", outcome: str) -> None:
     size = f"{counted(plan.n_files, 'file')} of {counted(plan.size_bytes, 'byte')}"
     say(f"{counted(plan.n_videos, 'video')} {outcome}: {size}")
     if plan.n_rows:
-        rows = ", ".join(f"{n} {table}" for table, n in plan.n_rows.items() if n)
+        rows = ", ".join(f"{n} in {table}" for table, n in plan.n_rows.items() if n)
         say(f"rows, over all analyses and failures: {rows}")

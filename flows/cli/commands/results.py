@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+BEFORE_S = 5.0
+
 
 def summary(
     results: Results,
@@ -43,7 +45,7 @@ def summary(
     events: Events = None,
     before_s: Annotated[
         float, typer.Option("--before", min=0, help="For events, averages: seconds before an event to compare with.")
-    ] = 5.0,
+    ] = BEFORE_S,
     after_s: Annotated[
         float | None,
         typer.Option("--after", min=0, help="For averages: seconds after the onset (default: until the event ends)."),
@@ -103,8 +105,9 @@ def summary(
                 _print_overview(connection, results, [queries.gate_note(connection), *_data_notes(connection, results)])
                 return
             rows = answer(connection, request)
-            notes = _notes(connection, results, request, rows)
-        _write_rows(results, request, rows, notes, form, output)
+            is_compact = form == Format.table and output is None and omits_columns(question, rows)
+            notes = _notes(connection, results, request, rows, is_compact=is_compact)
+        _write_rows(results, request, compact(question, rows) if is_compact else rows, notes, form, output)
 
 
 def _check_options(
@@ -136,21 +139,24 @@ def _check_window(before_s: float, bin_ms: int) -> None:
     before_ms = round(1000 * before_s)
     if before_ms % bin_ms:
         whole_s = math.ceil(before_ms / bin_ms) * bin_ms / 1000
+        got = f"but its default is {BEFORE_S:g} s" if before_s == BEFORE_S else f"got {before_s:g}"
         raise typer.BadParameter(
-            f"must be a multiple of --bin-ms ({bin_ms / 1000:g} s), got {before_s:g}: use --before {whole_s:g} or "
+            f"must be a multiple of --bin-ms ({bin_ms / 1000:g} s), {got}: use --before {whole_s:g} or "
             f"--bin-ms {math.gcd(before_ms, bin_ms)}",
             param_hint="--before",
         )
 
 
-def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Request, rows: "pa.Table") -> list[str]:
-    """The notes to print below an answer."""
+def _notes(
+    connection: "duckdb.DuckDBPyConnection", results: Path, request: Request, rows: "pa.Table", *, is_compact: bool
+) -> list[str]:
+    """The notes to print below an answer, of which some columns are not shown if it `is_compact`."""
     from analytics import queries
 
     notes = [] if len(rows) else [why_empty(connection, request.question, request.emotion)]
-    notes += explanation(request, rows)
+    notes += explanation(connection, request, rows, is_compact=is_compact)
     if request.question not in UNFILTERED:
-        video_ids = videos_of(connection, request, rows)
+        video_ids = videos_of(connection, request)
         quality = queries.gate_note(connection, video_ids=video_ids, all_faces=request.all_faces)
         # The column low_quality_share of a comparison is about the people with a label only.
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
@@ -165,12 +171,13 @@ def _notes(connection: "duckdb.DuckDBPyConnection", results: Path, request: Requ
     if request.events is not None and (late := queries.late_events_note(connection, request.events)):
         notes.append(late)
     if request.question == Question.events and request.events is not None:
-        unseen = queries.unseen_events_note(connection, request.events, rows)
+        unseen = queries.unseen_events_note(connection, request.events)
         notes += [unseen] if unseen else []
     if request.question in (Question.events, Question.averages) and request.events is not None:
         overlap = queries.baseline_overlap_note(connection, request.events, before_s=request.before_s)
         notes += [f"{overlap} Use a shorter --before."] if overlap else []
-    return notes + _data_notes(connection, results)
+    notes += _data_notes(connection, results)
+    return [*notes, "All columns: --format long, or --out FILE."] if is_compact else notes
 
 
 def _write_rows(
@@ -178,10 +185,7 @@ def _write_rows(
 ) -> None:
     """Print the rows of an answer or write them to a file, and print the notes."""
     if len(rows) or form != Format.table or output is not None:
-        is_compact = form == Format.table and output is None and omits_columns(request.question, rows)
-        write_answer(compact(request.question, rows) if is_compact else rows, form, output)
-        if is_compact:
-            notes = [*notes, "All columns: --format long, or --out FILE."]
+        write_answer(rows, form, output)
     for line in notes:
         (say if form in (Format.table, Format.long) else note)(line)
     if request.question == Question.failures:
@@ -203,8 +207,10 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
     )
     for line in notes:
         say(line)
-    say("Labeled time, over all people:")
-    write_answer(queries.library(connection), Format.table, None)
+    labeled = queries.library(connection)
+    if len(labeled):
+        say("Labeled time, over all people:")
+        write_answer(labeled, Format.table, None)
     failures = queries.failures(connection)
     if len(failures):
         say("Failures:")

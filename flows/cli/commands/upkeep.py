@@ -57,7 +57,7 @@ def status(
     from flows.analysis.inputs import FoundFiles, find_files
 
     with fatal_errors():
-        files = find_files(inputs, recursive=recursive, pattern=pattern) if inputs else FoundFiles([], [], 0)
+        files = find_files(inputs, recursive=recursive, pattern=pattern) if inputs else FoundFiles([], [], [])
         found = status_of(results, files.videos)
     if as_json:
         videos = [dataclasses.asdict(video) for video in found]
