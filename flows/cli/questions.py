@@ -282,8 +282,10 @@ def _comparison_notes(rows: "pa.Table", *, has_participants: bool) -> list[str]:
             units = counted(row["n_participants_a"], "participant" if has_participants else "video")
             found[f"{pair} are compared within {units} (paired)."] = None
         elif row["n_a"] and row["n_b"]:
-            participants = f"{row['n_participants_a']} and {row['n_participants_b']} participants in "
-            found[f"{pair}: {participants * has_participants}{row['n_a']} and {row['n_b']} videos."] = None
+            people = (
+                f"{row['n_participants_a']} and {row['n_participants_b']} participants in " if has_participants else ""
+            )
+            found[f"{pair}: {people}{row['n_a']} and {row['n_b']} videos."] = None
         for side in "ab":
             if not row[f"n_{side}"] and not row["paired"]:
                 found[f"Group {row[f'group_{side}']} has no video with a label: there is nothing to compare."] = None
