@@ -35,6 +35,7 @@ from analytics import connect, queries
 from analytics.queries.codes import CodesError, read_codes
 from analytics.queries.event_files import EventsError, read_events
 from analytics.queries.groups import GroupError
+from analytics.queries.sql_files import run_sql_for_videos
 from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
@@ -63,7 +64,7 @@ from dashboard.widgets.charts import GRAY, TEXT_COLOR
 from dashboard.widgets.differences import notes_of
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
 from dashboard.widgets.over_time import interval_notes, onset_chart, people_chart, timeline_rows
-from dashboard.widgets.validity import validity_of
+from dashboard.widgets.validity import validity_table
 from fer_models.labels import EMOTIONS
 from fer_models.video.probe import probe
 
@@ -407,7 +408,8 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert not shown.exception
     table = shown.dataframe[0].value.set_index("emotion")
     assert table.loc["surprise", "difference in points"] == pytest.approx(-100)
-    assert table.loc["surprise", "95 % interval"] == "none"
+    assert table.loc["surprise", "95 % interval"] is None
+    assert "over participants, or over videos if there are none" in words(shown)
     assert pd.isna(table.loc["surprise", "Cliff's delta"])  # empty, because each group has one participant
     assert shown.dataframe[0].proto.placeholder == "—"
     assert "no Cliff's delta: 2 participants per group are needed, got 1" in words(shown)
@@ -509,19 +511,25 @@ def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Pag
     assert len(table) == len(expected) == 3
     assert table["visible in s"].tolist() == [row["seen_s"] for row in expected]
     assert table["good quality"].tolist() == [row["good_share"] for row in expected]
+    assert "changes per min of 3 of 3 people rest on less than 60 s" in words(shown)
+
+
+def validity_of(store: Store, video_id: str) -> pd.DataFrame:
+    with connect(store.root) as connection:
+        return validity_table(run_sql_for_videos(connection, "validity", [video_id]).to_pylist())
 
 
 def test_validity_names_the_reason_of_those_who_have_low_quality_faces(store: Store) -> None:
     clear = [Face(i, x=150) for i in range(20)]
     blurred = [Face(i, x=450, blur=0.0) for i in range(20)]
     store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, clear + blurred))
-    table = validity_of(Results(store.root), ALICE).set_index("person")
+    table = validity_of(store, ALICE).set_index("person")
     assert table["good quality"].to_dict() == {"P0": 1.0, "P1": 0.0}
     assert table["reason for low quality"].to_dict() == {"P0": "", "P1": "blurred"}
     later = row("v0000000000000004", "in/alice.mp4", duration_s=1.0)  # another content of the same path
     store.commit_analysis(later, timeline(np.arange(10) / 10, [Face(i, x=150) for i in range(10)]))
-    assert validity_of(Results(store.root), ALICE)["visible in s"].tolist() == [2.0, 2.0]
-    assert validity_of(Results(store.root), "v0000000000000004")["visible in s"].tolist() == [1.0]
+    assert validity_of(store, ALICE)["visible in s"].tolist() == [2.0, 2.0]
+    assert validity_of(store, "v0000000000000004")["visible in s"].tolist() == [1.0]
 
 
 def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
