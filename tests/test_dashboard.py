@@ -511,7 +511,7 @@ def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Pag
     assert len(table) == len(expected) == 3
     assert table["visible in s"].tolist() == [row["seen_s"] for row in expected]
     assert table["good quality"].tolist() == [row["good_share"] for row in expected]
-    assert "changes per min of 3 of 3 people rest on less than 60 s" in words(shown)
+    assert "Changes per min of 3 of 3 people rest on less than 60 s" in words(shown)
 
 
 def validity_of(store: Store, video_id: str) -> pd.DataFrame:

@@ -158,7 +158,7 @@ def validity_table(library: Library) -> Table:
 
 def validity_note(library: Library) -> str | None:
     """A sentence on rates of changes that were measured over a short time; None without any."""
-    return short_time_note([row["observed_s"] for row in library.validity], "changes per min", "change")
+    return short_time_note([row["observed_s"] for row in library.validity], "Changes per min", "change")
 
 
 def speech_table(library: Library) -> Table:

@@ -52,7 +52,7 @@ def show_validity(results: Results, video_id: str) -> None:
         "Good quality, left out and labeled are shares of the visible time, carried labels of the labeled time. "
         "Methods: docs/statistics.md."
     )
-    if uncertain := short_time_note([row["observed_s"] for row in people], HEADINGS["changes_per_min"], "change"):
+    if uncertain := short_time_note([row["observed_s"] for row in people], "Changes per min", "change"):
         st.caption(plain(uncertain))
 
 
