@@ -89,9 +89,12 @@ def interval_notes(averages: pd.DataFrame, emotion: str) -> list[str]:
         without = rows[~has_interval[::-1].cummax()[::-1]]  # the rows after the last interval
         if without.empty:
             continue
-        first = without.iloc[0]
-        since = f"from {first['start_s']:g} s on, " if has_interval.any() else ""
-        groups.setdefault(since + first["note"], []).append(str(group))
+        if has_interval.any():
+            first = without.iloc[0]
+            note = f"from {first['start_s']:g} s on, {first['note']}"
+        else:  # not even where the most participants are averaged
+            note = without.loc[without["n_participants"].idxmax(), "note"]
+        groups.setdefault(note, []).append(str(group))
     n_groups = shown["label"].nunique()
     return [
         note[0].upper() + note[1:] if len(names) == n_groups else f"{', '.join(names)}: {note}"
