@@ -1206,7 +1206,7 @@ def test_the_query_of_page_sql_leaves_out_hidden_people_and_says_so(results: Pat
 
 def test_the_values_of_a_column_have_the_same_number_of_decimals(results: Path, page: Page) -> None:
     shown = page("sql", results)
-    shown.text_area[0].set_value("SELECT * FROM (VALUES (7.0::DOUBLE, 1e-4, 2), (8.1, 4.5e-5, 3)) AS _(a, b, n)").run()
+    shown.text_area[0].set_value("SELECT * FROM (VALUES (7.0::DOUBLE, 1e-4, 2), (8.1, 4.5e-5, 3)) AS _(a, b, n)")
     shown.button[0].click().run()
     columns = json.loads(shown.dataframe[0].proto.columns)
     formats = {name: column["type_config"]["format"] for name, column in columns.items() if "type_config" in column}

@@ -629,7 +629,7 @@ def test_the_lane_of_one_person_and_its_rows_fit_into_the_window(page: Page, add
     page.set_viewport_size({"width": 1400, "height": 900})
     open_page(page, f"{address}/timeline?video={moving}")
     lane = page.get_by_role("img", name="probabilities of P0 over time")
-    assert lane.evaluate(FINAL_HEIGHT) > 150
+    assert lane.evaluate(FINAL_HEIGHT) > 100
     box = page.get_by_role("img", name="movements of P0").bounding_box()
     assert box is not None
     assert 850 < box["y"] + box["height"] < 900
