@@ -93,7 +93,7 @@ def interval_notes(averages: pd.DataFrame, emotion: str) -> list[str]:
             first = without.iloc[0]
             note = f"from {first['start_s']:g} s on, {first['note']}"
         else:  # not even where the most participants are averaged
-            note = without.loc[without["n_participants"].idxmax(), "note"]
+            note = str(without.sort_values("n_participants")["note"].iloc[-1])
         groups.setdefault(note, []).append(str(group))
     n_groups = shown["label"].nunique()
     return [
