@@ -199,6 +199,12 @@ def test_replaced_files_are_noted(results: Path, store: Store, page: Page) -> No
         assert "alice.mp4: replaced after the analysis" in words(page(name, results))
 
 
+def test_a_reason_is_stated_once_for_all_videos_that_failed_for_it(store: Store, page: Page) -> None:
+    for number, (name, reason) in enumerate((("a", "no index"), ("b", "is empty"), ("c", "no index"))):
+        store.commit_failure(row(f"v{number:016}", f"in/{name}.mp4"), reason)
+    assert "- **a.mp4**, **c.mp4**: no index\n- **b.mp4**: is empty" in words(page("library", store.root))
+
+
 def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:
     store.commit_failure(row(NOBODY, "in/nobody.mp4", analysis_id="a9"), "the file is truncated")
     shown = page("library", results)
