@@ -4,6 +4,9 @@ import os
 import re
 from collections.abc import Sequence
 
+from analytics.results.videos import UNKNOWN_VIDEO_ADVICE
+from fer_models.errors import FervidError
+
 DISCLAIMER = "Labels describe how a face looks to a model trained on seven categories, not what a person feels."
 NOTICE_TITLE = "Before you use this on people."
 NOTICE = (
@@ -23,6 +26,11 @@ def plain(text: object) -> str:
     \!\[a\]\(http\:\/\/b\) \$x\$ \:red\[c\]
     """
     return _PUNCTUATION.sub(r"\\\1", str(text)).replace("/", r"\/").replace("\n", "  \n")
+
+
+def error_text(error: FervidError) -> str:
+    """The message of an error in a file of the user; advice on an unknown video is that for the dashboard."""
+    return plain(str(error).replace(UNKNOWN_VIDEO_ADVICE, "see page Library"))
 
 
 def without_common_folder(paths: Sequence[str]) -> list[str]:

@@ -56,9 +56,10 @@ def draw_frame(axes: Axes, pixels: np.ndarray, pts_s: float, faces: object) -> N
 
 
 def draw_timeline(axes: Axes, faces: object, track: int, end_s: float) -> None:
-    """The smoothed probabilities of one person over time, stacked."""
-    smooth = [faces[f"smooth_{emotion}"] for emotion in EMOTIONS]  # type: ignore[index]
-    axes.stackplot(faces.pts_s, smooth, colors=[EMOTION_COLORS[emotion] for emotion in EMOTIONS])  # type: ignore[attr-defined]
+    """The smoothed probabilities of one person over time, stacked on neutral."""
+    upwards = EMOTIONS[::-1]
+    smooth = [faces[f"smooth_{emotion}"] for emotion in upwards]  # type: ignore[index]
+    axes.stackplot(faces.pts_s, smooth, colors=[EMOTION_COLORS[emotion] for emotion in upwards])  # type: ignore[attr-defined]
     axes.set(xlim=(0, end_s), ylim=(0, 1), ylabel=f"P{track}", xlabel="time (s)", yticks=[0, 1])
 
 

@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ import pytest
 from commands import fervid
 from pympi import Elan
 from scenes import Face, feeling, observe, still_landmarks
+from scipy import stats
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
@@ -35,6 +37,7 @@ from analytics import connect, queries
 from analytics.queries.codes import CodesError, read_codes
 from analytics.queries.event_files import EventsError, read_events
 from analytics.queries.groups import GroupError
+from analytics.queries.sql_files import run_sql_for_videos
 from analytics.results.compaction import compact
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
@@ -59,12 +62,12 @@ from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
 from dashboard.views.timeline import parse_time_s, summary_line
 from dashboard.widgets.agreement import library_agreement, person_table
-from dashboard.widgets.charts import GRAY, TEXT_COLOR
+from dashboard.widgets.charts import GRAY, GROUP_COLORS, TEXT_COLOR
 from dashboard.widgets.differences import notes_of
 from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
 from dashboard.widgets.over_time import interval_notes, onset_chart, people_chart, timeline_rows
-from dashboard.widgets.validity import validity_of
-from fer_models.labels import EMOTIONS
+from dashboard.widgets.validity import validity_table
+from fer_models.labels import EMOTION_COLORS, EMOTIONS
 from fer_models.video.probe import probe
 
 pytestmark = pytest.mark.slow
@@ -194,6 +197,12 @@ def test_replaced_files_are_noted(results: Path, store: Store, page: Page) -> No
     store.commit_analysis(row("v0000000000000004", "in/alice.mp4"), timeline(np.arange(10) / 10, [Face(0)]))
     for name in ("library", "compare"):
         assert "alice.mp4: replaced after the analysis" in words(page(name, results))
+
+
+def test_a_reason_is_stated_once_for_all_videos_that_failed_for_it(store: Store, page: Page) -> None:
+    for number, (name, reason) in enumerate((("a", "no index"), ("b", "is empty"), ("c", "no index"))):
+        store.commit_failure(row(f"v{number:016}", f"in/{name}.mp4"), reason)
+    assert "- **a.mp4**, **c.mp4**: no index\n- **b.mp4**: is empty" in words(page("library", store.root))
 
 
 def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:
@@ -407,7 +416,8 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     assert not shown.exception
     table = shown.dataframe[0].value.set_index("emotion")
     assert table.loc["surprise", "difference in points"] == pytest.approx(-100)
-    assert table.loc["surprise", "95 % interval"] == "none"
+    assert table.loc["surprise", "95 % interval"] is None
+    assert "over participants, or over videos if there are none" in words(shown)
     assert pd.isna(table.loc["surprise", "Cliff's delta"])  # empty, because each group has one participant
     assert shown.dataframe[0].proto.placeholder == "—"
     assert "no Cliff's delta: 2 participants per group are needed, got 1" in words(shown)
@@ -509,19 +519,25 @@ def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Pag
     assert len(table) == len(expected) == 3
     assert table["visible in s"].tolist() == [row["seen_s"] for row in expected]
     assert table["good quality"].tolist() == [row["good_share"] for row in expected]
+    assert "Changes per min of 3 of 3 people rest on less than 60 s" in words(shown)
+
+
+def validity_of(store: Store, video_id: str) -> pd.DataFrame:
+    with connect(store.root) as connection:
+        return validity_table(run_sql_for_videos(connection, "validity", [video_id]).to_pylist())
 
 
 def test_validity_names_the_reason_of_those_who_have_low_quality_faces(store: Store) -> None:
     clear = [Face(i, x=150) for i in range(20)]
     blurred = [Face(i, x=450, blur=0.0) for i in range(20)]
     store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=2.0), timeline(np.arange(20) / 10, clear + blurred))
-    table = validity_of(Results(store.root), ALICE).set_index("person")
+    table = validity_of(store, ALICE).set_index("person")
     assert table["good quality"].to_dict() == {"P0": 1.0, "P1": 0.0}
     assert table["reason for low quality"].to_dict() == {"P0": "", "P1": "blurred"}
     later = row("v0000000000000004", "in/alice.mp4", duration_s=1.0)  # another content of the same path
     store.commit_analysis(later, timeline(np.arange(10) / 10, [Face(i, x=150) for i in range(10)]))
-    assert validity_of(Results(store.root), ALICE)["visible in s"].tolist() == [2.0, 2.0]
-    assert validity_of(Results(store.root), "v0000000000000004")["visible in s"].tolist() == [1.0]
+    assert validity_of(store, ALICE)["visible in s"].tolist() == [2.0, 2.0]
+    assert validity_of(store, "v0000000000000004")["visible in s"].tolist() == [1.0]
 
 
 def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
@@ -775,6 +791,33 @@ def test_texts_of_charts_have_enough_contrast_in_both_themes() -> None:
     assert (on_dark + 0.05) / (luminance("#181715") + 0.05) > 4.5
 
 
+def test_colors_of_groups_differ_from_each_other_and_from_those_of_emotions_also_for_the_color_blind() -> None:
+    """Distances in CIELAB without and with protanopia and deuteranopia (Machado et al. 2009)."""
+    deficiencies = (
+        np.eye(3),
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    )
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+
+    def linear(colors: Sequence[str]) -> np.ndarray:
+        values = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors])
+        return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+    def lab(rgb: np.ndarray, deficiency: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        xyz = np.clip(rgb @ np.transpose(deficiency), 0, 1) @ np.transpose(to_xyz) / [0.9505, 1, 1.089]
+        x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
+        return np.column_stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+    of_emotions = lab(linear(list(EMOTION_COLORS.values())), deficiencies[0])
+    for ground, colors in zip(("#ffffff", "#181715"), zip(*GROUP_COLORS, strict=True), strict=True):
+        luminance, around = linear(colors) @ to_xyz[1] + 0.05, linear([ground]) @ to_xyz[1] + 0.05
+        assert (np.maximum(luminance / around, around / luminance) > 3).all()
+        assert min(np.linalg.norm(of_emotions - one, axis=1).min() for one in lab(linear(colors), deficiencies[0])) > 24
+        for deficiency in deficiencies:
+            assert all(np.linalg.norm(a - b) > 20 for a, b in combinations(lab(linear(colors), deficiency), 2))
+
+
 def test_equal_numbers_of_people_do_not_hide_each_other() -> None:
     rows = pd.DataFrame({"group": ["a", "b", "c"], "people": 2, "start_s": 0.0, "end_s": 1.0})
     scale = people_chart(rows, "time", ["a", "b", "c"]).to_dict()["encoding"]["strokeWidth"]["scale"]
@@ -843,6 +886,7 @@ def test_notes_on_changes_say_from_when_on_there_is_no_interval() -> None:
     def group(name: str, lows: list[float | None]) -> pd.DataFrame:
         n = len(lows)
         rows = pd.DataFrame({"label": name, "start_s": np.arange(n) / 2 - 0.5, "emotion": "happy", "estimate": 0.1})
+        rows["n_participants"] = range(n)
         return rows.assign(low=np.array(lows, float), note=[None if low is not None else f"no interval {i}"
                                                             for i, low in enumerate(lows)])  # fmt: skip
 
@@ -850,22 +894,33 @@ def test_notes_on_changes_say_from_when_on_there_is_no_interval() -> None:
     assert interval_notes(until_1_s, "happy") == ["From 1 s on, no interval 3"]
     assert interval_notes(until_1_s, "sad") == []
     never, always = group("b", [None, None]), group("c", [0.0, 0.0])
-    assert interval_notes(never, "happy") == ["No interval 0"]
+    assert interval_notes(never, "happy") == ["No interval 1"]
     assert interval_notes(pd.concat([until_1_s, never, always]), "happy") == [
         "ad: from 1 s on, no interval 3",
-        "b: no interval 0",
+        "b: no interval 1",
     ]
 
 
 def test_lines_over_time_break_where_there_is_no_data() -> None:
     means = pd.DataFrame({"group": "a", "start_s": [0.0, 1.0, 4.0], "n_videos": [2, 1, 1], "n_people": [4, 2, 1]})
-    means["mean_happy"], means["error_happy"] = [0.5, 0.25, 1.0], [0.1, None, None]
+    means["mean_happy"], means["error_happy"], means["n_participants"] = [0.5, 0.25, 1.0], [0.1, None, None], [4, 2, 1]
     rows = timeline_rows(means, "happy")
     assert rows["start_s"].tolist() == [0, 1, 2, 3, 4]
     assert rows["mean"].isna().tolist() == [False, False, True, True, False]
     assert rows["evidence"].dropna().tolist() == [1, 0.5, 0.25]
     runs = rows.dropna(subset="mean")["run"].tolist()
     assert runs[0] == runs[1] != runs[2]  # the last point is not joined with those before the gap
+
+
+def test_bands_over_time_are_intervals_over_at_least_five_participants() -> None:
+    values = np.array([0.2, 0.3, 0.5, 0.6, 0.9])
+    means = pd.DataFrame({"group": "a", "start_s": [0.0, 1.0, 2.0], "n_videos": 5, "n_people": 5})
+    means = means.assign(mean_happy=values.mean(), error_happy=stats.sem(values), n_participants=[5, 4, 5])
+    means.loc[2, "error_happy"] = 0.0  # the values do not vary
+    rows = timeline_rows(means, "happy")
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert rows.loc[0, ["low", "high"]].tolist() == pytest.approx([interval.low, interval.high])
+    assert rows.loc[1:, ["low", "high"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -878,6 +933,19 @@ def test_groups_are_read_from_files_of_spreadsheets(text: str) -> None:
 def test_participants_of_the_file_are_those_of_the_command_line() -> None:
     text = "Video;Condition;Participant\na.mp4;odd;p1\nb.mp4;even;\n"
     assert parse_grouping(text.encode(), "groups.csv").participants == {"a.mp4": "p1"}
+
+
+def test_an_unknown_video_in_a_file_of_groups_is_reported_with_advice_for_the_dashboard(
+    results: Path, page: Page
+) -> None:
+    shown = page("compare", results)
+    grouping = Grouping({"in/alice.mp4": "odd", "in/nobody_knows.mp4": "even"})
+    shown.session_state["groups_of_file"] = GroupFile("groups.csv", grouping)
+    shown.segmented_control[0].set_value("a CSV file").run()
+    (warning,) = shown.warning
+    said = warning.value.replace("\\", "")
+    assert "in/nobody_knows.mp4: no such video in the results" in said
+    assert said.endswith("nor by its content: see page Library")
 
 
 def test_a_file_without_groups_is_reported_with_its_columns() -> None:
@@ -1140,6 +1208,15 @@ def test_the_query_of_page_sql_leaves_out_hidden_people_and_says_so(results: Pat
     assert len(seconds) < 3
     assert seconds == dict(expected)
     assert "2 people are hidden: the tables still have their rows" in words(shown)
+
+
+def test_the_values_of_a_column_have_the_same_number_of_decimals(results: Path, page: Page) -> None:
+    shown = page("sql", results)
+    shown.text_area[0].set_value("SELECT * FROM (VALUES (7.0::DOUBLE, 1e-4, 2), (8.1, 4.5e-5, 3)) AS _(a, b, n)")
+    shown.button[0].click().run()
+    columns = json.loads(shown.dataframe[0].proto.columns)
+    formats = {name: column["type_config"]["format"] for name, column in columns.items() if "type_config" in column}
+    assert formats == {"a": "%.1f", "b": "%.6f"}
 
 
 def test_answers_with_missing_values_are_charted(results: Path, page: Page) -> None:

@@ -476,7 +476,7 @@ def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page,
     lane.hover(position=at_blink)
     expect(page.get_by_text("blink, 00:01.00, 0.16 s")).to_be_visible()
     lane.click(position=at_blink)
-    expect(page.locator(".clock")).to_have_text("00:01.00 / 00:04.00")
+    expect(page.locator(".clock")).to_have_text("00:01.00 / 00:04.0")
     page.keyboard.press("o")
     expect(page.locator(".tag")).to_contain_text("yaw 12°, pitch 0°, roll 0°")
     expect(page.locator(".tag")).to_contain_text("eyes 0.05 left, 0.05 right; mouth 0.00")
@@ -625,6 +625,19 @@ def test_lanes_share_the_height_of_the_window_and_the_video_stays_in_sight(page:
     assert box["y"] + box["height"] < 640
 
 
+def test_the_lane_of_one_person_and_its_rows_fit_into_the_window(page: Page, address: str, moving: str) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    open_page(page, f"{address}/timeline?video={moving}")
+    lane = page.get_by_role("img", name="probabilities of P0 over time")
+    assert lane.evaluate(FINAL_HEIGHT) > 100
+    box = page.get_by_role("img", name="movements of P0").bounding_box()
+    assert box is not None
+    assert 850 < box["y"] + box["height"] < 900
+    expect(page.locator(".clock")).to_have_text("00:00.00 / 00:04.0")
+    expect(page.get_by_text("00:04.0 visible")).to_be_visible()
+    expect(page.get_by_text("00:00.0 to 00:04.0 · 4.0 s shown")).to_be_visible()
+
+
 def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None:
     (start_s, end_s) = connect(results).sql("SELECT start_s, end_s FROM episodes WHERE emotion = 'happy'").fetchall()[0]
     open_timeline(page, address, f"?t={end_s - 0.6}")
@@ -656,7 +669,7 @@ def test_boxes_stay_and_steps_lead_from_frame_to_frame_however_long_one_is_shown
     expect(box).to_have_count(1)
     for key, time_s in ((",", "00"), (".", "20"), (".", "40"), (".", "40"), (",", "20"), (",", "00"), (",", "00")):
         page.keyboard.press(key)
-        expect(at).to_have_text(f"00:{time_s}.00 / 01:00.00")
+        expect(at).to_have_text(f"00:{time_s}.00 / 01:00.0")
         expect(box).to_have_count(1)
 
 

@@ -389,6 +389,33 @@ def test_an_event_at_the_start_of_a_video_has_no_baseline(results, tmp_path):
     assert row["note"] == "no change: nobody has a good face in the window before the onset"
 
 
+def test_participants_without_a_baseline_are_counted_by_event(tmp_path):
+    """In three videos a face is visible from 0, 2 and 4 s on; in the first, P1 has no baseline, but P0 has."""
+    store = Store(tmp_path / "results")
+    for number, since in enumerate((0, 20, 40)):
+        faces = [Face(i) for i in range(since, 60)]
+        if number == 0:
+            faces += [Face(i, x=900) for i in range(30, 60)]
+        timeline = build_timeline(observe(np.arange(60) / 10, faces), TimelineConfig())
+        store.commit_analysis({"video_id": f"v{number}", "analysis_id": "a1", "path": f"{number}.mp4"}, timeline)
+    events = tmp_path / "events.csv"
+    events.write_text("start_s,end_s,label\n3,5,film\n1,6,clip\n5.5,6,end\n")
+    note = "Participants (or videos) without a good face in the 1 s before the onset are left out: "
+    with connect(store.root) as connection:
+        assert queries.missing_baseline_note(connection, events, before_s=1) == (
+            f"{note}2 of 3 for 'clip', 1 of 3 for 'film'."
+        )
+        together = {"0.mp4": "p", "1.mp4": "p", "2.mp4": "q"}
+        assert queries.missing_baseline_note(connection, events, before_s=1, participants=together) == (
+            f"{note}1 of 2 for 'clip', 1 of 2 for 'film'."
+        )
+        # Within 1 s after the onset, only those with a baseline are visible.
+        assert queries.missing_baseline_note(connection, events, before_s=1, after_s=1) is None
+        assert queries.missing_baseline_note(connection, events, before_s=0) is None
+    said = fervid("summary", store.root, "averages", "--events", events, "--before", 1)
+    assert "2 of 3 for 'clip', 1 of 3 for 'film'" in " ".join(said.output.split())
+
+
 def happy_averages(root, tmp_path, events, **options):
     """The rows of happy, by start of the bin; `events` are lines of a file."""
     (tmp_path / "events.csv").write_text(f"start_s,end_s,label\n{events}\n")

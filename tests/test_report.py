@@ -49,8 +49,9 @@ class Page(HTMLParser):
 
 
 def row(video: int, path: str) -> dict:
-    about = {"width_px": 640, "height_px": 360, "duration_s": 4.0, "settings": '{"observe": {"fps": 5}}'}
-    about |= {"weights": '{"detector": "c0ffee"}', "versions": '{"fervid": "0.1.0"}'}
+    settings = '{"observe": {"fps": 5, "detector": "compact"}}'
+    about = {"width_px": 640, "height_px": 360, "duration_s": 4.0, "settings": settings}
+    about |= {"weights": '{"detector": "abcdef0123456789"}', "versions": '{"fervid": "0.1.0"}'}
     return {"video_id": f"v{video:016}", "analysis_id": f"a{video:016}", "path": path, **about}
 
 
@@ -103,7 +104,9 @@ def test_the_page_agrees_with_the_tables(page):
         "10 of 80 faces (12.5%) are low-quality faces",
         "P1 angry 100%",
         "AI Act",
-        "c0ffee",
+        "Changes per min of 2 of 2 people rest on less than 60 s: one change more or less is more than 1 per minute.",
+        "detectorcompactabcdef012345",
+        "Every analyzed frame is searched for faces in full. Faces are tracked over time.",
         '"fps": 5',
         "fervid 0.1.0",
     ):
@@ -140,6 +143,26 @@ def test_videos_without_timelines_are_not_linked(tmp_path, monkeypatch):
     links = [a["href"] for tag, a in elements if tag == "a" and a["href"].startswith("#v")]
     assert links == ["#v0000000000000001"]
     assert [a["id"] for _, a in elements if a.get("id", "").startswith("v0")] == ["v0000000000000001"]
+
+
+def test_the_frames_that_are_searched_for_faces_are_stated_by_the_settings(tmp_path):
+    """At 4 frames per second, two analyzed frames are more than 0.2 s apart: each is searched in full."""
+    store = Store(tmp_path / "results")
+    for number, observe_settings in enumerate(('{"detect_every_s": 0.2}', '{"detect_every_s": 0.2, "fps": 4}', "{}")):
+        settings = f'{{"observe": {observe_settings}}}'
+        timeline = build_timeline(observe(np.arange(4) / 4, [Face(0)]), TimelineConfig())
+        store.commit_analysis(row(number, f"/{number}.mp4") | {"settings": settings}, timeline)
+        with connect(store.root) as connection:
+            sentences = sections.detection_sentences(Library(connection))
+        if number == 0:
+            assert sentences == [
+                "The whole frame is searched for faces every 0.2 s, and the surroundings of known faces in between."
+            ]
+    assert sentences == [
+        "Every analyzed frame is searched for faces in full (2 of 3 videos).",
+        "The whole frame is searched for faces every 0.2 s, and the surroundings of known faces in between "
+        "(1 of 3 videos).",
+    ]
 
 
 def test_parts_of_videos_are_named(tmp_path):
@@ -242,8 +265,9 @@ def test_areas_and_labels_share_their_steps_and_leave_gaps_open():
     bins, labels, grid = np.array([0, 1, 5, 6]), ["neutral", "neutral", "neutral", None], Grid(2000, 500, 8)
     svg = macro("person_chart", person_chart(bins, labels, probabilities, grid, "Anna & Bob"))
     paths = dict(re.findall(r'class="e-(\w+)" d="([^"]*)"', svg))
-    assert paths["angry"] == "M0,100V75H2V100ZM5,100V75H6V100Z"
-    assert paths["neutral"] == "M0,100V0H2V100ZM5,100V0H6V100Z"
+    assert paths["angry"] == "M0,100V0H2V100ZM5,100V0H6V100Z"  # drawn first, behind the others
+    assert paths["neutral"] == "M0,100V25H2V100ZM5,100V25H6V100Z"  # at the bottom, as in the dashboard
+    assert list(paths) == list(EMOTIONS)
     runs = re.findall(r'class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', svg)
     assert runs == [("neutral", "0", "2"), ("neutral", "5", "1"), ("unlabeled", "6", "1")]
     assert "<title>neutral, 2.0\xa0s to 3.0\xa0s</title>" in svg
@@ -267,10 +291,21 @@ def test_validity_of_each_person_is_in_the_report(page):
         "82.5%",
         "9.1%",
         "blurred",
-        "0° (0°)",
+        "0.0° (0.0°)",
         "18.2",
     ]
-    angry = ["P1", "<bdi>two people.mp4</bdi>", "4.0\xa0s", "100.0%", "100.0%", "100.0%", "0.0%", "", "0° (0°)", "0.0"]
+    angry = [
+        "P1",
+        "<bdi>two people.mp4</bdi>",
+        "4.0\xa0s",
+        "100.0%",
+        "100.0%",
+        "100.0%",
+        "0.0%",
+        "",
+        "0.0° (0.0°)",
+        "0.0",
+    ]
     assert cells == [happy, angry]
 
 
@@ -289,11 +324,13 @@ def test_names_are_shown_and_hidden_people_are_not(tmp_path):
     assert "angry 50%" not in text
 
 
-def drawn(store: Store) -> tuple[list[tuple[str, int, int]], list[str]]:
-    """The runs of labels on the page, and the outline of the area that shows each person's p_happy."""
+def drawn(store: Store, emotion: str = "happy") -> tuple[list[tuple[str, int, int]], list[str]]:
+    """The runs of labels on the page, and the outline of the area that shows one emotion of each person."""
     page = report_page(store.root)
     runs = re.findall(r'<rect class="e-(\w+)" x="(\d+)" y="104" width="(\d+)"', page)
-    return [(name, int(x), int(width)) for name, x, width in runs], re.findall(r'class="e-happy" d="([^"]*)"', page)
+    return [(name, int(x), int(width)) for name, x, width in runs], re.findall(
+        rf'class="e-{emotion}" d="([^"]*)"', page
+    )
 
 
 def test_samples_far_apart_leave_no_gaps(tmp_path):
@@ -322,9 +359,9 @@ def test_a_step_shows_what_is_shown_longest_in_it(tmp_path):
     pts_s = [*np.arange(10) / 10, 0.94, 0.942, *np.arange(1.842, 3.9, 0.1)]
     faces = [Face(i, p=feeling("happy" if i == 11 else "neutral")) for i in range(len(pts_s))]
     store.commit_analysis(row(1, "/a.mp4"), build_timeline(observe(pts_s, faces), config, end_s=4.0))
-    runs, areas = drawn(store)
+    runs, areas = drawn(store, "neutral")
     assert runs == [("neutral", 0, 47), ("happy", 47, 45), ("neutral", 92, 108)]
-    assert areas == ["M0,100V100H47V10H48V0H92V90H93V100H200V100Z"]
+    assert areas == ["M0,100V0H47V90H48V100H92V10H93V0H200V100Z"]
 
 
 def test_the_command_writes_one_file(tmp_path):

@@ -8,7 +8,7 @@ good ones that `--speech` leaves out.
 >>> queries.shares(connect("results", video="interview.mp4")).to_pandas()  # doctest: +SKIP
 """
 
-from analytics.queries.averages import averages
+from analytics.queries.averages import averages, missing_baseline_note
 from analytics.queries.comparison import compare, compare_events
 from analytics.queries.events import (
     baseline_overlap_note,
@@ -25,6 +25,7 @@ from analytics.queries.quality_notes import (
     dropped_frames_note,
     gate_note,
     mixed_settings_note,
+    short_time_note,
     speech_notes,
     untracked_note,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "group_timeline",
     "late_events_note",
     "library",
+    "missing_baseline_note",
     "mixed_settings_note",
     "movements",
     "quality",
@@ -68,6 +70,7 @@ __all__ = [
     "repeated_events_note",
     "several_people_note",
     "shares",
+    "short_time_note",
     "speech_notes",
     "sql_of",
     "synchrony",

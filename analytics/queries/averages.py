@@ -1,7 +1,10 @@
 """Event-related averages: change of probabilities around the onset of events, over participants."""
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from pathlib import Path
 
 import duckdb
@@ -116,6 +119,59 @@ def averages(
         raise ValueError(f"bin_ms must be 1 or more, got {bin_ms}")
     if before_s < 0 or round(1000 * before_s) % bin_ms:
         raise ValueError(f"before_s must be a multiple of {bin_ms / 1000:g} s, got {before_s:g}")
+    trials, binned = _bin_trials(connection, events, bin_ms, before_s, after_s)
+    people = resolve_participants(connection, participants)
+    return average_trials(trials, binned, people, bin_ms=bin_ms, before_s=before_s)
+
+
+def missing_baseline_note(
+    connection: duckdb.DuckDBPyConnection,
+    events: Path | pa.Table,
+    *,
+    participants: Mapping[str, str] | Path | None = None,
+    before_s: float = 5.0,
+    after_s: float | None = None,
+) -> str | None:
+    """A sentence on participants whom `averages` leaves out for lack of a baseline, by event; None without any.
+
+    Args:
+        connection: the results.
+        events: as for `averages`, like all others.
+        participants: as for `compare`.
+        before_s: length of the baseline window before each onset.
+        after_s: how long after the onset to average; None: until the end of each event.
+
+    Raises:
+        As `averages`.
+    """
+    if before_s <= 0:
+        return None
+    # Only whether a bin is before or after the onset matters, so that bins may be long.
+    trials, rows = _bin_trials(connection, events, max(1, round(1000 * before_s)), before_s, after_s)
+    participant, person = _people(trials, rows, resolve_participants(connection, participants))
+    people = list(zip(rows["trial"].to_pylist(), participant.tolist(), person.tolist(), strict=True))
+    is_before = [number < 0 for number in rows["bin"].to_pylist()]
+    seen_before = set(compress(people, is_before))
+    seen: dict[str, set[int]] = defaultdict(set)  # the participants of each label
+    with_baseline: dict[str, set[int]] = defaultdict(set)
+    for one in compress(people, map(not_, is_before)):
+        label = trials[one[0]].label
+        seen[label].add(one[1])
+        if one in seen_before:
+            with_baseline[label].add(one[1])
+    n_missing = {label: len(found - with_baseline[label]) for label, found in sorted(seen.items())}
+    if not any(n_missing.values()):
+        return None
+    counts = ", ".join(f"{n} of {len(seen[label])} for {label!r}" for label, n in n_missing.items() if n)
+    return (
+        f"Participants (or videos) without a good face in the {before_s:g} s before the onset are left out: {counts}."
+    )
+
+
+def _bin_trials(
+    connection: duckdb.DuckDBPyConnection, events: Path | pa.Table, bin_ms: int, before_s: float, after_s: float | None
+) -> tuple[dict[int, "Trial"], pa.Table]:
+    """The events in their videos, by number, and the answer to `TRIAL_BINS_SQL` for them."""
     rows = list(enumerate(match_events(connection, events).to_pylist()))
     trials = {number: Trial(row["label"], row["video_id"]) for number, row in rows}
     parameters = {
@@ -126,9 +182,7 @@ def averages(
         "bin_ms": bin_ms,
         "before_s": before_s,
     }
-    binned = connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table()
-    people = resolve_participants(connection, participants)
-    return average_trials(trials, binned, people, bin_ms=bin_ms, before_s=before_s)
+    return trials, connection.sql(TRIAL_BINS_SQL, params=parameters).to_arrow_table()
 
 
 @dataclass(frozen=True)

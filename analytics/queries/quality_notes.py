@@ -1,6 +1,6 @@
 """Sentences on the faces, the frames and the time that a query result leaves out."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import duckdb
 
@@ -171,6 +171,26 @@ def _shorten(value: str) -> str:
     """
     name, _, sha256 = value.rpartition(" ")
     return f"{name} {sha256[:8]}" if len(sha256) == 64 else value
+
+
+def short_time_note(seconds: Sequence[float | None], rates: str, event: str) -> str | None:
+    """A sentence on rates per minute that were measured over less than a minute; None without any.
+
+    Args:
+        seconds: the time over which the rate of each person was measured.
+        rates: the name of the rates.
+        event: what they count.
+
+    >>> short_time_note([20, 90], "changes_per_min", "change")
+    'changes_per_min of 1 of 2 people rest on less than 60 s: one change more or less is more than 1 per minute.'
+    """
+    n_short = sum(0 < (one or 0) < 60 for one in seconds)
+    if not n_short:
+        return None
+    return (
+        f"{rates} of {n_short} of {len(seconds)} {'person rests' if len(seconds) == 1 else 'people rest'} on less than "
+        f"60 s: one {event} more or less is more than 1 per minute."
+    )
 
 
 def dropped_frames_note(connection: duckdb.DuckDBPyConnection) -> str | None:

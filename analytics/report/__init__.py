@@ -54,6 +54,8 @@ def report_page(results: Path) -> str:
             faces=sections.faces_table(library) if library.n_faces() else None,
             filter_effect=sections.filter_table(library),
             validity=sections.validity_table(library),
+            validity_note=sections.validity_note(library),
+            detection=sections.detection_sentences(library),
             speech=sections.speech_table(library),
             n_more_people=max(0, len(library.validity) - sections.MAX_VALIDITY_ROWS),
             n_more_speakers=max(0, len(library.speaking) - sections.MAX_VALIDITY_ROWS),

@@ -138,13 +138,13 @@ def time_ticks(grid: Grid) -> list[Tick]:
 
 
 def _areas(bins: np.ndarray, probabilities: np.ndarray) -> list[Area]:
-    """Each area reaches from 0 to the sum of its own and all earlier emotions; drawn from the last to the first."""
-    tops = np.rint(AREAS_HEIGHT * (1 - np.cumsum(probabilities, axis=1))).astype(int)
+    """Each area reaches from 0 to the sum of its own and all later emotions; drawn from the first to the last.
+
+    Neutral is at the bottom, as in the dashboard.
+    """
+    tops = np.rint(AREAS_HEIGHT * (1 - np.cumsum(probabilities[:, ::-1], axis=1)[:, ::-1])).astype(int)
     runs = np.split(np.arange(len(bins)), np.flatnonzero(np.diff(bins) > 1) + 1) if len(bins) else []
-    return [
-        Area(EMOTIONS[k], "".join(_outline(bins[run], tops[run, k]) for run in runs))
-        for k in reversed(range(len(EMOTIONS)))
-    ]
+    return [Area(EMOTIONS[k], "".join(_outline(bins[run], tops[run, k]) for run in runs)) for k in range(len(EMOTIONS))]
 
 
 def _outline(bins: np.ndarray, tops: np.ndarray) -> str:

@@ -1,11 +1,14 @@
 """The figures and tables of the report; their cells are text, or markup where they are a link, a bar or a name."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
+from analytics.queries.quality_notes import short_time_note
 from analytics.report.library import Library
 from analytics.report.templating import isolated, share_bar
 from analytics.report.timelines import MAX_VIDEOS
@@ -14,6 +17,9 @@ from analytics.results.video_record import VideoRecord, analyzed_s
 from fer_models.labels import EMOTIONS
 
 MAX_VALIDITY_ROWS = 200  # rows of the tables of validity and speech; further people are only counted
+
+MODEL_SETTINGS = {"classifier": "model"}  # the setting that names the model of a task, where it is not called like it
+HASH_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,28 @@ def filter_table(library: Library) -> Table:
     return Table(caption, ["emotion", "good faces", "all faces"], rows, numbers=[1, 2])
 
 
+def detection_sentences(library: Library) -> list[str]:
+    """In which frames faces were searched for; if this differs between videos, each sentence counts its own."""
+    n_videos = Counter(_detect_every_s(video.stored_settings.get("observe", {})) for video in library.done)
+    sentences = []
+    for every_s, n in sorted(n_videos.items()):
+        where = "" if len(n_videos) == 1 else f" ({n} of {len(library.done)} videos)"
+        if every_s:
+            sentences.append(
+                f"The whole frame is searched for faces every {every_s:g} s, and the surroundings of known faces in "
+                f"between{where}."
+            )
+        else:
+            sentences.append(f"Every analyzed frame is searched for faces in full{where}.")
+    return sentences
+
+
+def _detect_every_s(observe: Mapping[str, Any]) -> float:
+    """The time between full searches of a frame; 0 if every analyzed frame is one, as in results of version 0.1."""
+    every_s, fps = float(observe.get("detect_every_s", 0)), observe.get("fps")
+    return 0.0 if fps and every_s <= 1 / fps else every_s
+
+
 def validity_table(library: Library) -> Table:
     """Measures of how far each person's labels can be trusted (`queries.validity`), ordered by visible time."""
     shown = sorted(library.validity, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
@@ -128,6 +156,11 @@ def validity_table(library: Library) -> Table:
     return Table("Validity by person", [*names, "changes per min"], rows, numbers=[2, 3, 4, 5, 6, 8, 9])
 
 
+def validity_note(library: Library) -> str | None:
+    """A sentence on rates of changes that were measured over a short time; None without any."""
+    return short_time_note([row["observed_s"] for row in library.validity], "Changes per min", "change")
+
+
 def speech_table(library: Library) -> Table:
     """Share of each person's labeled time, and of that of each emotion, in intervals of speaking."""
     shown = sorted(library.speaking, key=lambda row: -(row["seen_s"] or 0))[:MAX_VALIDITY_ROWS]
@@ -146,7 +179,7 @@ def speech_table(library: Library) -> Table:
 
 
 def _degrees(median: float | None, p90: float | None) -> str:
-    return "" if median is None or p90 is None else f"{median:.0f}° ({p90:.0f}°)"
+    return "" if median is None or p90 is None else f"{median:.1f}° ({p90:.1f}°)"
 
 
 def failures_table(library: Library) -> Table:
@@ -170,10 +203,14 @@ def _analysis_settings(video: VideoRecord) -> str:
 
 
 def _group(names: list[str], settings: str, weights: str, versions: str) -> SettingsGroup:
-    rows = [(name, Markup("<code>{}</code>").format(sha256)) for name, sha256 in json.loads(weights).items()]
+    observe = json.loads(settings).get("observe", {})
+    rows = [
+        (task, observe.get(MODEL_SETTINGS.get(task, task), ""), Markup("<code>{}</code>").format(sha256[:HASH_DIGITS]))
+        for task, sha256 in json.loads(weights).items()
+    ]
     return SettingsGroup(
         names,
-        Table("Models", ["model", "SHA-256 of its weights"], rows),
+        Table("Models", ["task", "model", "SHA-256 of its weights begins with"], rows),
         ", ".join(f"{name} {version}" for name, version in json.loads(versions).items()),
         json.dumps(json.loads(settings), indent=1),
     )

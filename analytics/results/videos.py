@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Maximum length of the name of a file or folder in UTF-8: two of them and the suffixes of an export and of a temporary
 # file fit into the 255 bytes that most file systems allow.
 MAX_NAME_BYTES = 90
+UNKNOWN_VIDEO_ADVICE = 'SELECT video_id, path FROM videos shows them, "fervid analyze" adds it'
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share; elsewhere, names may contain backslashes
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # characters that some operating systems forbid in file names
 
@@ -100,8 +101,7 @@ def _meant(videos: Sequence[NamedVideo], text: str) -> list[str]:
         if any(row.video_id == of_content for row in videos):
             return [of_content]
     raise UnknownVideoError(
-        f"{text}: no such video in the results, neither by path, name or id nor by its content: "
-        'SELECT video_id, path FROM videos shows them, "fervid analyze" adds it'
+        f"{text}: no such video in the results, neither by path, name or id nor by its content: {UNKNOWN_VIDEO_ADVICE}"
     )
 
 

@@ -12,7 +12,7 @@ from analytics.queries.codes import Code, CodesError, read_codes
 from analytics.queries.codings import find_tracks
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
-from dashboard.text import percent, plain
+from dashboard.text import error_text, percent, plain
 from fer_models.labels import EMOTIONS, emotion_named
 
 ENVIRONMENT = "FERVID_DASHBOARD_CODES"
@@ -192,5 +192,5 @@ def lanes_of(codes: Codes | None, results: Results, video_id: str) -> list[Coded
     try:
         return coded_lanes(results, video_id, codes.of_video(results, video_id))
     except UnknownVideoError as error:
-        st.warning(plain(f"{codes.name}: {error}"))
+        st.warning(f"{plain(codes.name)}: {error_text(error)}")
         return []

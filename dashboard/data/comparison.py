@@ -1,5 +1,6 @@
 """Data of page Compare: groups of videos or of markers, compared once for each state of the results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Compared:
     time_title: str
     limit_note: str | None  # on videos or markers of which `means` has only the first part
     onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
-    overlap_note: str | None = None  # on markers shown before the onset of others
+    onset_notes: Sequence[str] = ()  # on participants without a baseline, and on markers shown before others
 
     @property
     def groups(self) -> list[str]:
@@ -88,9 +89,13 @@ def low_quality_note(_results: Results, key: tuple[Any, ...], video_ids: list[st
     return _results.answer(lambda connection: queries.gate_note(connection, video_ids=video_ids))
 
 
-def overlap_note(results: Results, events: pa.Table) -> str | None:
-    """A sentence on markers before whose onset another one is shown; None without any."""
-    return results.answer(lambda connection: queries.baseline_overlap_note(connection, events, before_s=BASELINE_S))
+@st.cache_data(max_entries=16, show_spinner=False)
+def onset_notes(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> list[str]:
+    """Sentences on participants without a baseline, and on markers before whose onset another is shown; cached."""
+    table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
+    about = (queries.missing_baseline_note, queries.baseline_overlap_note)
+    notes = _results.answer(lambda connection: [note_on(connection, table, before_s=BASELINE_S) for note_on in about])
+    return [note for note in notes if note is not None]
 
 
 def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:

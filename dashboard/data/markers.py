@@ -15,7 +15,7 @@ from analytics.queries.event_files import read_events
 from analytics.results.notes import Marker
 from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.results import Results
-from dashboard.text import plain
+from dashboard.text import error_text, plain
 
 ENVIRONMENT = "FERVID_DASHBOARD_EVENTS"
 CSV_COLUMNS = ("start_s", "end_s", "label", "video")
@@ -78,5 +78,5 @@ def markers_of(markers: Markers | None, results: Results, video_id: str) -> list
     try:
         return markers.of_video(results, video_id) if markers else []
     except UnknownVideoError as error:
-        st.warning(plain(f"{markers.name if markers else ''}: {error}"))
+        st.warning(f"{plain(markers.name if markers else '')}: {error_text(error)}")
         return []

@@ -10,6 +10,7 @@ const AROUND_LANES_PX = 300; // header, legend, overview and ruler above the lan
 const LANE_TITLE_PX = 38; // title and margin of a lane
 const UNLABELED_PX = 28; // of a person without any face of good quality: label and quality alone
 const MOVEMENTS_MARGIN_PX = 4;
+const BELOW_LANE_PX = 24; // margins of the lane, of its card and of the window
 const MIN_RANGE_MS = 500;
 const DRAG_PX = 4; // less is a click
 const FETCH_DELAY_MS = 60;
@@ -297,8 +298,16 @@ export class Lanes {
     const n_labeled = this.canvases.size - n_unlabeled;
     const coded_px = this.codedCanvases.size * (CODES_PX + LANE_TITLE_PX) + this.movementCanvases.size * (MOVEMENTS_PX + MOVEMENTS_MARGIN_PX);
     const free_px = window.innerHeight - AROUND_LANES_PX - coded_px - n_unlabeled * (UNLABELED_PX + LANE_TITLE_PX);
-    const max_px = window.innerWidth <= NARROW_PX ? MAX_NARROW_LANE_PX : MAX_LANE_PX;
-    return Math.round(Math.min(Math.max(free_px / n_labeled - LANE_TITLE_PX, MIN_LANE_PX), max_px));
+    const max_px = window.innerWidth <= NARROW_PX ? MAX_NARROW_LANE_PX : Math.min(MAX_LANE_PX, this.visible_px());
+    return Math.round(Math.max(Math.min(free_px / n_labeled - LANE_TITLE_PX, max_px), MIN_LANE_PX));
+  }
+
+  // The height at which the first lane and its movements end in the window, before the page is scrolled.
+  visible_px() {
+    const [canvas] = this.canvases.values();
+    const scrolled_px = document.querySelector('[data-testid="stMain"]')?.scrollTop ?? 0;
+    const movements_px = this.movementCanvases.size ? MOVEMENTS_PX + MOVEMENTS_MARGIN_PX : 0;
+    return window.innerHeight - canvas.getBoundingClientRect().top - scrolled_px - movements_px - BELOW_LANE_PX;
   }
 
   view() {
@@ -312,7 +321,14 @@ export class Lanes {
     this.frame = requestAnimationFrame(() => {
       const view = this.view();
       const tracks = new Map((this.window?.tracks ?? []).map((track) => [track.id, track]));
+      // What is above the lanes comes first, because the height of lanes depends on where they begin.
+      this.drawOverview(view);
+      this.sayRange();
       drawRuler(this.prepare(this.ruler, RULER_PX), view);
+      if (this.markers) {
+        const rows = stackMarkers(this.data.markers);
+        drawMarkers(this.prepare(this.markers, (Math.max(...rows) + 1) * MARKER_PX), this.data.markers, rows, view);
+      }
       for (const [id, canvas] of this.canvases) {
         const height_px = this.laneHeight_px(id);
         drawLane(this.prepare(canvas, height_px), tracks.get(id), view, height_px, this.data.markers);
@@ -321,12 +337,6 @@ export class Lanes {
         drawMovements(this.prepare(canvas, MOVEMENTS_PX), this.movementsOf(id), tracks.get(id), view);
       }
       for (const [lane, canvas] of this.codedCanvases) drawCodes(this.prepare(canvas, CODES_PX), lane.spans, view);
-      if (this.markers) {
-        const rows = stackMarkers(this.data.markers);
-        drawMarkers(this.prepare(this.markers, (Math.max(...rows) + 1) * MARKER_PX), this.data.markers, rows, view);
-      }
-      this.drawOverview(view);
-      this.sayRange();
       this.placeCursor();
     });
   }
@@ -342,7 +352,7 @@ export class Lanes {
     const range_s = (this.to_ms - this.from_ms) / 1000;
     const bin_ms = this.window?.bin_ms;
     const resolution = bin_ms ? ` · each value is the average over ${bin_ms} ms, or one frame` : "";
-    this.rangeText.textContent = `${clock(this.from_ms / 1000)} to ${clock(this.to_ms / 1000)} · ${range_s.toFixed(1)} s shown${resolution}`;
+    this.rangeText.textContent = `${clock(this.from_ms / 1000, 1)} to ${clock(this.to_ms / 1000, 1)} · ${range_s.toFixed(1)} s shown${resolution}`;
   }
 
   // The chart as it is shown, for the export.

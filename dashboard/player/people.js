@@ -97,7 +97,7 @@ export class People {
       .map(([share, emotion]) => `${emotion} ${percent(share)}`);
     const labeled = track.labeled_share ?? 0;
     const missing = labeled < MIN_LABELED_SHARE && shares.length ? [`labels for ${percent(labeled)} of it`] : [];
-    const said = [`${clock(track.seen_s, track.seen_s < 10 ? 1 : 0)} visible`, ...missing, ...shares].join(" · ");
+    const said = [`${clock(track.seen_s, 1)} visible`, ...missing, ...shares].join(" · ");
     const validity = `${percent(labeled)} of this time has a label; ${percent(track.good_share ?? 0)} of the faces are of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
     const figures = element("span", { class: "mute", title: validity }, said);
     const rows = [element("li", { class: track.hidden ? "person hidden" : "person" }, swatch(this.data.colors[track.emotion]), name, figures, this.actions(track))];

@@ -124,7 +124,7 @@ export class Screen {
       return this.seek(this.loop.start_s);
     }
     this.time_s = time_s;
-    this.clockText.textContent = `${clock(time_s)} / ${clock(this.data.video.duration_s)}`;
+    this.clockText.textContent = `${clock(time_s)} / ${clock(this.data.video.duration_s, 1)}`;
     this.onTime(time_s);
     this.draw();
   }
@@ -134,7 +134,7 @@ export class Screen {
     const to_s = Math.min(Math.max(time_s, this.data.video.start_s), Math.max(end_s - 2 * INTO_FRAME_S, 0));
     if (this.url) this.video.currentTime = to_s - this.data.video.start_s + INTO_FRAME_S;
     this.time_s = to_s;
-    this.clockText.textContent = `${clock(to_s)} / ${clock(this.data.video.duration_s)}`;
+    this.clockText.textContent = `${clock(to_s)} / ${clock(this.data.video.duration_s, 1)}`;
     this.onTime(to_s);
     this.draw();
   }

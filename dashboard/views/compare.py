@@ -18,7 +18,7 @@ from dashboard.data.comparison import (
     marker_limit_note,
     mean_timelines,
     onset_averages,
-    overlap_note,
+    onset_notes,
     ranges_of_groups,
     ranges_of_markers,
     video_limit_note,
@@ -26,7 +26,7 @@ from dashboard.data.comparison import (
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.markers import Markers
 from dashboard.data.results import Results, current_results
-from dashboard.text import plain
+from dashboard.text import error_text, plain
 from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.differences import show_differences
 from dashboard.widgets.group_picker import MARKERS, NEXT_STEPS, choose_groups, choose_way, show_members
@@ -67,7 +67,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
         "time since the start of the marker in s",
         marker_limit_note(events),
         onset_averages(results, key, frame),
-        overlap_note(results, events),
+        onset_notes(results, key, frame),
     )
 
 
@@ -104,7 +104,7 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
         else:
             found = compare_videos(results, key, videos, way)
     except (GroupError, UnknownVideoError) as error:
-        st.warning(plain(error))
+        st.warning(error_text(error))
         return
     if found is None:
         return

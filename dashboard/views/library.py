@@ -176,15 +176,16 @@ def show_totals(videos: pd.DataFrame) -> None:
 
 
 def show_failures(failed: pd.DataFrame) -> None:
-    """The videos that could not be analyzed, or of which a later run failed, and why."""
+    """The videos that could not be analyzed, or of which a later run failed, by the reason."""
     if failed.empty:
         return
     st.subheader("Failed", anchor="failed")
     st.caption("`fervid status` says what to do. If a later run failed, the results of the earlier one are shown.")
-    rows = [f"- **{plain(video)}**: {plain(error)}" for video, error in failed[["video", "error"]].to_numpy()]
-    st.markdown("\n".join(rows[:PAGE_ROWS]))
-    if len(rows) > PAGE_ROWS:
-        st.caption(f"{len(rows) - PAGE_ROWS:,} more: `fervid status` lists all.")
+    by_reason = failed.head(PAGE_ROWS).groupby("error", sort=False)["video"]
+    rows = [f"- {', '.join(f'**{plain(name)}**' for name in names)}: {plain(error)}" for error, names in by_reason]
+    st.markdown("\n".join(rows))
+    if len(failed) > PAGE_ROWS:
+        st.caption(f"{len(failed) - PAGE_ROWS:,} more: `fervid status` lists all.")
 
 
 def show_running(results: Results) -> None:

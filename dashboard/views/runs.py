@@ -94,7 +94,7 @@ def show_stages(analyses: pd.DataFrame) -> None:
         alt.Chart(long)
         .mark_bar()
         .encode(
-            x=alt.X("sum(ms per frame):Q", title="time per frame in ms"),
+            x=alt.X("sum(ms per frame):Q", title="time per frame in ms", axis=alt.Axis(tickCount=10)),
             y=alt.Y("video:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
             color=alt.Color(
                 "stage:N",

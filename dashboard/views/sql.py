@@ -1,10 +1,12 @@
 """Page SQL: the user's own queries, read-only."""
 
 import json
+import math
 import os
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import streamlit as st
@@ -32,6 +34,8 @@ EDITOR_LABEL = "Query"
 HIDDEN_SQL = "SELECT count(*) AS n FROM people WHERE is_hidden"
 MAX_SHOWN_ROWS = 5000
 MAX_BARS = 500
+MAX_DECIMALS = 4
+MAX_DECIMALS_OF_SMALL = 12
 MAX_LINES = 7
 ID_SUFFIXES = ("_id", "_index")  # columns with these suffixes hold ids, not quantities
 BAR_COLOR = "#4a8fc2"
@@ -100,6 +104,22 @@ def decimals_as_floats(rows: pa.Table) -> pa.Table:
     return rows.cast(pa.schema(fields))
 
 
+def n_decimals(values: pd.Series) -> int:
+    """The number of decimals with which all values of a column are shown: as many as they have, up to `MAX_DECIMALS`.
+
+    Columns in which all values are small may have more, so that the largest one has three significant digits.
+
+    >>> n_decimals(pd.Series([8.1, 7.0])), n_decimals(pd.Series([1e-4, 4.5e-5, 0.0])), n_decimals(pd.Series([1 / 3]))
+    (1, 6, 4)
+    """
+    values = values[np.isfinite(values)]
+    largest = values.abs().max()
+    significant = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
+    most = min(max(MAX_DECIMALS, significant), MAX_DECIMALS_OF_SMALL)
+    shown = values.round(most)
+    return next(n for n in range(most + 1) if np.allclose(shown.round(n), shown, rtol=0, atol=0.1 * 10.0**-most))
+
+
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
     """A bar chart of a selected column if rows have names; a line chart if the first column increases."""
     numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(ID_SUFFIXES)]
@@ -120,7 +140,7 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
     value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
     shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
     shown["row"] = range(len(shown))
-    x = alt.X("value:Q", title=value)
+    x = alt.X("value:Q", title=value, axis=alt.Axis(tickCount=10))
     # Rows may have the same name, so the axis numbers them and shows their names as labels.
     labels = alt.Axis(labelLimit=240, labelExpr=f"{json.dumps(names)}[datum.value]")
     y = alt.Y("row:O", title=None, axis=labels)
@@ -163,7 +183,12 @@ def show_answer(rows: pa.Table) -> None:
         download_button(rows, "csv", stem="answer")
         download_button(rows, "parquet", stem="answer")
     shown = rows.slice(0, MAX_SHOWN_ROWS)
-    st.dataframe(shown.to_pandas(), hide_index=True)
+    table = shown.to_pandas()
+    formats = {
+        str(name): st.column_config.NumberColumn(format=f"%.{n_decimals(values)}f")
+        for name, values in table.select_dtypes("floating").items()
+    }
+    st.dataframe(table, hide_index=True, column_config=formats)
     if (chart := chart_of(decimals_as_floats(shown).to_pandas())) is not None:
         show_chart(chart)
 

@@ -14,7 +14,7 @@ from analytics.queries.groups import persons_of_tracks, resolve_participants
 from analytics.results.videos import UnknownVideoError, short_names
 from dashboard.data.codes import Codes, comparable_codes
 from dashboard.data.results import Results
-from dashboard.text import percent, plain
+from dashboard.text import error_text, percent, plain
 from fer_models.labels import emotion_named
 
 PERCENT = st.column_config.NumberColumn(format="%.0f %%")
@@ -92,7 +92,7 @@ def show_agreement(results: Results, codes: Codes) -> None:
     try:
         agreement = library_agreement(results, codes)
     except (CodesError, UnknownVideoError) as error:
-        st.warning(plain(f"{codes.name}: {error}"))
+        st.warning(f"{plain(codes.name)}: {error_text(error)}")
         return
     if others := sorted({code.code for code in codes.codes if emotion_named(code.code) is None}):
         st.info(plain(f"Codes that name no emotion are not compared: {', '.join(others)}."))

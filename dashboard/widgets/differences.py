@@ -9,8 +9,7 @@ from dashboard.widgets.charts import emotion_color, show_chart
 from fer_models.labels import EMOTIONS
 
 NO_LABELS = "no labeled face"
-NO_INTERVAL = "none"
-LOW_QUALITY = "low-quality faces of labeled people"
+LOW_QUALITY = "low-quality faces"
 EFFECT_COLUMNS = {
     "difference in points": st.column_config.NumberColumn(
         format="%+.1f", help="Share of time of A minus that of B, in percentage points."
@@ -50,15 +49,17 @@ def show_differences(comparison: pd.DataFrame) -> None:
         evidence_table(comparison),
         hide_index=True,
         height="content",
-        column_config={LOW_QUALITY: st.column_config.NumberColumn(format="%.1f %%")},
+        column_config={
+            LOW_QUALITY: st.column_config.NumberColumn(format="%.1f %%", help="Of the faces of people with a label.")
+        },
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
     for note in notes_of(comparison):
         st.caption(plain(note))
     st.caption(
-        "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time; each "
-        "video counts once. Methods: docs/statistics.md."
+        "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time: means "
+        "over participants, or over videos if there are none. Methods: docs/statistics.md."
     )
 
 
@@ -94,7 +95,7 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
         for side in "ab"
     ]
     means = pd.concat(sides)
-    means["percent"] = ["–" if pd.isna(share) else percent(share, 1) for share in means["share"]]
+    means["percent"] = ["—" if pd.isna(share) else percent(share, 1) for share in means["share"]]
     means["text"] = means["group"] + " " + means["percent"]
     base = alt.Chart(means, height=len(EMOTIONS) * (16 * means["group"].nunique() + 12)).encode(
         x=alt.X(
@@ -115,11 +116,11 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
 def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
     """The differences A − B in percentage points with their intervals."""
 
-    def intervals(low: str, high: str, scale: float, digits: int) -> list[str]:
+    def intervals(low: str, high: str, scale: float, digits: int) -> list[str | None]:
         return [
             NO_LABELS
             if not n_a or not n_b
-            else NO_INTERVAL
+            else None
             if pd.isna(a)
             else f"{scale * a:.{digits}f} to {scale * b:.{digits}f}"
             for a, b, n_a, n_b in zip(*(comparison[c] for c in (low, high, "n_a", "n_b")), strict=True)

@@ -4,9 +4,10 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from analytics.statistics.intervals import MIN_UNITS, ROUNDING, t_quantile
 from dashboard.data.comparison import BASELINE_S, BIN_MS, MAX_SHOWN_S, ONSET_BIN_MS, Compared
 from dashboard.text import plain
-from dashboard.widgets.charts import GRAY, show_chart
+from dashboard.widgets.charts import GRAY, group_color, show_chart
 from fer_models.labels import EMOTIONS
 
 AXIS_PX = 36  # width reserved for the vertical axis, so that charts below each other begin at the same position
@@ -50,13 +51,13 @@ def show_over_time(found: Compared) -> None:
         st.caption(found.limit_note)
     st.caption(
         "Mean over participants (those of the groups file, else people with a name, else videos), second by second. "
-        "Lines are interrupted where no face has a label, and paler where fewer people are behind them; the band is "
-        "one standard error of the mean between participants."
+        "Lines are interrupted where no face has a label, and paler where fewer people are behind them. The band is "
+        f"the 95 % interval over participants, where there are at least {MIN_UNITS}."
     )
     if found.onsets is not None:
         show_onsets(found.onsets, emotion, found.groups)
-        if found.overlap_note:
-            st.caption(plain(found.overlap_note))
+        for note in found.onset_notes:
+            st.caption(plain(note))
 
 
 def show_onsets(averages: pd.DataFrame, emotion: str, groups: list[str]) -> None:
@@ -75,8 +76,7 @@ def show_onsets(averages: pd.DataFrame, emotion: str, groups: list[str]) -> None
         st.caption(plain(note))
     st.caption(
         f"Probability minus the person's mean in the {BASELINE_S:g} s before the onset: averaged over the markers of "
-        "each participant, then over participants. The band is the 95 % interval. Markers without a good face before "
-        "them are left out."
+        "each participant, then over participants. The band is the 95 % interval over participants."
     )
 
 
@@ -89,9 +89,12 @@ def interval_notes(averages: pd.DataFrame, emotion: str) -> list[str]:
         without = rows[~has_interval[::-1].cummax()[::-1]]  # the rows after the last interval
         if without.empty:
             continue
-        first = without.iloc[0]
-        since = f"from {first['start_s']:g} s on, " if has_interval.any() else ""
-        groups.setdefault(since + first["note"], []).append(str(group))
+        if has_interval.any():
+            first = without.iloc[0]
+            note = f"from {first['start_s']:g} s on, {first['note']}"
+        else:  # not even where the most participants are averaged
+            note = str(without.sort_values("n_participants")["note"].iloc[-1])
+        groups.setdefault(note, []).append(str(group))
     n_groups = shown["label"].nunique()
     return [
         note[0].upper() + note[1:] if len(names) == n_groups else f"{', '.join(names)}: {note}"
@@ -109,12 +112,12 @@ def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:
     parts = []
     for group, rows in means.groupby("group"):
         bins = (rows["start_s"] / bin_s).round().astype(int)
-        mean, error = rows[f"mean_{emotion}"], rows[f"error_{emotion}"]
+        mean, reach = rows[f"mean_{emotion}"], _interval_reach(rows[f"error_{emotion}"], rows["n_participants"])
         part = pd.DataFrame(
             {
                 "mean": mean.to_numpy(),
-                "low": (mean - error).clip(lower=0).to_numpy(),
-                "high": (mean + error).clip(upper=1).to_numpy(),
+                "low": (mean - reach).clip(lower=0).to_numpy(),
+                "high": (mean + reach).clip(upper=1).to_numpy(),
                 "videos": rows["n_videos"].to_numpy(),
                 "people": rows["n_people"].to_numpy(),
             },
@@ -127,10 +130,16 @@ def timeline_rows(means: pd.DataFrame, emotion: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def _interval_reach(error: pd.Series, n_participants: pd.Series) -> pd.Series:
+    """Half the width of Student's 95 % interval of each mean, as in `intervals.mean_interval`; NaN without one."""
+    has_interval = (n_participants >= MIN_UNITS) & (error > ROUNDING)
+    return error.where(has_interval) * [t_quantile(n - 1) for n in n_participants.clip(lower=2)]
+
+
 def timeline_chart(rows: pd.DataFrame, emotion: str, groups: list[str]) -> alt.LayerChart:
     """Step lines of `timeline_rows` that break where there is no data, paler where they average fewer people.
 
-    The band is one standard error of the mean between participants; there is none where there is only one.
+    The band is the 95 % interval over participants; there is none where there are fewer than `MIN_UNITS`.
     """
     rows = rows.dropna(subset="mean")
     x = alt.X("start_s:Q", title=None, scale=alt.Scale(nice=False), axis=TIME_AXIS)
@@ -202,8 +211,3 @@ def onset_chart(averages: pd.DataFrame, emotion: str, groups: list[str]) -> alt.
     no_change = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GRAY).encode(y="at:Q")
     has_band = rows["low"].notna().any()
     return alt.LayerChart(layer=[no_change, onset, *([band] if has_band else []), steps])
-
-
-def group_color(groups: list[str], legend: alt.Legend | None) -> alt.Color:
-    """The color scale of all groups: each has the same color in every chart of the page, whichever have data."""
-    return alt.Color("group:N", title=None, scale=alt.Scale(scheme="dark2", domain=groups), legend=legend)

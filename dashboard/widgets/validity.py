@@ -1,10 +1,15 @@
 """Table of how far the labels of each person can be trusted."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
+from analytics.queries import short_time_note
 from analytics.queries.sql_files import run_sql_for_videos
 from dashboard.data.results import Results
+from dashboard.text import plain
 
 HELP = "How much of each person's time was visible, of good quality and labeled, and how often the label changed."
 # Maps columns of `queries.validity` to headings.
@@ -28,8 +33,8 @@ FORMATS = {
     "left out by --speech": "percent",
     "labeled": "percent",
     "carried labels": "percent",
-    "head turn, median": "%.0f°",
-    "head turn, 90 %": "%.0f°",
+    "head turn, median": "%.1f°",
+    "head turn, 90 %": "%.1f°",
     "changes per min": "%.1f",
 }
 
@@ -37,8 +42,9 @@ FORMATS = {
 @st.dialog("Validity", width="large")
 def show_validity(results: Results, video_id: str) -> None:
     """A table with a row per person of a video."""
+    people = results.answer(lambda connection: run_sql_for_videos(connection, "validity", [video_id])).to_pylist()
     st.dataframe(
-        validity_of(results, video_id),
+        validity_table(people),
         hide_index=True,
         column_config={name: st.column_config.NumberColumn(format=form) for name, form in FORMATS.items()},
     )
@@ -46,11 +52,12 @@ def show_validity(results: Results, video_id: str) -> None:
         "Good quality, left out and labeled are shares of the visible time, carried labels of the labeled time. "
         "Methods: docs/statistics.md."
     )
+    if uncertain := short_time_note([row["observed_s"] for row in people], "Changes per min", "change"):
+        st.caption(plain(uncertain))
 
 
-def validity_of(results: Results, video_id: str) -> pd.DataFrame:
-    """The columns of `HEADINGS`, a row per person who is not hidden."""
-    people = results.answer(lambda connection: run_sql_for_videos(connection, "validity", [video_id])).to_pylist()
+def validity_table(people: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The columns of `HEADINGS`, from the rows of `queries.validity`."""
     rows = [
         {heading: row[name] for name, heading in HEADINGS.items()}
         | {HEADINGS["main_reason"]: (row["main_reason"] or "").replace("_", " ")}

@@ -1,6 +1,6 @@
 """The questions of `fervid summary`: their answers, and the notes that are printed beside them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -227,24 +227,17 @@ def explanation(
     meaning = (MEANINGS | MEANINGS_COMPACT if is_compact else MEANINGS)[question].format(before_s=request.before_s)
     notes = [f"{meaning} {SCHEMA_HINT.format(question)}" if question in DESCRIBED else meaning]
     if question == Question.validity:
-        observed_s = [seconds or 0 for seconds in rows["observed_s"].to_pylist()]
-        notes += _short_time_note(observed_s, "changes_per_min", "change")
+        from analytics.queries import short_time_note
+
+        uncertain = short_time_note(rows["observed_s"].to_pylist(), "changes_per_min", "change")
+        notes += [uncertain] if uncertain else []
     return notes
-
-
-def _short_time_note(seconds: Sequence[float], rates: str, event: str) -> list[str]:
-    """A note on rates measured over less than a minute; empty without any."""
-    n_short = sum(0 < one < 60 for one in seconds)
-    if not n_short:
-        return []
-    return [
-        f"{rates} of {n_short} of {len(seconds)} {'person rests' if len(seconds) == 1 else 'people rest'} on less than "
-        f"60 s: one {event} more or less is more than 1 per minute."
-    ]
 
 
 def _movement_notes(rows: "pa.Table") -> list[str]:
     """Notes on movements: their limits, rates over short times, and missing figures."""
+    from analytics.queries import short_time_note
+
     if not len(rows):
         return []
     measured_s = [seconds or 0 for seconds in rows["movements_measured_s"].to_pylist()]
@@ -254,7 +247,8 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
         "speaking_s is the time with speaking-like mouth movement, which laughing and chewing can be, too. A hand over "
         "the mouth is not recognized: its time counts as measured. Rules: docs/movements.md."
     ]
-    notes += _short_time_note(measured_s, "blinks_per_min", "blink")
+    uncertain = short_time_note(measured_s, "blinks_per_min", "blink")
+    notes += [uncertain] if uncertain else []
     if n_missing:
         notes.append(
             f"The movements of {n_missing} {of_all} are not known: they need trusted landmarks in at least 20 analyzed "

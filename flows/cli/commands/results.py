@@ -173,6 +173,15 @@ def _notes(
     if request.question == Question.events and request.events is not None:
         unseen = queries.unseen_events_note(connection, request.events)
         notes += [unseen] if unseen else []
+    if request.question == Question.averages and request.events is not None:
+        missing = queries.missing_baseline_note(
+            connection,
+            request.events,
+            participants=request.participants,
+            before_s=request.before_s,
+            after_s=request.after_s,
+        )
+        notes += [missing] if missing else []
     if request.question in (Question.events, Question.averages) and request.events is not None:
         overlap = queries.baseline_overlap_note(connection, request.events, before_s=request.before_s)
         notes += [f"{overlap} Use a shorter --before."] if overlap else []
