@@ -545,7 +545,7 @@ def test_a_killed_session_is_reported_and_its_appearance_is_deleted(session, tmp
     for segment in results.rglob("segment-*.parquet"):
         os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
     (result,) = status(results)
-    assert (result.state, result.suggested_action) == ("pending", "run `fervid timeline` to add it")
+    assert (result.state, result.suggested_action) == ("pending", "run `fervid timeline RESULTS` to add it")
     n_appearances = "SELECT count(signature) > 0 FROM observations"
     assert rows(results, n_appearances) == [(True,)]
     (rebuilt,) = rebuild_timelines(results, TimelineSettings())

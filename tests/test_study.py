@@ -145,7 +145,7 @@ def test_the_explanation_of_events_names_the_time_before_them(tmp_path):
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n10,12,film\n")
     run = fervid("summary", root, "events", "--events", events, "--before", "2")
-    assert "change_… the mean minus that of the 2 s before the event" in " ".join(run.output.split())
+    assert "mean probability in the event minus that in the 2 s before it" in " ".join(run.output.split())
 
 
 def test_notes_name_the_emotions_that_they_are_about(tmp_path):

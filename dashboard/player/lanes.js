@@ -46,6 +46,9 @@ export class Lanes {
     this.resized.observe(parent);
     this.onResize = () => this.draw();
     window.addEventListener("resize", this.onResize);
+    // The height of lanes depends on where they begin, which changes when elements of the page appear above them.
+    this.shifted = new ResizeObserver(this.onResize);
+    this.shifted.observe(document.querySelector('[data-testid="stMainBlockContainer"]') ?? parent);
     this.listen();
     this.update(data);
   }
@@ -427,6 +430,7 @@ export class Lanes {
 
   close() {
     this.resized.disconnect();
+    this.shifted.disconnect();
     window.removeEventListener("resize", this.onResize);
     this.pending?.abort();
     clearTimeout(this.timer);
