@@ -15,8 +15,8 @@ demo: $(DEMO_INSTALLED)
 	@$(BIN)/fervid query demo/results "SELECT track_id, emotion, round(start_s, 2) AS start_s, round(end_s, 2) AS end_s, \
 	  round(peak, 2) AS peak FROM episodes JOIN videos USING (video_id) WHERE path LIKE '%hopper_cut%' ORDER BY start_s"
 	@echo "Look at it:       make dashboard"
-	@echo "Query:            $(BIN)/fervid query demo/results \"SELECT smooth_emotion AS emotion, sum(duration_s) AS seconds \
-	  FROM visible('faces') GROUP BY 1\""
+	@echo "Query:            $(BIN)/fervid query demo/results \"SELECT smooth_emotion AS emotion, sum(duration_s) AS seconds"\
+	  "FROM visible('faces') GROUP BY 1\""
 	@echo "Your own videos:  make run VIDEOS=folder OUT=results"
 
 run: $(DEMO_INSTALLED)
