@@ -33,14 +33,15 @@ from fer_models.evaluation.plots import draw_reliability, with_truth
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, read_card
 from flows.training.comparison import compare_models, load_named
 from flows.training.comparison_report import (
+    LABEL_COLUMNS,
     Report,
-    accuracy_table,
     as_html,
     as_markdown,
     cell,
     check_report,
     conditions,
     cost_table,
+    figure_table,
     tables_of,
 )
 from flows.training.markdown import write_part
@@ -387,7 +388,7 @@ def test_rows_of_a_report():
     }
     card = ModelCard(name="small", task="emotion", architecture="cnn4", parameters=4_228_000, training_s=754.0)
     one = Compared(card, {"PublicTest": figures}, {}, "float32", 12_340_000, {1: 99.6, 256: 1234.4})
-    (row,) = accuracy_table([one], "PublicTest").rows
+    (row,) = figure_table("PublicTest", [one], "PublicTest", LABEL_COLUMNS).rows
     accuracy, ece = "0.7312 (0.717 to 0.745)", "0.0200 (0.010 to 0.030)"
     assert row == ("small", "7", accuracy, "-", "-", "-", "0.6000", "0.0512", ece)
     (row,) = cost_table([one]).rows

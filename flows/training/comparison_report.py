@@ -22,6 +22,25 @@ from fer_models.evaluation.tables import Table, cell_in_unit
 from fer_models.registry.model_registry import CARD_NAME, WeightsError, find_model
 from flows.training.markdown import parts_of, table_lines, title_of, write_part
 
+# Metrics in the report, with the headings of their columns: against the labels, and against the annotators' majority.
+LABEL_COLUMNS = {
+    "images": "images",
+    "accuracy": "accuracy",
+    "accuracy_not_in_training": "without images that are in Training",
+    "accuracy_flip_averaged": "averaged over flips",
+    "accuracy_crops_averaged": "averaged over ten crops",
+    "macro_f1": "macro-F1",
+    "ece_uncalibrated": "ECE without temperature",
+    "ece": "ECE",
+}
+VOTE_COLUMNS = {
+    "votes_images": "images",
+    "votes_accuracy": "agreement",
+    "votes_macro_f1": "macro-F1",
+    "votes_ece_uncalibrated": "ECE without temperature",
+    "votes_ece": "ECE",
+}
+
 
 class PublishedResult(NamedTuple):
     """The accuracy on PrivateTest that a project reports for its network."""
@@ -172,8 +191,12 @@ def tables_of(compared: Sequence[Compared]) -> list[Table]:
     figures = compared[0].figures
     published = Table("Published results", PublishedResult._fields, [tuple(result) for result in PUBLISHED_RESULTS])
     return [
-        *(accuracy_table(compared, split) for split in TEST_SPLITS),
-        *(votes_table(compared, split) for split in TEST_SPLITS if "votes_accuracy" in figures[split]),
+        *(figure_table(f"{split}, against the labels", compared, split, LABEL_COLUMNS) for split in TEST_SPLITS),
+        *(
+            figure_table(f"{split}, against the FER+ majority", compared, split, VOTE_COLUMNS)
+            for split in TEST_SPLITS
+            if "votes_accuracy" in figures[split]
+        ),
         cost_table(compared),
         *([published] if is_fer2013(figures) else []),
     ]
@@ -182,33 +205,6 @@ def tables_of(compared: Sequence[Compared]) -> list[Table]:
 def is_fer2013(figures: Mapping[str, Figures]) -> bool:
     """Whether both test splits have as many images as those of FER-2013, to which the published results refer."""
     return all(figures[split]["images"] == FER2013_TEST_IMAGES for split in TEST_SPLITS)
-
-
-def accuracy_table(compared: Sequence[Compared], split: str) -> Table:
-    """Create the table of the metrics of a split against its labels."""
-    columns = {
-        "images": "images",
-        "accuracy": "accuracy",
-        "accuracy_not_in_training": "without images that are in Training",
-        "accuracy_flip_averaged": "averaged over flips",
-        "accuracy_crops_averaged": "averaged over ten crops",
-        "macro_f1": "macro-F1",
-        "ece_uncalibrated": "ECE without temperature",
-        "ece": "ECE",
-    }
-    return figure_table(f"{split}, against the labels", compared, split, columns)
-
-
-def votes_table(compared: Sequence[Compared], split: str) -> Table:
-    """Create the table of the metrics of a split against the annotators' majority."""
-    columns = {
-        "votes_images": "images",
-        "votes_accuracy": "agreement",
-        "votes_macro_f1": "macro-F1",
-        "votes_ece_uncalibrated": "ECE without temperature",
-        "votes_ece": "ECE",
-    }
-    return figure_table(f"{split}, against the FER+ majority", compared, split, columns)
 
 
 def figure_table(title: str, compared: Sequence[Compared], split: str, columns: dict[str, str]) -> Table:
