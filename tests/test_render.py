@@ -122,7 +122,7 @@ def test_frames_far_from_analyzed_ones_are_hidden_completely():
 def test_all_frames_outside_the_analyzed_range_are_hidden_completely():
     _, blind = covered([20], [0], BOX, analyzed=range(15, 25), start_s=1.5, end_s=2.5)
     assert np.flatnonzero(~blind).tolist() == list(range(15, 25))
-    # The last of two samples stands for the frames up to the end of the range.
+    # Frames between the last sample and the end of the range count as analyzed.
     _, blind = covered([10], [0], BOX, analyzed=[0, 10], end_s=1.9)
     assert np.flatnonzero(~blind).tolist() == list(range(19))
 
