@@ -349,6 +349,8 @@ def test_what_is_shown_and_stored_of_an_address_holds_no_password():
         "http://admin:sec/ret@127.0.0.1:9/x",
         "http://admin:sec?ret@127.0.0.1:9/x",
         "http://admin:sec#ret@127.0.0.1:9/x",
+        "rtsp://admin:12/sec@127.0.0.1:9/x",
+        "http://admin:12?ret@127.0.0.1:9/x",
         "rtsp://admin:s@sec/ret@127.0.0.1:9/x",
         "rtsp://admin:secret@[::1",
         "ftp://admin:sec/ret@127.0.0.1/x",

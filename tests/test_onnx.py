@@ -208,8 +208,8 @@ def test_costs_of_onnx_models_are_unknown(tmp_path):
 
 
 def test_reports_say_that_larger_and_color_models_see_gray_images(tmp_path, few_faces):
-    constant_model(tmp_path / "color.onnx", {"out": [0.0] * 7}, size_px=224)
-    card = {"classes": list(EMOTIONS), "input_size_px": 224}
+    constant_model(tmp_path / "color.onnx", {"out": [0.0] * 7}, size_px=64)
+    card = {"classes": list(EMOTIONS), "input_size_px": 64}
     (tmp_path / "color.json").write_text(json.dumps(card))
     add_model("color", tmp_path / "color.onnx", tmp_path / "color.json")
     make_ensemble(tmp_path / "mixed", "mixed", ["color", "default"])

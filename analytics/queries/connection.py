@@ -32,6 +32,7 @@ from analytics.results.videos import choose_videos
 from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS
 from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 from analytics.timeline.track_summary import UNSEEN_S
+from fer_models.labels import EMOTIONS
 
 # DuckDB reads files only through Arrow datasets, so it needs no access to files. Its own Parquet reader scans a large
 # library three times as fast, but needs `allowed_paths`, which lets `COPY … TO` overwrite the results, and it cannot
@@ -258,7 +259,11 @@ def _no_column(name: str, candidates: Sequence[str]) -> str:
 
     >>> _no_column("emotio", ["emotion", "smooth_emotion"])
     "no column 'emotio': did you mean emotion?"
+    >>> _no_column("sad", [])  # as in WHERE emotion = "sad"
+    "no column 'sad': did you mean p_sad, or the text 'sad' in single quotes?"
     """
+    if name in EMOTIONS:
+        return f"no column {name!r}: did you mean p_{name}, or the text '{name}' in single quotes?"
     close = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=_SIMILAR)
     return f"no column {name!r}: " + (f"did you mean {close[0]}?" if close else "docs/schema.md lists all columns")
 

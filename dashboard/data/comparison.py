@@ -84,8 +84,8 @@ def onset_averages(_results: Results, key: tuple[Any, ...], events: pd.DataFrame
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def low_quality_note(_results: Results, key: tuple[Any, ...], video_ids: list[str] | None) -> str:
-    """A note on low-quality faces, and on good ones that do not count, in videos (None: all); cached for `key`."""
+def low_quality_note(_results: Results, key: tuple[Any, ...], video_ids: list[str]) -> str:
+    """A note on low-quality faces, and on good ones that do not count, in these videos; cached for `key`."""
     return _results.answer(lambda connection: queries.gate_note(connection, video_ids=video_ids))
 
 

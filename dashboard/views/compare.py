@@ -59,11 +59,13 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
         if note is not None:
             st.caption(plain(note))
-    st.caption(plain(f"All faces in the videos: {low_quality_note(results, key, None)}"))
+    ranges = ranges_of_markers(results, events)
+    video_ids = sorted(ranges["video_id"].unique())
+    st.caption(plain(f"All faces in videos with these markers: {low_quality_note(results, key, video_ids)}"))
     frame = events.to_pandas()
     return Compared(
         marker_comparison_of(results, key, frame),
-        mean_timelines(results, key, ranges_of_markers(results, events), {}),
+        mean_timelines(results, key, ranges, {}),
         "time since the start of the marker in s",
         marker_limit_note(events),
         onset_averages(results, key, frame),

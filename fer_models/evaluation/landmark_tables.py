@@ -33,7 +33,7 @@ def accuracy_tables(crops: LabeledCrops, landmarker: Landmarker) -> list[Table]:
         "Against the mean of three passes of MediaPipe's face mesh, on the images in which they agree (labeled). Mean "
         "error: mean distance of the 70 points, in % of the interocular distance (between the outer corners of the "
         "eyes). r: Pearson correlation; of the eye aspect ratio, for both eyes together. Yaw, pitch, roll: median "
-        "absolute error in degrees. PublicTest was used to choose between networks, PrivateTest for no choice."
+        "absolute error in degrees."
     )
     score_note = (
         "The score estimates the probability that the mean error is below 6 % of the interocular distance. Images in "
@@ -81,10 +81,9 @@ def clip_table(crops: Path, labels: Path, landmarker: Landmarker) -> Table:
         DataError: if the files cannot be used.
     """
     note = (
-        "Faces of 40 px and more in every frame, none of which was used in training. Jitter: mean distance of the "
-        "points from the middle of their positions in the frames before and after, in % of the interocular distance, "
-        "for faces that hold still (they move less than 2 % between those frames). The teacher's jitter is that of a "
-        "single pass over the same crops at 192 px."
+        "Jitter: mean distance of the points from the middle of their positions in the frames before and after, in % "
+        "of the interocular distance, for faces that hold still (they move less than 2 % between those frames). The "
+        "teacher's jitter is that of a single pass over the same crops at 192 px."
     )
     columns = ["clip", "labeled", *FIGURES, "still faces", "jitter", "jitter of the teacher"]
     return Table("Clips", columns, [_clip_cells(clip) for clip in measure_clips(crops, labels, landmarker)], note)

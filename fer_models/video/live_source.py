@@ -152,7 +152,9 @@ def _split_address(address: str) -> SplitResult:
     except ValueError:  # the error message contains the address
         raise unclear from None
     user, _, host = parts.netloc.rpartition("@")
-    is_clear = not user or _IP_HOST.fullmatch(host) or "@" not in parts.path + parts.query + parts.fragment
+    # A colon without a user may be one before a password, which ends at the first "/", "?" or "#".
+    has_password = bool(user) or ":" in host
+    is_clear = not has_password or _IP_HOST.fullmatch(host) or "@" not in parts.path + parts.query + parts.fragment
     if not is_clear or not _HOST.fullmatch(host):
         raise unclear
     return parts

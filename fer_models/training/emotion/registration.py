@@ -33,10 +33,6 @@ MIXTURE_TOLERANCE = 0.003  # of mean macro-F1: with other images, such a differe
 LABELS_SUFFIX = "-labels"  # suffix of the name of the second model that `--labels both` creates
 # Weights are stored in half precision only if at least this share of the PublicTest labels stays the same.
 MIN_AGREEMENT = 0.999
-LICENCE_NOTE = (
-    "Trained by Fervid. The training images have their own terms: those of FER-2013 were collected from the web, for "
-    "research."
-)
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def calibrate(
         out: the parent of the folders.
         splits: the training data.
         name: the name of the model.
-        about_data: further facts about the data for the card.
+        about_data: facts about the data for the card: `set`, the name of its file or folder, and further ones.
         device: where to compute.
 
     Raises:
@@ -126,7 +122,7 @@ def _card_of(training: FinishedTraining, learned: FaceImages, name: str, about_d
         data={**about_data, "split": "Training", "images": len(learned), "fingerprint": fingerprint(learned)},
         versions={"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning.__version__},
         training_s=round(training.training_s, 1),
-        licence_note=LICENCE_NOTE,
+        licence_note=f"Trained by Fervid on the images of {about_data['set']}, which have their own terms.",
     )
 
 
