@@ -17,7 +17,7 @@ from rich.progress import Progress as Bars
 
 from fer_models.labels import EMOTIONS
 from flows.analysis.progress import Event, VideoEnded, VideoProgress
-from flows.cli.console import counted, errors, failures, note, say
+from flows.cli.console import errors, failures, note, say
 from flows.cli.tables import table_of
 
 if TYPE_CHECKING:
@@ -202,9 +202,6 @@ def print_summary(console: Console, summary: "RunSummary") -> None:
         say(models)
     if replaced := _replaced_files(summary):
         say(replaced)
-    readers = Counter(f"{o.decoder} ({o.decoder_reason})" for o in summary.outcomes if o.decoder)
-    for reader, n_videos in readers.most_common():
-        say(f"decoded with {reader}: {counted(n_videos, 'video')}")
     if summary.outcomes:
         say(f"look at the videos and their timelines: {shlex.join(['fervid', 'dashboard', str(summary.out)])}")
         say(f"ask a question: {shlex.join(['fervid', 'query', str(summary.out), EXAMPLE_SQL])}")
