@@ -255,11 +255,11 @@ def _rendered_frames(
     for batch in read_frames_at(info, np.arange(info.n_frames), batch_size=BATCH_FRAMES):
         for pixels, index, pts_s in zip(batch.pixels, batch.frame_index.tolist(), batch.pts_s.tolist(), strict=True):
             frame[:] = pixels
-            canvas[: info.height_px, info.width_px :] = pixels[:, -1:]
             if hiding:
                 whole = np.array([[0, 0, info.width_px, info.height_px]] if scene.all_hidden[index] else [])
                 boxes = scene.hidden.boxes_xyxy[scene.hidden.of_frame(index)]
                 hide(frame, np.concatenate([boxes, whole.reshape(-1, 4)]), mosaic=hiding == "pixelate")
+            canvas[: info.height_px, info.width_px :] = frame[:, -1:]  # the column that makes an odd width even
             _draw_faces(frame, scene, index)
             if scene.strip is not None:
                 scene.strip.draw(canvas[info.height_px :], pts_s)

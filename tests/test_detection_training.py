@@ -375,7 +375,7 @@ def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     card = json.loads((folder / "model.json").read_text(), parse_constant=pytest.fail)
     assert card["task"] == "detector" and card["settings"]["epochs_done"] == 2
     assert card["data"]["set"] == "few.parquet"
-    assert card["licence_note"] == "Trained by Fervid on the photographs of few.parquet, which have their own terms."
+    assert card["license_note"] == "Trained by Fervid on the photographs of few.parquet, which have their own terms."
     assert card["parameters"] == sum(parameter.numel() for parameter in CompactNet(**TINY).parameters())
     held_out = card["metrics"]["held_out"]
     assert {"recall", "average_precision"} <= set(held_out) <= {"recall", "precision", "average_precision"}

@@ -107,7 +107,7 @@ def test_weights_are_downloaded_once_and_their_hash_is_noted(weights_server, wei
     assert folder == models_dir / "retinaface"
     assert files_in(models_dir) == ["retinaface/model.json", "retinaface/model.safetensors"]
     assert card.data["source_sha256"] == hashlib.sha256(weights_file.read_bytes()).hexdigest()
-    assert card.data["source"].endswith("/retinaface.pth") and "non-commercial" in card.licence_note
+    assert card.data["source"].endswith("/retinaface.pth") and "non-commercial" in card.license_note
     assert (card.task, card.score_threshold, card.parameters) == ("detector", 0.9, 29_442_342)
     n_requests = weights_server.n_requests
     assert fetch_retinaface() == folder

@@ -142,4 +142,4 @@ def test_a_network_is_trained_into_the_models_of_the_user(labeled, tmp_path, mon
     card = read_card(folder)
     assert (card.name, card.task) == ("short", "landmarks") and set(card.metrics) == {"PublicTest", "PrivateTest"}
     assert card.protocol.startswith("Against the labels of crops.parquet (labels), ")
-    assert "crops and landmarks of crops.parquet (labels)" in card.licence_note
+    assert "crops and landmarks of crops.parquet (labels)" in card.license_note

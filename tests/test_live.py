@@ -340,6 +340,7 @@ def test_what_is_shown_and_stored_of_an_address_holds_no_password():
     assert source.shown == "srt://10.0.0.5:9000"
     assert "secret" not in repr(source)
     assert LiveSource.of("-").ends
+    assert LiveSource.of("TCP://10.0.0.5:9").address == "tcp://10.0.0.5:9"
 
 
 @pytest.mark.parametrize(

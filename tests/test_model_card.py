@@ -127,6 +127,11 @@ def test_a_valid_card_is_read_with_its_defaults(tmp_path):
     assert read_card(tmp_path) == ModelCard("tiny", "emotion", "face_resnet", {}, ("a", "b"), 48, 1, mean=1.0)
 
 
+def test_a_card_of_version_0_1_is_read(tmp_path):
+    (tmp_path / "model.json").write_text(json.dumps(VALID | {"licence_note": "for research"}))
+    assert read_card(tmp_path).license_note == "for research"
+
+
 @pytest.mark.parametrize("changes", [{"metrics": [1]}, {"input_size_px": 100_000}, {"temperature": 1e-320}], ids=str)
 def test_commands_report_an_invalid_card_without_a_traceback(tmp_path, monkeypatch, changes):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))

@@ -1,6 +1,7 @@
 """ONNX models of users: results equal those of the exported network, and invalid models are rejected."""
 
 import json
+import pickle
 import re
 import shutil
 
@@ -31,7 +32,6 @@ from fer_models.registry.model_registry import WeightsError, load_model_folder
 from flows.analysis.analyze_video import analyze_video
 from flows.analysis.card_hash import card_hash
 from flows.analysis.context import AnalysisContext
-from flows.analysis.fingerprints import request_fingerprint
 from flows.analysis.finished_work import FinishedIndex
 from flows.settings import AnalyzeSettings
 from flows.training.comparison_report import cost_table
@@ -105,17 +105,19 @@ def test_a_corrected_card_is_not_taken_for_the_earlier_one(tmp_path, face_clip):
     # The second output has a share of 0.99 or more; the card says which emotion it is.
     seven = ["happy", "sad", "angry", "disgust", "fear", "neutral", "surprise"]
     settings = AnalyzeSettings(device="cpu", model="mine")
-    shown = []
+    shown, contexts = [], []
     for classes in (seven, [*seven[1:], seven[0]]):
-        request_fingerprint.cache_clear()  # each command runs in a process of its own
         add(tmp_path, {"out": [0, 10.0, 0, 0, 0, 0, 0]}, name="mine", classes=classes)
         outcome = analyze_video(face_clip, AnalysisContext(tmp_path / "out", settings))
         assert outcome.status == "done"
         again = FinishedIndex.read(tmp_path / "out", settings).find(face_clip)
         assert again is not None and again.ids.analysis_id == outcome.analysis_id
         shown += connect(tmp_path / "out").sql("SELECT DISTINCT emotion FROM faces").fetchall()
+        # A worker of a cluster, which outlives a run, loads its context from this.
+        contexts.append(pickle.loads(pickle.dumps(AnalysisContext(tmp_path / "out", settings))))
         assert fervid("models", "remove", "mine", "--yes").exit_code == 0
     assert shown == [("sad",), ("angry",)]
+    assert contexts[0] is not contexts[1]
 
 
 def test_the_card_of_a_member_is_part_of_its_ensemble(tmp_path):

@@ -349,6 +349,23 @@ def simulated_results(clip: Path, folder: Path, n_frames: int) -> Path:
     return folder
 
 
+def test_the_column_that_makes_an_odd_width_even_is_hidden_too(face_clip, tmp_path):
+    original, pts_s = frames_of(face_clip)
+    clip = tmp_path / "odd.mkv"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("ffv1", rate=25, width=319, height=240, pix_fmt="bgr0")
+        for pixels in original[:, :, :319]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        container.mux(stream.encode())
+    folder = simulated_results(clip, tmp_path / "results", n_frames=5)
+    render_video(clip, folder, tmp_path / "out.mp4", hiding="pixelate")
+    pixels, _ = frames_of(tmp_path / "out.mp4")
+    hidden = pixels[pts_s > 1.5, :240].astype(int)  # all of the frame, because it is far from the analyzed ones
+    assert hidden.shape[2] == 320
+    last, added = hidden[:, :, 318], hidden[:, :, 319]
+    assert np.abs(added - last).mean() < 3 < np.abs(original[pts_s > 1.5, :, 318] - last).mean()
+
+
 def test_sound_times_and_rotation_of_real_clips(shared_data, tmp_path):
     clips = {"faces/single_face.mp4": "mp3", "formats/video_90.mov": None, "formats/flipping_a_pancake.mkv": "opus"}
     for name, codec in clips.items():

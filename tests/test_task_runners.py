@@ -232,7 +232,6 @@ def test_settings_for_other_processes_have_the_same_fingerprint(tmp_path, monkey
     # A detector with another threshold is another request.
     card = tmp_path / "my_compact" / CARD_NAME
     card.write_text(json.dumps(json.loads(card.read_text()) | {"score_threshold": 0.9}))
-    request_fingerprint.cache_clear()
     assert request_fingerprint(settings) != request_fingerprint(settings.model_copy(update={"detector": "compact"}))
 
 

@@ -112,7 +112,7 @@ def show_card(name: str, folder: Path, card: ModelCard) -> None:
     for plot in sorted(folder.glob("*.png")):
         what = plot.stem.replace("_", " ")
         st.image(str(plot), caption=what, alt=f"{name}: {what}", width="content")  # a larger plot would be blurred
-    st.caption(plain(card.licence_note))
+    st.caption(plain(card.license_note))
     with st.expander("The whole card"):
         st.json(json.dumps(card.as_json()))
 

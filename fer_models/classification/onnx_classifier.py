@@ -240,7 +240,7 @@ def onnx_card(name: str, spec: OnnxSpec, options: dict[str, object], sha256: str
         input_channels=spec.n_channels,
         temperature=spec.temperature,
         protocol="Not measured by Fervid: `fervid evaluate` measures it on labeled faces.",
-        licence_note=spec.licence_note,
+        license_note=spec.license_note,
         sha256=sha256,
     )
 

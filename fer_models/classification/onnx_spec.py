@@ -43,7 +43,7 @@ class OnnxSpec:
     temperature: Temperature = 1.0  # the logits are divided by this number before the softmax
     # Maps classes, spelled as in `classes`, to one of `OUTPUTS` or to "ignore".
     class_map: dict[str, str] = field(default_factory=dict)
-    licence_note: str = ""
+    license_note: str = ""
 
     @property
     def n_channels(self) -> Literal[1, 3]:

@@ -28,7 +28,7 @@ from fer_models.registry.model_registry import (
 )
 
 ADD_COMMAND = f"`fervid models add {RETINAFACE} FILE`"
-LICENCE_NOTE = (
+LICENSE_NOTE = (
     "InsightFace's RetinaFace (ResNet-50) as the package retina-face converted it. InsightFace makes its models "
     "available for non-commercial research purposes only: https://github.com/deepinsight/insightface#license"
 )
@@ -132,7 +132,7 @@ def install_retinaface(file: BinaryIO, *, source: str) -> Path:
         parameters=sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(BUFFERS)),
         data={"source": os.fsencode(source).decode("utf-8", "backslashreplace"), "source_sha256": source_sha256},
         versions={"retina-face": importlib.metadata.version("retina-face")},
-        licence_note=LICENCE_NOTE,
+        license_note=LICENSE_NOTE,
     )
     save_model_folder(folder, weights, card)
     return folder

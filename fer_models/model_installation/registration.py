@@ -191,7 +191,7 @@ def make_ensemble(folder: Path, name: str, models: Sequence[str]) -> Path:
         parameters=sum_if_known([card.parameters for card in cards]),
         training_s=sum_if_known([card.training_s for card in cards]),
         protocol="Not measured; see its members.",
-        licence_note=" ".join(dict.fromkeys(card.licence_note for card in cards if card.licence_note)),
+        license_note=" ".join(dict.fromkeys(card.license_note for card in cards if card.license_note)),
         sha256=combined_sha256(named),
     )
     Ensemble(members, card)  # raises an error if the members cannot be combined

@@ -74,7 +74,7 @@ class ModelCard:
     settings: dict[str, Any] = field(default_factory=dict)  # settings of the training, see `Recipe`
     versions: dict[str, str] = field(default_factory=dict)
     training_s: Annotated[float, Ge(0)] | None = None  # None if unknown
-    licence_note: str = ""
+    license_note: str = ""
     sha256: Annotated[str, Predicate(is_sha256_or_empty)] = ""  # sha256 of the weights file
 
     def as_json(self) -> dict[str, object]:
@@ -159,6 +159,7 @@ def validated(content: bytes, kind: type[T], source: str) -> T:
     """
     from pydantic import ValidationError  # imported here because looking up models by name does not need it
 
+    content = content.replace(b'"licence_note"', b'"license_note"')  # cards of version 0.1
     try:
         instance: T = _validator(kind).validate_json(content)  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:

@@ -86,7 +86,9 @@ class LiveSource:
                 options |= {"rtsp_transport": "tcp"}  # with UDP, each lost packet would damage frames
             has_listen = parse_qs(parts.query).get("listen", ["0"]) != ["0"]
             listens = parts.scheme in _RECEIVERS or (parts.scheme == "tcp" and has_listen)
-            return cls(text, shown, ends=False, listens=listens, options=options)
+            # FFmpeg does not know schemes in upper case; `urlsplit` returns them in lower case.
+            address = parts.scheme + text.removeprefix(scheme)
+            return cls(address, shown, ends=False, listens=listens, options=options)
         path = Path(text)
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             return cls(f"file:{path.absolute()}", str(path.absolute()), ends=True, options=_piped("file"))

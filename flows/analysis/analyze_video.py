@@ -208,7 +208,7 @@ class _VideoJob:
             "started_at": self.started_at,
             "object_version": self.object_version,
         }
-        row |= provenance_columns(self.settings, self.models, decoder)
+        row |= provenance_columns(self.settings, self.models, decoder, self.context.request)
         if self.content:
             row |= {"sha256": self.content.sha256, "size_bytes": self.content.size_bytes}
         if self.info:

@@ -53,6 +53,17 @@ class AnalysisContext:
         return Store(self.out)
 
     @cached_property
+    def request(self) -> str:
+        """Hash of the settings and models of the run, as they were on first use.
+
+        Raises:
+            WeightsError: if a model is missing.
+        """
+        from flows.analysis.fingerprints import request_fingerprint
+
+        return request_fingerprint(self.settings)
+
+    @cached_property
     def finished(self) -> "FinishedIndex":
         """The analyses that were finished when the run started.
 
@@ -81,12 +92,15 @@ class AnalysisContext:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the arguments of `context_of_process`."""
-        return context_of_process, (absolute(self.out), portable(self.settings))
+        return context_of_process, (absolute(self.out), portable(self.settings), self.request)
 
 
 @lru_cache(maxsize=1)  # a worker of a cluster runs many tasks of the same run
-def context_of_process(out: StoragePath, settings: AnalyzeSettings) -> AnalysisContext:
-    """The context that the tasks of a run share in this process."""
+def context_of_process(out: StoragePath, settings: AnalyzeSettings, request: str) -> AnalysisContext:
+    """The context that the tasks of a run share in this process.
+
+    A model may be replaced by another of its name between two runs: `request`, the hash of the first process, differs.
+    """
     return AnalysisContext(out, settings)
 
 

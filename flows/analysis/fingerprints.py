@@ -128,8 +128,8 @@ def shown_until_s(info: "VideoInfo", settings: AnalyzeSettings) -> float | None:
     return info.end_s if settings.end_s is None else min(info.end_s, settings.end_s)
 
 
-def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str) -> dict[str, str]:
-    """The columns of the table `videos` that say how the video was analyzed."""
+def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str, request: str) -> dict[str, str]:
+    """The columns of the table `videos` that say how the video was analyzed; `request` as of `request_fingerprint`."""
     all_settings = {
         "observe": observation_settings(settings, models, decoder) | {"detector_reason": models.detector_reason},
         "timeline": timeline_config(settings, models).settings(),
@@ -139,7 +139,7 @@ def provenance_columns(settings: AnalyzeSettings, models: "Models", decoder: str
             # A run that repeats this one uses the same detector, even where "auto" would choose another.
             "detector": models.detector.name if settings.detector == "auto" else portable_model_ref(settings.detector),
             **settings.model_dump(include={"keep_appearance", "overwrite"}),
-            "request": request_fingerprint(settings),
+            "request": request,
             "requested": settings.model_dump(mode="json"),
         },
     }
@@ -162,7 +162,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=8)
 def request_fingerprint(settings: AnalyzeSettings) -> str:
     """Hash of what the ids of the work depend on, as far as it is known without torch: settings, weights and machine.
 

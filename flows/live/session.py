@@ -15,7 +15,7 @@ from analytics.timeline.observations import missing_frames_table, observations_t
 from fer_models.observe import ObserveOptions, observe_frames
 from fer_models.video.live import LiveReader
 from fer_models.video.live_frames import LiveFrame, frame_batch
-from flows.analysis.fingerprints import provenance_columns, work_ids
+from flows.analysis.fingerprints import provenance_columns, request_fingerprint, work_ids
 from flows.analysis.model_bundle import Models
 from flows.settings import AnalyzeSettings
 
@@ -89,7 +89,7 @@ class LiveSession:
         self.path = f"{address}@{self.since:%Y%m%dT%H%M%SZ}.live"
         self.row: dict[str, object] = {
             **self.ids.columns(),
-            **provenance_columns(settings, models, DECODER),
+            **provenance_columns(settings, models, DECODER, request_fingerprint(settings)),
             "path": self.path,
             "live_since": self.since,
             "started_at": self.since,

@@ -69,7 +69,7 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     The scores are shifted so that 0.5 is the lowest threshold with precision `HELD_OUT_PRECISION` on `held_out`.
 
     Args:
-        card: with name, data, settings and licence note; the other fields are filled in.
+        card: with name, data, settings and license note; the other fields are filled in.
     """
     log.info("choosing the threshold on %d held-out photographs, which may take a minute", len(held_out))
     state = read_checkpoint(checkpoint)

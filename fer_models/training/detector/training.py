@@ -201,7 +201,7 @@ def train_detector(
         architecture_options=network_options,
         data={"set": data.name, "photographs": len(learned), "held_out": len(held_out), "sha256": sha256_of(data)},
         settings={"epochs": recipe.epochs} | settings,
-        licence_note=f"Trained by Fervid on the photographs of {data.name}, which have their own terms.",
+        license_note=f"Trained by Fervid on the photographs of {data.name}, which have their own terms.",
     )
     all_settings = settings | {"data": card.data["sha256"], "network": network_options}
     if checkpoint.exists():

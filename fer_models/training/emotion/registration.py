@@ -122,7 +122,7 @@ def _card_of(training: FinishedTraining, learned: FaceImages, name: str, about_d
         data={**about_data, "split": "Training", "images": len(learned), "fingerprint": fingerprint(learned)},
         versions={"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning.__version__},
         training_s=round(training.training_s, 1),
-        licence_note=f"Trained by Fervid on the images of {about_data['set']}, which have their own terms.",
+        license_note=f"Trained by Fervid on the images of {about_data['set']}, which have their own terms.",
     )
 
 

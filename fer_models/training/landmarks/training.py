@@ -122,7 +122,7 @@ def train_landmarks(
         settings=dataclasses.asdict(recipe),
         versions={"python": platform.python_version(), "torch": version("torch")},
         training_s=round(run.trained_s, 1),
-        licence_note=f"Trained by Fervid on the crops and landmarks of {sets}, which have their own terms.",
+        license_note=f"Trained by Fervid on the crops and landmarks of {sets}, which have their own terms.",
     )
     weights = {
         key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in network.state_dict().items()

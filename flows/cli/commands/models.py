@@ -119,12 +119,12 @@ def remove_model(
 @models_app.command("fetch")
 def fetch_model(name: Annotated[Fetchable, typer.Argument(help="Model whose weights to download.")]) -> None:
     """Download weights into the user's models, unless they exist."""
-    from fer_models.model_installation.download import LICENCE_NOTE, fetch_retinaface
+    from fer_models.model_installation.download import LICENSE_NOTE, fetch_retinaface
 
     with fatal_errors("run the same command again to restart the download"), download_bar(name.value) as on_bytes:
         folder = fetch_retinaface(on_bytes)
     report_model(folder)
-    console.print(LICENCE_NOTE, highlight=False, soft_wrap=True)
+    console.print(LICENSE_NOTE, highlight=False, soft_wrap=True)
 
 
 @models_app.command("add")
