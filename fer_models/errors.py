@@ -12,5 +12,9 @@ class DeviceError(FervidError):
     """The requested device is not available."""
 
 
+class InstallationError(FervidError):
+    """Installed packages do not work together."""
+
+
 class PredictionError(FervidError):
     """A model returned no valid values for a face."""

@@ -177,7 +177,7 @@ def test_models_are_listed_and_shown():
 def test_the_doctor_checks_weights_and_finds_nothing_wrong():
     run = fervid("doctor")
     assert run.exit_code == 0
-    for word in ("prefect", "torch", "h264", "model default", "model compact", "as on its card"):
+    for word in ("prefect", "torch", "fits torch", "h264", "model default", "model compact", "as on its card"):
         assert word in run.output
 
 

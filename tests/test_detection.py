@@ -1,6 +1,7 @@
 """The compact detector: network, geometry, post-processing, and detection with the packaged weights."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import matplotlib.cbook
@@ -11,9 +12,10 @@ from PIL import Image
 from random_compact import lively_network
 from torch import Tensor, nn
 
-from fer_models.detection import load_detector
+from fer_models.detection import load_detector, suppression
 from fer_models.detection.compact import CompactDetector, decode_boxes, decode_landmarks, grid_points
 from fer_models.detection.compact_network import CompactNet
+from fer_models.errors import InstallationError
 from fer_models.frame_batch import FaceBatch
 from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder, save_model_folder
 from fer_models.training.detector.targets import assign_targets
@@ -266,3 +268,13 @@ def test_detectors_load_from_a_folder(tmp_path: Path):
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(WeightsError, match="sha256"):
         load_detector(str(tmp_path))
+
+
+def test_a_torchvision_that_does_not_fit_torch_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").touch()
+    (tmp_path / "torchvision" / "_C.so").write_bytes(b"for another build")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    with pytest.raises(InstallationError, match=r"torchvision .* does not work with torch .*: install both"):
+        suppression.load_operator()

@@ -251,8 +251,9 @@ def test_without_the_package_the_doctor_is_content(monkeypatch):
     finding = retinaface()
     assert (finding.state, finding.needed) == ("optional", False)
     assert finding.found == f"not installed (optional): {install_command('retinaface')}"
-    run = fervid("models", "fetch", "retinaface")
-    assert run.exit_code == 1 and "pip install 'retina-face" in run.output
+    for command in (("models", "fetch", "retinaface"), ("analyze", ".", "--out", "out", "--detector", "retinaface")):
+        run = fervid(*command)
+        assert run.exit_code == 1 and "pip install 'retina-face" in run.output
 
 
 def test_videos_are_analyzed_with_weights_from_a_file(face_clip, server, tmp_path, models_dir):

@@ -282,7 +282,7 @@ def test_a_failed_video_is_analyzed_again_once_it_is_repaired(face_clip, server,
     assert done.exit_code == 0, done.stderr
     assert "1 analyzed, 0 unchanged, 0 failed" in done.stdout
     assert [(one.state, one.path) for one in status(results)] == [("done", str(clip))]
-    assert "no failed video" in fervid("retry", results).output
+    assert "no video has failed: there is nothing to retry" in fervid("retry", results).output
 
 
 def fails(clip: Path, results: Path, **settings) -> AnalyzeSettings:

@@ -1,5 +1,6 @@
 """Face detection: one protocol, a table of its implementations, and `load_detector`."""
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,11 +58,14 @@ def find_detector(name: str) -> Path:
     Raises:
         WeightsError: if there is no such detector.
     """
+    from fer_models.extras import install_command
     from fer_models.registry.model_registry import WeightsError, find_model, list_model_dirs
 
     if name == "retinaface" and name not in list_model_dirs():
+        is_installed = importlib.util.find_spec("retinaface") is not None
+        package = "" if is_installed else f"the package is not installed. Run: {install_command(name)}; and "
         raise WeightsError(
-            "retinaface: its weights are not installed. `fervid models fetch retinaface` downloads them, "
+            f"retinaface: {package}its weights are not installed. `fervid models fetch retinaface` downloads them, "
             "`fervid models add retinaface FILE` installs them from a file"
         )
     return find_model(name, "detector")

@@ -3,27 +3,42 @@
 The package imports torch.compile, which takes 3 s on two cores; the operator itself is one compiled library.
 """
 
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from fer_models.errors import InstallationError
+
 # Offset between the boxes of consecutive frames: larger than any coordinate, so that they cannot overlap.
 FRAME_OFFSET_PX = 2.0**15
 
 
-def _load_operator() -> None:
+def load_operator() -> None:
+    """Load torchvision's operators.
+
+    Raises:
+        InstallationError: if they were built for another build of torch.
+    """
     spec = importlib.util.find_spec("torchvision")
     package = Path(spec.origin).parent if spec and spec.origin else Path()
     library = next((path for path in package.glob("_C*") if path.suffix in (".so", ".pyd", ".dylib")), None)
     if library is None:
         import torchvision  # noqa: F401  (imported for its operators, where the compiled library is not found)
-    else:
+
+        return
+    try:
         torch.ops.load_library(library)
+    except OSError as error:
+        raise InstallationError(
+            f"torchvision {importlib.metadata.version('torchvision')} does not work with torch {torch.__version__}: "
+            "install both from the same package index (docs/install.md, Without a GPU)"
+        ) from error
 
 
-_load_operator()
+load_operator()
 
 
 def nms(boxes_xyxy: Tensor, scores: Tensor, max_iou: float) -> Tensor:

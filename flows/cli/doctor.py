@@ -11,6 +11,7 @@ import torch
 
 from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.device import autocast_dtype, choose_device
+from fer_models.errors import InstallationError
 from fer_models.extras import EXTRA_OF_MODULE, install_command
 from fer_models.int8 import has_int8
 from fer_models.model_installation.verification import check_models
@@ -41,6 +42,7 @@ def examine() -> list[Finding]:
     """Check versions, devices, decoders, codecs and the hashes of all weights."""
     findings = [Finding("python", platform.python_version())]
     findings += [package(name) for name in PACKAGES]
+    findings.append(operators())
     findings += [extra(name) for name in sorted({*EXTRA_OF_MODULE.values()} - {"retinaface"})]
     cpu = choose_device("cpu")
     precision = str(autocast_dtype(cpu)).removeprefix("torch.") + (", faces and emotions in int8" if has_int8() else "")
@@ -64,6 +66,15 @@ def package(name: str) -> Finding:
         return Finding(name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "not installed: install Fervid again (docs/install.md)", ok=False, needed=True)
+
+
+def operators() -> Finding:
+    """Whether torchvision's operators can be loaded: packages of different builds of PyTorch do not fit together."""
+    try:
+        from fer_models.detection import suppression  # noqa: F401  (loads them)
+    except InstallationError as error:
+        return Finding("operators", str(error), ok=False, needed=True)
+    return Finding("operators", "torchvision fits torch", needed=True)
 
 
 def extra(name: str) -> Finding:

@@ -108,7 +108,8 @@ def retry(results: Results) -> None:
             if video.state == "done" and video.reason and not video.can_retry:
                 say(f"{video.path}: {video.suggested_action}")
         if not again:
-            say("no failed video can be retried")
+            has_failed = any(video.state == "failed" or video.reason for video in videos)
+            say("no failed video can be retried" if has_failed else "no video has failed: there is nothing to retry")
         all_done = not (missing or refused or without_model)
         if again:
             all_done &= _analyze_again(results, again, engine)
