@@ -10,7 +10,7 @@ import pyarrow as pa
 from analytics.exports.annotations import people_of
 from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
-from analytics.timeline.time_tolerance import is_longer
+from analytics.time_tolerance import is_longer
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 if TYPE_CHECKING:

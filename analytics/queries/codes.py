@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 
 from analytics.queries.csv_files import NOT_UTF8, parse_csv, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
-from analytics.timeline.time_tolerance import is_longer, is_shorter
+from analytics.time_tolerance import is_longer, is_shorter
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS, emotion_named
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from analytics.queries.codes import VIDEO_HEADERS, CodesError, named_video, read_codes
 from analytics.queries.csv_files import parse_csv, read_csv_file
-from analytics.timeline.time_tolerance import is_longer
+from analytics.time_tolerance import is_longer
 from fer_models.errors import FervidError
 
 NEEDED = ("start_s", "end_s", "label")

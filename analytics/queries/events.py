@@ -19,7 +19,7 @@ from analytics.results.videos import choose_videos, known_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_longer
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 from fer_models.labels import EMOTIONS
 
 _ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"

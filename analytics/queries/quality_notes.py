@@ -6,7 +6,7 @@ import duckdb
 
 from analytics.queries.sql_files import run_sql_for_videos
 from analytics.tables.schema import SPEECH_REASONS
-from analytics.timeline.time_tolerance import is_shorter
+from analytics.time_tolerance import is_shorter
 
 _ABOUT = "($video_ids::VARCHAR[] IS NULL OR list_contains($video_ids::VARCHAR[], video_id))"
 _REASONS = f"""
