@@ -223,11 +223,13 @@ def _by_event(events: pa.Table, videos: Sequence[NamedVideo]) -> list[list[dict[
     Rows that repeat those of another event are left out, and so are events without other rows.
     """
     everywhere = list(dict.fromkeys(video.video_id for video in videos))
+    # Each name is looked up once, because a file that was moved is found by its content.
+    ids_of = {name: choose_videos(videos, [name]) for name in dict.fromkeys(events["video"].drop_null().to_pylist())}
     found: list[list[dict[str, Any]]] = []
     seen: set[tuple[str, ...]] = set()
     # Events of all videos come first, so that those of single videos repeat them, not the other way around.
     for event in sorted(events.to_pylist(), key=lambda event: event["video"] is not None):
-        ids = everywhere if event["video"] is None else choose_videos(videos, [event["video"]])
+        ids = everywhere if event["video"] is None else ids_of[event["video"]]
         rows = {(video_id, event["label"], event["start_s"], event["end_s"]): video_id for video_id in ids}
         if ids and rows.keys() <= seen:
             continue
