@@ -2,12 +2,14 @@
 
 import csv
 import re
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 from commands import fervid
 from scenes import Face, feeling, observe
 
+from analytics.exports import export_videos
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.escaping import escape_controls
@@ -55,6 +57,12 @@ def test_cells_that_look_like_formulas_are_escaped(results, tmp_path, form, deli
 
     assert f"'{NAME}" in cells() and not any(cell.startswith("=") for cell in cells("--escape-formulas"))
     assert NAME in cells("--no-escape-formulas")
+
+
+def test_control_characters_leave_figures_readable(results, tmp_path):
+    pytest.importorskip("matplotlib", reason="figures are drawn with Matplotlib")
+    (path,) = export_videos(results, tmp_path, "svg")
+    assert "=cmd|' C calc'!A0 [31m31mgpj.mp4" in list(ElementTree.parse(path).getroot().itertext())
 
 
 def test_numbers_and_plain_text_stay_as_they_are():
