@@ -117,7 +117,7 @@ def _read_elan(path: Path) -> list[Code]:
         raise CodesError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # pympi raises this class if a file is not XML
         raise CodesError(f"{path}: not an ELAN file: {error}. Open and save it in ELAN") from error
-    video = file_name(media.get("MEDIA_URL") or "") or None
+    video = _linked_name(media.get("MEDIA_URL") or "") or None
     return [
         Code((start + offset_ms) / 1000, (end + offset_ms) / 1000, value, tier, video)
         for tier in eaf.get_tier_names()
@@ -126,7 +126,7 @@ def _read_elan(path: Path) -> list[Code]:
     ]
 
 
-def file_name(address: str) -> str:
+def _linked_name(address: str) -> str:
     """The file name at the end of a Windows or POSIX path or of a URL, with URL escapes decoded."""
     from urllib.parse import unquote
 
@@ -210,7 +210,7 @@ def named_video(row: Mapping[str, str]) -> str | None:
     header = next((header for header in VIDEO_HEADERS if cells.get(header)), None)
     if header not in BORIS_VIDEO_HEADERS:
         return None if header is None else cells[header]
-    return None if cells[header] == "NA" else file_name(cells[header])
+    return None if cells[header] == "NA" else _linked_name(cells[header])
 
 
 def _first(row: Mapping[str, str], names: Sequence[str]) -> str | None:
