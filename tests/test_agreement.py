@@ -253,9 +253,15 @@ def test_codes_become_emotions(tmp_path):
     ("content", "says"),
     [
         ("a,b\n1,2\n", "no known format"),
-        ("start_s,end_s,code\n1,soon,x\n", "numbers of seconds"),
-        ("start_s,end_s,code\nnan,2,x\n", "numbers of seconds"),
-        ("start_s,end_s,code\n1,inf,x\n", "numbers of seconds"),
+        ("start_s,end_s,code\n1,soon,x\n", "line 2: end_s must be a number of seconds, got 'soon'"),
+        ("start_s,end_s,code\nnan,2,x\n", "line 2: start_s must be a number of seconds"),
+        ("start_s,end_s,code\n1,inf,x\n", "line 2: end_s must be a number of seconds"),
+        ("start_s,end_s,code\n1,2,\n", "line 2 has no code"),
+        ("start_s,end_s,code,person\n0,5,3,5,happy,Anna\n", "line 2 has more cells than the header"),
+        ("start_s,end_s,code,code\n0,1,happy,sad\n", "column code comes twice"),
+        (f"start_s,end_s,code,note\n0,1,x,{131073 * 'a'}\n", "not a CSV file: field larger than field limit"),
+        (f"{131073 * 'a'}\n", "no known format"),
+        ("Observation id,o1\n\nTime,Subject,Behavior,Status\n1,,x,START\n2,,x,STOP,9\n", "line 5 has more cells"),
         ("start_s,end_s,code\n2,1,x\n", "x ends at 1 s, before it starts at 2 s"),
         ("Time,Subject,Behavior,Status\n1,,x,START\n2,,x,START\n", "x of  starts twice, at 2 s again"),
         (None, "No such file"),
@@ -267,6 +273,16 @@ def test_files_without_codes_are_rejected(tmp_path, content, says):
         file.write_text(content)
     with pytest.raises(CodesError, match=says):
         read_codes(file)
+
+
+def test_only_line_ends_end_a_row(tmp_path):
+    file = tmp_path / "codes.csv"
+    text = "start_s,end_s,code,note\n0,1,happy,a\u2028b\x85c\x0bd\x1ce\n1,2,sad,\n"
+    for end in ("\n", "\r\n", "\r"):
+        file.write_bytes(text.replace("\n", end).encode())
+        assert read_codes(file) == [Code(0, 1, "happy"), Code(1, 2, "sad")]
+    file.write_text("start_s;end_s;code\r0,5;1,5;happy\r0,25;1,25;sad\r")
+    assert read_codes(file) == [Code(0.5, 1.5, "happy"), Code(0.25, 1.25, "sad")]
 
 
 def test_codes_of_european_spreadsheets_are_read_and_those_without_duration_left_out(tmp_path):

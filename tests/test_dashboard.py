@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pyarrow as pa
 import pytest
 from commands import fervid
@@ -50,7 +49,7 @@ from dashboard.data import codes, markers
 from dashboard.data.downloads import download
 from dashboard.data.edits import store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag
-from dashboard.data.media import content_id, find_media, make_preview
+from dashboard.data.media import find_media, make_preview
 from dashboard.data.player_data import player_data
 from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
@@ -308,6 +307,31 @@ def test_a_file_that_may_not_be_looked_at_counts_as_moved(store: Store, page: Pa
     assert [error.value for error in shown.error] == [plain(f"{inside}: no such file")]
     with pytest.raises(UnknownVideoError, match="no such video in the results"):
         choose_videos(Results(store.root).videos(), [inside])
+
+
+def test_names_in_uploads_do_not_read_files_of_the_server(store: Store, page: Page, tmp_path: Path) -> None:
+    """The file has the content of a video of the results, so that reading it would find the video."""
+    file = tmp_path / "secret.txt"
+    file.write_bytes(b"abc")
+    video_id = f"v{hashlib.sha256(b'abc').hexdigest()[:16]}"
+    for known, path in ((video_id, "in/abc.mp4"), (ALICE, "in/alice.mp4")):
+        store.commit_analysis(row(known, path), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+    results = Results(store.root)
+    events = read_upload(read_events, f"start_s,end_s,label,video\n0,1,a,{file}\n0,1,b,\n".encode(), "events.csv")
+    uploaded = markers.Markers("events.csv", events)
+    with pytest.raises(UnknownVideoError, match=r"secret\.txt: no such video in the results, by path"):
+        uploaded.of_video(results, video_id)
+    with pytest.raises(UnknownVideoError, match="by path"):
+        codes_in(f"start_s,end_s,code,video\n0,1,happy,{file}\n".encode()).by_video(results)
+    shown = page("compare", store.root)
+    shown.session_state["markers"] = uploaded
+    shown.run().segmented_control[0].set_value("markers").run()
+    assert "secret.txt: no such video in the results, by path" in words(shown)
+    groups = {"in/alice.mp4": "x", "in/abc.mp4": "y"}
+    for grouping in (Grouping({**groups, str(file): "y"}), Grouping(groups, {str(file): "Bob"})):
+        shown.session_state["groups_of_file"] = GroupFile("groups.csv", grouping)
+        shown.segmented_control[0].set_value("a CSV file").run()
+        assert "secret.txt: no such video in the results, by path" in words(shown)
 
 
 EVERYTHING = moments.Filters(list(EMOTIONS))
@@ -945,7 +969,7 @@ def test_an_unknown_video_in_a_file_of_groups_is_reported_with_advice_for_the_da
     (warning,) = shown.warning
     said = warning.value.replace("\\", "")
     assert "in/nobody_knows.mp4: no such video in the results" in said
-    assert said.endswith("nor by its content: see page Library")
+    assert said.endswith("by path, name or id: see page Library")
 
 
 def test_a_file_without_groups_is_reported_with_its_columns() -> None:
@@ -1433,21 +1457,6 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
     assert preview.codec == "h264"
     assert preview.n_frames == original.n_frames
     np.testing.assert_allclose(preview.pts_s, original.pts_s - original.pts_s[0], atol=0.002)
-
-
-def test_a_file_is_verified_while_another_one_is_read(tmp_path: Path) -> None:
-    small, large = tmp_path / "small.mp4", tmp_path / "large.mp4"
-    small.write_bytes(b"small")
-    large.touch()
-    os.truncate(large, 2**32)  # sparse; reading it takes seconds
-    reading = threading.Thread(target=content_id, args=(large,))
-    reading.start()
-    while not any(str(large) == file.path for file in psutil.Process().open_files()):
-        assert reading.is_alive()
-    assert content_id(small) == f"v{hashlib.sha256(b'small').hexdigest()[:16]}"
-    assert reading.is_alive()
-    os.truncate(large, 0)  # so that the thread ends
-    reading.join()
 
 
 def test_a_run_in_progress_is_seen(store: Store) -> None:

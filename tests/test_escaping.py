@@ -2,12 +2,14 @@
 
 import csv
 import re
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 from commands import fervid
 from scenes import Face, feeling, observe
 
+from analytics.exports import export_videos
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.escaping import escape_controls
@@ -55,6 +57,43 @@ def test_cells_that_look_like_formulas_are_escaped(results, tmp_path, form, deli
 
     assert f"'{NAME}" in cells() and not any(cell.startswith("=") for cell in cells("--escape-formulas"))
     assert NAME in cells("--no-escape-formulas")
+
+
+def test_column_names_that_look_like_formulas_are_escaped(results, tmp_path):
+    covariates = tmp_path / "ages.csv"
+    covariates.write_text(f'path,=HYPERLINK(1),-1.5\n"{NAME}",=1+1,-2\n')
+
+    def header(*options):
+        path = tmp_path / f"trials{len(options)}.csv"
+        run = fervid("export", results, "--format=trials", "--covariates", covariates, "--out", path, *options)
+        assert run.exit_code == 0, run.output
+        return path.read_text().splitlines()[0].replace('"', "").split(",")[-2:]
+
+    assert header() == ["'=HYPERLINK(1)", "-1.5"]
+    assert header("--no-escape-formulas") == ["=HYPERLINK(1)", "-1.5"]
+
+
+@pytest.mark.parametrize(
+    ("command", "question"), [("query", 'SELECT path AS "=a" FROM videos'), ("summary", "validity")]
+)
+def test_formulas_in_answers_are_escaped_in_files_only(results, tmp_path, command, question):
+    def text(form):
+        path = tmp_path / f"a.{form}"
+        run = fervid(command, results, question, "--out", path)
+        assert run.exit_code == 0, run.output
+        return path.read_text()
+
+    rows = list(csv.reader(text("csv").splitlines()))
+    assert any(cell.startswith("'=cmd") for cell in rows[1])
+    assert not any(cell.startswith("=") for row in rows for cell in row)
+    assert '"=cmd' in text("json")
+    assert '"=cmd' in fervid(command, results, question, "--format", "csv", "--out", "-").stdout
+
+
+def test_control_characters_leave_figures_readable(results, tmp_path):
+    pytest.importorskip("matplotlib", reason="figures are drawn with Matplotlib")
+    (path,) = export_videos(results, tmp_path, "svg")
+    assert "=cmd|' C calc'!A0 [31m31mgpj.mp4" in list(ElementTree.parse(path).getroot().itertext())
 
 
 def test_numbers_and_plain_text_stay_as_they_are():

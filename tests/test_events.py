@@ -1,3 +1,7 @@
+import hashlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -74,6 +78,22 @@ def test_events_find_their_videos():
     assert [(row["video_id"], row["label"]) for row in twice.to_pylist()] == rows
     with pytest.raises(UnknownVideoError, match="no such video"):
         events_of_videos(events, VIDEOS[:1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux, which counts the bytes that are read")
+def test_a_video_that_was_moved_is_read_once(tmp_path):
+    def n_bytes_read() -> int:
+        return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+    moved, content = tmp_path / "moved.mp4", bytes(2**20)
+    moved.write_bytes(content)
+    of_moved = VideoName(f"v{hashlib.sha256(content).hexdigest()[:16]}", "/gone/a.mp4")
+    named = [{"label": f"ad {i}", "start_s": i, "end_s": i + 1, "video": str(moved)} for i in range(50)]
+    before = n_bytes_read()
+    for _ in range(3):  # as for an answer and two notes
+        found = events_of_videos(pa.Table.from_pylist(named, schema=EVENTS), [of_moved])
+        assert found["video_id"].to_pylist() == 50 * [of_moved.video_id]
+    assert n_bytes_read() - before < 1.5 * len(content)
 
 
 def events(*spans: tuple[str, float, float]) -> pa.Table:

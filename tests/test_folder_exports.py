@@ -55,6 +55,20 @@ def test_one_file_has_the_frames_of_all_videos(results, tmp_path):
     )
 
 
+def test_a_face_without_a_track_is_no_person(tmp_path):
+    """Somebody is visible for 0.8 s; a face beside them, and one alone later, are too brief for a track."""
+    faces = [*(Face(i) for i in range(8)), Face(5, x=450), Face(19, x=450)]
+    ids = {"video_id": "v1", "analysis_id": "a1", "path": "a.mp4"}
+    timeline = build_timeline(observe(np.arange(FRAMES) / 10, faces), TimelineConfig())
+    assert timeline.faces["track_id"].null_count == 2
+    Store(tmp_path / "results").commit_analysis(ids, timeline)
+    succeed("export", tmp_path / "results", "--format", "frames", "-o", tmp_path)
+    rows = rows_of(tmp_path / "frames.csv")
+    assert [int(row["frame_index"]) for row in rows] == list(range(FRAMES))
+    assert [row["person"] for row in rows] == 8 * ["P0"] + 12 * [""]
+    assert {row["x1_px"] for row in rows[8:]} == {""}
+
+
 def test_videos_of_the_same_name_in_several_folders_stay_apart(tmp_path):
     """As in P01/cam.mp4 and P02/cam.mp4: rows are grouped by the column video."""
     store, config = Store(tmp_path / "results"), TimelineSettings().config(score_threshold=0.5)

@@ -200,6 +200,9 @@ def test_figures_have_names_and_no_hidden_people(edited: Path, tmp_path: Path) -
     text = path.read_text(encoding="utf-8")
     assert "<!-- Anna -->" in text
     assert "<!-- P1 -->" not in text
+    rename(edited, ALICE, 0, "$50% vs $60%")  # no formula
+    (path,) = export_videos(edited, tmp_path / "dollars", "svg", wanted=[ALICE])
+    assert "<!-- $50% vs $60% -->" in path.read_text(encoding="utf-8")
 
 
 def test_hidden_people_are_in_no_summary(edited: Path, tmp_path: Path) -> None:

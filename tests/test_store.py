@@ -3,6 +3,7 @@ import errno
 import hashlib
 import json
 import multiprocessing
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import get_type_hints
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scenes import Face, feeling, observe
 
-from analytics.results.ids import analysis_id, file_sha256, observation_id, unread_video_id, video_id
+from analytics.results.ids import analysis_id, content_id, file_sha256, observation_id, unread_video_id, video_id
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
@@ -59,6 +61,30 @@ def test_ids_are_hashes_of_content_and_settings(tmp_path):
     }
     assert len(ids) == 6
     assert {len(found) for found in ids} == {17}
+
+
+def test_a_file_is_hashed_while_another_one_is_read(tmp_path):
+    small, large = tmp_path / "small.mp4", tmp_path / "large.mp4"
+    small.write_bytes(b"small")
+    large.touch()
+    os.truncate(large, 2**32)  # sparse; reading it takes seconds
+    reading = threading.Thread(target=content_id, args=(large,))
+    reading.start()
+    while not any(str(large) == file.path for file in psutil.Process().open_files()):
+        assert reading.is_alive()
+    assert content_id(small) == f"v{hashlib.sha256(b'small').hexdigest()[:16]}"
+    assert reading.is_alive()
+    os.truncate(large, 0)  # so that the thread ends
+    reading.join()
+
+
+def test_a_file_has_a_new_id_after_a_change(tmp_path):
+    file = tmp_path / "a.mp4"
+    for content in (b"abc", b"ab", b"a"):
+        file.write_bytes(content)
+        assert content_id(file) == f"v{hashlib.sha256(content).hexdigest()[:16]}"
+    file.unlink()
+    assert content_id(file) is None
 
 
 def test_a_folder_with_other_files_is_rejected(tmp_path):

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from analytics.exports.annotations import people_of
 from analytics.results.video_record import VideoRecord
+from analytics.results.videos import file_name
 from analytics.tables.arrow_utils import to_float_array
-from analytics.timeline.time_tolerance import is_longer
+from analytics.time_tolerance import is_longer
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path
         )
     panels[-1].set_xlabel("time in the video (s)")
     panels[-1].set_xlim(0, duration_s)
-    figure.savefig(path, format=form, metadata={"Title": Path(video.path).name})
+    title = "".join(filter(str.isprintable, file_name(video.path)))  # XML cannot contain control characters
+    figure.savefig(path, format=form, metadata={"Title": title})
 
 
 def _draw_person(panel: "Axes", points: pa.Table, name: str) -> None:
@@ -70,7 +72,7 @@ def _draw_person(panel: "Axes", points: pa.Table, name: str) -> None:
     for emotion, values in zip(EMOTIONS, probabilities.T, strict=True):
         panel.plot(t_s, values, color=EMOTION_COLORS[emotion], linewidth=1.2, label=emotion)
     panel.set_ylim(0, 1)
-    panel.set_ylabel(f"{name}\nprobability", fontsize=8)
+    panel.set_ylabel(f"{name}\nprobability", fontsize=8, parse_math=False)  # names may contain dollar signs
     panel.spines[["top", "right"]].set_visible(False)
 
 

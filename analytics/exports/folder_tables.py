@@ -19,11 +19,12 @@ WITH named AS (SELECT unnest($ids::VARCHAR[]) AS video_id, unnest($names::VARCHA
 chosen AS (SELECT video_id, path, name FROM videos JOIN named USING (video_id))
 """
 _SHOWN = ", ".join(f"smooth_{name}" for name in EMOTIONS)
-# A row per person and sampled frame. A frame in which nobody is visible has one row, without a person.
+# A row per person and sampled frame. A frame without a visible person has one row; faces without a track are none.
 _FRAMES = f"""
 SELECT name AS video, frames.frame_index, frames.pts_s, frames.duration_s, status, person,
     faces.track_id, smooth_emotion AS emotion, {_SHOWN}, quality_ok, quality_reason, x1_px, y1_px, x2_px, y2_px
-FROM frames JOIN chosen USING (video_id) LEFT JOIN visible('faces') AS faces USING (video_id, frame_index)
+FROM frames JOIN chosen USING (video_id)
+    LEFT JOIN (FROM visible('faces') WHERE track_id IS NOT NULL) AS faces USING (video_id, frame_index)
     LEFT JOIN people ON people.video_id = faces.video_id AND people.track_id = faces.track_id
 ORDER BY path, video_id, frames.frame_index, faces.track_id
 """

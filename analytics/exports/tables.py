@@ -134,14 +134,20 @@ def _landmarks_68() -> list[str]:
 
 
 def without_formulas(rows: pa.Table) -> pa.Table:
-    """Put an apostrophe before texts that a spreadsheet would read as a formula; numbers such as "-1.5" stay."""
+    """Put an apostrophe before texts and column names that a spreadsheet would read as a formula.
+
+    Numbers such as "-1.5" stay.
+    """
     for i, field in enumerate(rows.schema):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if pa.types.is_string(kind):
-            text = rows[i].cast(pa.string())
-            escaped = pc.replace_substring_regex(text, r"^([=+\-@\t\r])", r"'\1")
-            rows = rows.set_column(i, field.name, pc.if_else(pc.match_substring_regex(text, _NUMBER), text, escaped))
-    return rows
+            rows = rows.set_column(i, field.name, _without_formulas(rows[i].cast(pa.string())))
+    return rows.rename_columns(_without_formulas(pa.array(rows.column_names, pa.string())).to_pylist())
+
+
+def _without_formulas(text: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    escaped = pc.replace_substring_regex(text, r"^([=+\-@\t\r])", r"'\1")
+    return pc.if_else(pc.match_substring_regex(text, _NUMBER), text, escaped)
 
 
 def _write(

@@ -1,16 +1,14 @@
 """Codes of human coders, read from ELAN, BORIS or CSV files."""
 
-import csv
 import io
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from analytics.queries.csv_files import NOT_UTF8, parse_csv, read_csv_file
+from analytics.queries.csv_files import SEPARATORS, decode_csv, parse_csv, parse_seconds, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
-from analytics.timeline.time_tolerance import is_longer, is_shorter
+from analytics.time_tolerance import is_longer, is_shorter
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS, emotion_named
 
@@ -19,6 +17,8 @@ PERSON_COLUMNS = ("person", "subject", "track", "track_id")
 # Headers of the columns that name a video, in lower case; those of BORIS hold paths on the coder's computer.
 BORIS_VIDEO_HEADERS = ("media file name", "media file path", "media file")
 VIDEO_HEADERS = ("video", "path", "file", "filename", *BORIS_VIDEO_HEADERS)
+
+_Rows = Sequence[tuple[str, Mapping[str, str]]]  # file and line of each row, for messages, and its cells
 
 
 class CodesError(FervidError):
@@ -53,20 +53,16 @@ def read_codes(path: Path) -> list[Code]:
 
 
 def _read_table(path: Path) -> list[Code]:
-    try:
-        text = read_csv_file(path, CodesError).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CodesError(f"{path}: {NOT_UTF8}") from error
-    lines = text.splitlines()
+    content = read_csv_file(path, CodesError)
+    lines = io.StringIO(decode_csv(content, str(path), CodesError), newline="")
     for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation before the header
-        delimiter = max("\t;,", key=line.count)
-        header = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+        delimiter = max(SEPARATORS, key=line.count)
+        header = {name.strip().strip('"').strip() for name in line.split(delimiter)}
         for needed, read in _TABLES:
-            if needed <= set(header):
-                rows = csv.DictReader(
-                    io.StringIO("\n".join(lines[number + 1 :])), header, delimiter=delimiter, restval=""
-                )
-                return read(path, rows)
+            if needed <= header:
+                table = parse_csv(content, str(path), CodesError, n_lines_before=number)
+                places = [f"{path}, line {line_number}" for line_number in table.line_numbers]
+                return read(list(zip(places, table.rows, strict=True)), path)
     raise CodesError(
         f"{path}: no known format: give an ELAN file, BORIS's tabular or aggregated events, or a CSV file with the "
         "columns start_s, end_s, code and optionally person, video"
@@ -121,7 +117,7 @@ def _read_elan(path: Path) -> list[Code]:
         raise CodesError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # pympi raises this class if a file is not XML
         raise CodesError(f"{path}: not an ELAN file: {error}. Open and save it in ELAN") from error
-    video = file_name(media.get("MEDIA_URL") or "") or None
+    video = _linked_name(media.get("MEDIA_URL") or "") or None
     return [
         Code((start + offset_ms) / 1000, (end + offset_ms) / 1000, value, tier, video)
         for tier in eaf.get_tier_names()
@@ -130,69 +126,68 @@ def _read_elan(path: Path) -> list[Code]:
     ]
 
 
-def file_name(address: str) -> str:
+def _linked_name(address: str) -> str:
     """The file name at the end of a Windows or POSIX path or of a URL, with URL escapes decoded."""
     from urllib.parse import unquote
 
     return unquote(PureWindowsPath(address).name)
 
 
-def _read_aggregated(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
+def _read_aggregated(rows: _Rows, path: Path) -> list[Code]:
     return [
         Code(
-            _seconds(row["Start (s)"], path),
-            _seconds(row["Stop (s)"], path),
+            _seconds(row, "Start (s)", where),
+            _seconds(row, "Stop (s)", where),
             row["Behavior"],
             _person(row["Subject"]),
             named_video(row),
         )
-        for row in rows
+        for where, row in rows
         if row["Behavior"] and row.get("Behavior type", "STATE").upper() != "POINT"
     ]
 
 
-def _read_tabular(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
+def _read_tabular(rows: _Rows, path: Path) -> list[Code]:
     """Read BORIS's tabular events, in which a state starts in one row and stops in another."""
     codes: list[Code] = []
     started: dict[tuple[str, str, str | None], float] = {}
-    for row in rows:
+    for where, row in rows:
         kind = (row.get("Behavior type") or row.get("Status") or "").upper()
         video = named_video(row)
         key = row["Subject"], row["Behavior"], video
         if kind == "START":
             if key in started:
                 raise CodesError(
-                    f"{path}: {row['Behavior']} of {row['Subject']} starts twice, at {row['Time']} s again"
+                    f"{where}: {row['Behavior']} of {row['Subject']} starts twice, at {row['Time']} s again"
                 )
-            started[key] = _seconds(row["Time"], path)
+            started[key] = _seconds(row, "Time", where)
         elif kind == "STOP":
             if key not in started:
                 raise CodesError(
-                    f"{path}: {row['Behavior']} of {row['Subject']} stops at {row['Time']} s without a start"
+                    f"{where}: {row['Behavior']} of {row['Subject']} stops at {row['Time']} s without a start"
                 )
-            codes.append(
-                Code(
-                    started.pop(key),
-                    _seconds(row["Time"], path),
-                    row["Behavior"],
-                    _person(row["Subject"]),
-                    video,
-                )
-            )
+            stop_s = _seconds(row, "Time", where)
+            codes.append(Code(started.pop(key), stop_s, row["Behavior"], _person(row["Subject"]), video))
     if started:
         subject, behavior, _ = next(iter(started))
         raise CodesError(f"{path}: {behavior} of {subject} starts but does not stop")
     return codes
 
 
-def _read_csv(path: Path, rows: Iterable[Mapping[str, str]]) -> list[Code]:
+def _read_csv(rows: _Rows, path: Path) -> list[Code]:
     codes = []
-    for row in rows:
+    for where, row in rows:
         code, person = (_first(row, names) for names in (CODE_COLUMNS, PERSON_COLUMNS))
         if code is None:
-            raise CodesError(f"{path}: a line has no code: one of the columns {', '.join(CODE_COLUMNS)} is needed")
-        codes.append(Code(_seconds(row["start_s"], path), _seconds(row["end_s"], path), code, person, named_video(row)))
+            raise CodesError(f"{where} has no code: one of the columns {', '.join(CODE_COLUMNS)} is needed")
+        codes.append(
+            Code(_seconds(row, "start_s", where), _seconds(row, "end_s", where), code, person, named_video(row))
+        )
     return codes
+
+
+def _seconds(row: Mapping[str, str], column: str, where: str) -> float:
+    return parse_seconds(row[column], f"{where}: {column}", CodesError)
 
 
 _TABLES = (
@@ -215,22 +210,12 @@ def named_video(row: Mapping[str, str]) -> str | None:
     header = next((header for header in VIDEO_HEADERS if cells.get(header)), None)
     if header not in BORIS_VIDEO_HEADERS:
         return None if header is None else cells[header]
-    return None if cells[header] == "NA" else file_name(cells[header])
+    return None if cells[header] == "NA" else _linked_name(cells[header])
 
 
 def _first(row: Mapping[str, str], names: Sequence[str]) -> str | None:
-    return next((value.strip() for name in names if (value := row.get(name)) and value.strip()), None)
+    return next((value for name in names if (value := row.get(name))), None)
 
 
 def _person(subject: str) -> str | None:
-    return None if subject.strip() in ("", "No focal subject", "NA") else subject.strip()
-
-
-def _seconds(text: str, path: Path) -> float:
-    try:
-        seconds = float(text.replace(",", "."))  # decimal commas, as spreadsheets write them in many countries
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise CodesError(f"{path}: times must be numbers of seconds, got {text!r}")
-    return seconds
+    return None if subject in ("", "No focal subject", "NA") else subject

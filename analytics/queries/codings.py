@@ -14,7 +14,7 @@ from analytics.queries.intervals import label_intervals
 from analytics.results.video_record import NamedVideo
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.statistics.agreement import Coding
-from analytics.timeline.time_tolerance import is_longer
+from analytics.time_tolerance import is_longer
 from fer_models.labels import EMOTIONS
 
 Who = tuple[str, int | str]  # video_id, and the track or, if no track has the name, the person's name in the codes

@@ -19,6 +19,7 @@ from analytics.statistics.clusters import Comparison, Sample, pair_samples
 from analytics.statistics.intervals import holm
 from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import COMPARISON
+from analytics.text import counted
 from fer_models.labels import EMOTIONS
 
 METHODS = {True: "paired t", False: "Welch t"}
@@ -194,10 +195,10 @@ def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
     used_a, used_b = _used(a.units, pairing.clusters_a), _used(b.units, pairing.clusters_b)
     notes = []
     if pairing.n_left_out:
-        notes.append(f"left out: {_counted(pairing.n_left_out, 'participant')} on one side only")
+        notes.append(f"left out: {counted(pairing.n_left_out, 'participant')} on one side only")
     for side in (a, b):
         if n_without := side.n_videos_without_label():
-            notes.append(f"left out: {_counted(n_without, 'video')} without a label in {side.name}")
+            notes.append(f"left out: {counted(n_without, 'video')} without a label in {side.name}")
     both = [*used_a, *used_b]
     common = {
         "group_a": a.name,
@@ -246,7 +247,3 @@ def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:
         "delta_high": found.dominance.high,
         "note": "; ".join(note for note in (found.difference.note, no_delta, *notes) if note) or None,
     }
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

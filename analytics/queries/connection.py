@@ -30,7 +30,7 @@ from analytics.results.video_record import VideoName, VideoRecord, video_names, 
 from analytics.results.video_rows import ids_of
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+from analytics.time_tolerance import TIME_TOLERANCE_S
 from analytics.timeline.track_summary import UNSEEN_S
 from fer_models.labels import EMOTIONS
 

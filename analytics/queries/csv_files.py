@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from fer_models.files import NotRegularFileError, check_regular_file
 
 NOT_UTF8 = "not a text file in UTF-8: save it in this encoding (in Excel as CSV UTF-8)"
 SEPARATORS = ",;\t"
+MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow milliseconds in SQL
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class CsvTable:
 
     header: list[str]
     rows: list[Mapping[str, str]]  # each line by header
-    line_numbers: list[int]  # where each row ends in the file, the header being line 1
+    line_numbers: list[int]  # where each row ends in the file, whose first line is 1
 
 
 def read_csv_file(path: Path, error_class: type[FervidError]) -> bytes:
@@ -37,13 +39,26 @@ def read_csv_file(path: Path, error_class: type[FervidError]) -> bytes:
         raise error_class(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def parse_csv(content: bytes, source: str, error_class: type[FervidError]) -> CsvTable:
-    r"""Parse the content of a CSV file; its first line is the header.
+def decode_csv(content: bytes, source: str, error_class: type[FervidError]) -> str:
+    """The text of a CSV file, without a byte order mark.
+
+    Raises:
+        error_class: if it is not in UTF-8; `source` is for its message.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise error_class(f"{source}: {NOT_UTF8}") from error
+
+
+def parse_csv(content: bytes, source: str, error_class: type[FervidError], *, n_lines_before: int = 0) -> CsvTable:
+    r"""Parse the content of a CSV file, of which the first line is the header.
 
     Args:
         content: the content of the file.
         source: its name, for messages.
         error_class: the class of the error to raise.
+        n_lines_before: number of lines before the header, which are left out.
 
     Raises:
         error_class: if it is not a CSV file in UTF-8.
@@ -51,25 +66,46 @@ def parse_csv(content: bytes, source: str, error_class: type[FervidError]) -> Cs
     >>> parse_csv("\ufeffVideo; Age\na.mp4 ;20\n".encode(), "ages.csv", FervidError)
     CsvTable(header=['Video', 'Age'], rows=[{'Video': 'a.mp4', 'Age': '20'}], line_numbers=[2])
     """
+    file = io.StringIO(decode_csv(content, source, error_class), newline="")
+    for _ in range(n_lines_before):
+        file.readline()
+    start = file.tell()
+    separator = max(SEPARATORS, key=file.readline().count)
+    file.seek(start)
+    reader = csv.DictReader(file, restval="", delimiter=separator)
     try:
-        text = content.decode("utf-8-sig")
-        separator = max(SEPARATORS, key=text.partition("\n")[0].count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
         if repeated := sorted({name for name in header if name and header.count(name) > 1}):
-            raise error_class(f"{source}: column {', '.join(repeated)} comes twice in the first line")
+            raise error_class(f"{source}: column {', '.join(repeated)} comes twice in the header")
         table = CsvTable(header, [], [])
         for row in reader:
+            line_number = n_lines_before + reader.line_num
             if any(cell.strip() for cell in row.get(None) or ()):
                 raise error_class(
-                    f"{source}: line {reader.line_num} has more cells than the first line; "
+                    f"{source}: line {line_number} has more cells than the header; "
                     "separate columns with semicolons if commas are decimal points"
                 )
             table.rows.append({name: row[name].strip() for name in header})
-            table.line_numbers.append(reader.line_num)
-    except UnicodeDecodeError as error:
-        raise error_class(f"{source}: {NOT_UTF8}") from error
+            table.line_numbers.append(line_number)
     except csv.Error as error:
         raise error_class(f"{source}: cannot be read: not a CSV file: {error}") from error
     return table
+
+
+def parse_seconds(text: str, where: str, error_class: type[FervidError]) -> float:
+    """A time in seconds; a comma may be the decimal point, as in spreadsheets of many countries.
+
+    Raises:
+        error_class: if it is not a number, or beyond `MAX_SECONDS`; `where` is for its message.
+
+    >>> parse_seconds("1,5", "events.csv, line 2: start_s", FervidError)
+    1.5
+    """
+    try:
+        seconds = float(text.replace(",", "."))
+    except ValueError:
+        seconds = math.nan
+    if not abs(seconds) <= MAX_SECONDS:  # also refuses NaN
+        raise error_class(f"{where} must be a number of seconds, got {text!r}")
+    return seconds

@@ -1,14 +1,13 @@
 """Read events, such as stimuli or markers, from a CSV or ELAN file."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from analytics.queries.codes import VIDEO_HEADERS, CodesError, named_video, read_codes
-from analytics.queries.csv_files import parse_csv, read_csv_file
-from analytics.timeline.time_tolerance import is_longer
+from analytics.queries.csv_files import parse_csv, parse_seconds, read_csv_file
+from analytics.time_tolerance import is_longer
 from fer_models.errors import FervidError
 
 NEEDED = ("start_s", "end_s", "label")
@@ -18,7 +17,6 @@ ALIASES = {
     "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
     "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
 }
-MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow milliseconds in SQL
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
 
 _VIDEO_HINT = b"video_hint"  # metadata of the table of events, see `video_hint`
@@ -97,20 +95,9 @@ def _our_names(header: Sequence[str]) -> dict[str, str]:
 
 
 def _event(line: Mapping[str, str], video: str | None, where: str) -> dict[str, str | float | None]:
-    start_s, end_s = (_seconds(line[name], f"{where}: {name}") for name in ("start_s", "end_s"))
+    start_s, end_s = (parse_seconds(line[name], f"{where}: {name}", EventsError) for name in ("start_s", "end_s"))
     if not is_longer(end_s - start_s, 0):
         raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
     if not (label := line["label"]):
         raise EventsError(f"{where}: label is empty")
     return {"label": label, "start_s": start_s, "end_s": end_s, "video": video}
-
-
-def _seconds(text: str, where: str) -> float:
-    try:
-        # A comma may be the decimal point, as in spreadsheets of many countries.
-        seconds = float(text.replace(",", "."))
-    except ValueError:
-        seconds = math.nan
-    if not abs(seconds) <= MAX_SECONDS:  # also refuses NaN
-        raise EventsError(f"{where} must be a number of seconds, got {text!r}")
-    return seconds

@@ -19,7 +19,7 @@ from analytics.results.videos import choose_videos, known_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_longer
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 from fer_models.labels import EMOTIONS
 
 _ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
@@ -223,11 +223,13 @@ def _by_event(events: pa.Table, videos: Sequence[NamedVideo]) -> list[list[dict[
     Rows that repeat those of another event are left out, and so are events without other rows.
     """
     everywhere = list(dict.fromkeys(video.video_id for video in videos))
+    # Each name is looked up once, because a file that was moved is found by its content.
+    ids_of = {name: choose_videos(videos, [name]) for name in dict.fromkeys(events["video"].drop_null().to_pylist())}
     found: list[list[dict[str, Any]]] = []
     seen: set[tuple[str, ...]] = set()
     # Events of all videos come first, so that those of single videos repeat them, not the other way around.
     for event in sorted(events.to_pylist(), key=lambda event: event["video"] is not None):
-        ids = everywhere if event["video"] is None else choose_videos(videos, [event["video"]])
+        ids = everywhere if event["video"] is None else ids_of[event["video"]]
         rows = {(video_id, event["label"], event["start_s"], event["end_s"]): video_id for video_id in ids}
         if ids and rows.keys() <= seen:
             continue

@@ -43,12 +43,15 @@ class GroupError(FervidError):
     """The groups cannot be read, name a video that is not in the results, or are fewer than two."""
 
 
-def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[NamedVideo]) -> dict[str, str]:
+def find_groups(
+    groups: Mapping[str, str] | Path, videos: Sequence[NamedVideo], *, by_content: bool = True
+) -> dict[str, str]:
     """The group of each video, by video_id.
 
     Args:
         groups: group by path, file name or video_id, or a CSV file with the columns path (any of these) and group.
         videos: those in the results.
+        by_content: as for `choose_videos`.
 
     Raises:
         GroupError: if the file cannot be read, a video is not in the results, two groups differ only in case or blanks,
@@ -60,16 +63,19 @@ def find_groups(groups: Mapping[str, str] | Path, videos: Sequence[NamedVideo]) 
     check_spelling(groups.values(), source)
     if len(set(groups.values())) < 2:
         raise GroupError(f"{source}: at least two groups are needed to compare, got {len(set(groups.values()))}")
-    return by_video(groups, videos, source, "group")
+    return by_video(groups, videos, source, "group", by_content=by_content)
 
 
-def find_participants(participants: Mapping[str, str] | Path | None, videos: Sequence[NamedVideo]) -> dict[str, str]:
+def find_participants(
+    participants: Mapping[str, str] | Path | None, videos: Sequence[NamedVideo], *, by_content: bool = True
+) -> dict[str, str]:
     """The participant of each video, by video_id; videos that are not named are left out.
 
     Args:
         participants: participant by path, file name or video_id, or a CSV file with the columns path and participant;
             a file without the column participant names nobody, and neither does an empty cell.
         videos: those in the results.
+        by_content: as for `choose_videos`.
 
     Raises:
         GroupError: if the file cannot be read or a video is not in the results.
@@ -79,7 +85,7 @@ def find_participants(participants: Mapping[str, str] | Path | None, videos: Seq
     source = "the participants"
     if isinstance(participants, Path):
         source, participants = str(participants), _read_column(participants, "participant", optional=True)
-    return by_video(participants, videos, source, "participant")
+    return by_video(participants, videos, source, "participant", by_content=by_content)
 
 
 @dataclass(frozen=True)
@@ -215,10 +221,12 @@ def videos_of_participant(
     return sorted(found), missing
 
 
-def by_video(values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str) -> dict[str, str]:
+def by_video(
+    values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str, *, by_content: bool = True
+) -> dict[str, str]:
     """The value of each video by video_id, from values by path, file name or video_id.
 
-    A path of which several contents were analyzed names all of them.
+    A path of which several contents were analyzed names all of them. `by_content` is that of `choose_videos`.
 
     Raises:
         GroupError: if a video is not in the results, or has two values; `source` and `column` are for its message.
@@ -227,7 +235,7 @@ def by_video(values: Mapping[str, str], videos: Sequence[NamedVideo], source: st
     found: dict[str, str] = {}
     for name, value in values.items():
         try:
-            chosen = choose_videos(videos, [name])
+            chosen = choose_videos(videos, [name], by_content=by_content)
         except UnknownVideoError as error:
             raise GroupError(f"{source}: {error}") from error
         for video in chosen:

@@ -3,7 +3,7 @@
 import duckdb
 import pyarrow as pa
 
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
+from analytics.time_tolerance import TIME_TOLERANCE_S
 from fer_models.labels import EMOTIONS
 
 MAX_GAP_S = 0.3  # a gap of at most this length between two equal labels does not end an interval, as for episodes

@@ -6,7 +6,8 @@ import duckdb
 
 from analytics.queries.sql_files import run_sql_for_videos
 from analytics.tables.schema import SPEECH_REASONS
-from analytics.timeline.time_tolerance import is_shorter
+from analytics.text import counted
+from analytics.time_tolerance import is_shorter
 
 _ABOUT = "($video_ids::VARCHAR[] IS NULL OR list_contains($video_ids::VARCHAR[], video_id))"
 _REASONS = f"""
@@ -201,10 +202,10 @@ def dropped_frames_note(connection: duckdb.DuckDBPyConnection) -> str | None:
     (row,) = run_sql_for_videos(connection, "dropped_frames", live).to_pylist()
     if not row["n_sessions"]:
         return None
-    sessions = "live session" if row["n_sessions"] == 1 else "live sessions"
     return (
-        f"{row['n_dropped'] / row['n_frames']:.1%} of the frames of {row['n_sessions']} {sessions} were dropped, "
-        "because processing fell behind: their time counts for no emotion, and brief expressions may be missing."
+        f"{row['n_dropped'] / row['n_frames']:.1%} of the frames of {counted(row['n_sessions'], 'live session')} were "
+        "dropped, because processing fell behind: their time counts for no emotion, and brief expressions may be "
+        "missing."
     )
 
 

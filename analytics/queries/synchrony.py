@@ -31,7 +31,7 @@ from analytics.tables.affect import valence_proxy
 from analytics.tables.arrow_utils import encode_categories, to_column, to_float_array
 from analytics.tables.result_schemas import SYNCHRONY
 from analytics.tables.schema import conform
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_shorter
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_shorter
 from analytics.tracking.ranges import expand_ranges
 from fer_models.labels import EMOTIONS
 

@@ -2,12 +2,18 @@
 
 import hashlib
 import json
+import stat
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from analytics.results.storage_paths import StoragePath, absolute
 
 HASH_BLOCK_BYTES = 2**20
+MAX_HASHED_FILES = 1000  # files whose hashes `content_id` keeps in memory
 # Version of pass 2, part of every analysis_id. Increase it when the same settings give different rows than before.
 TIMELINE_VERSION = 10
 
@@ -25,6 +31,37 @@ def file_sha256(path: StoragePath, on_block: Callable[[], object] = lambda: None
 def video_id(sha256: str) -> str:
     """The id of the video with this SHA-256: `v` and 16 hexadecimal digits."""
     return f"v{sha256[:16]}"
+
+
+@dataclass
+class _ContentId:
+    """The id of a version of a file, and the lock to be held while it is hashed."""
+
+    video_id: str | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_content_ids: OrderedDict[tuple[str, int, int, int, int], _ContentId] = OrderedDict()
+_content_ids_lock = threading.Lock()  # held only to look an id up, so that no file waits while another one is hashed
+
+
+def content_id(path: Path) -> str | None:
+    """The `video_id` of a file's content, hashed once for each version of the file; None if it cannot be read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        with _content_ids_lock:
+            known = _content_ids.setdefault(key, _ContentId())
+            if len(_content_ids) > MAX_HASHED_FILES:
+                _content_ids.popitem(last=False)
+        with known.lock:
+            if known.video_id is None:
+                known.video_id = video_id(file_sha256(path))
+            return known.video_id
+    except (OSError, ValueError):  # ValueError for a null character in the path
+        return None
 
 
 def unread_video_id(path: StoragePath) -> str:

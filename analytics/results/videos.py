@@ -5,12 +5,12 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analytics.results.ids import file_sha256, video_id
-from analytics.results.storage_paths import StoragePath, absolute, is_file, is_remote
+from analytics.results.ids import content_id
+from analytics.results.storage_paths import StoragePath, absolute, is_remote
 from analytics.results.video_record import NamedVideo, VideoName, VideoRecord, video_names, video_records
 from fer_models.errors import FervidError
 
@@ -73,20 +73,22 @@ def short_names(videos: Sequence[NamedVideo]) -> dict[str, str]:
     return _apart(plain, {row.video_id: f"{_folder(row)}/{plain[row.video_id]}".lstrip("/") for row in videos})
 
 
-def choose_videos(videos: Sequence[NamedVideo], wanted: Sequence[str]) -> list[str]:
+def choose_videos(videos: Sequence[NamedVideo], wanted: Iterable[str], *, by_content: bool = True) -> list[str]:
     """The unique ids of the videos given by id, path, name, or a file with the same content.
 
     Args:
         videos: those in the results; a video may be in it several times.
         wanted: the text that the user entered for each video.
+        by_content: whether to read files with these paths. False for text from other machines, so that it names no
+            file of this one.
 
     Raises:
         UnknownVideoError: if no video matches, or several have the name.
     """
-    return list(dict.fromkeys(found for text in wanted for found in _meant(videos, text)))
+    return list(dict.fromkeys(found for text in wanted for found in _meant(videos, text, by_content)))
 
 
-def _meant(videos: Sequence[NamedVideo], text: str) -> list[str]:
+def _meant(videos: Sequence[NamedVideo], text: str, by_content: bool) -> list[str]:
     as_path = (text, path_text(Path(text)))
     exact = [row.video_id for row in videos if text == row.video_id or row.path in as_path]
     if exact:
@@ -96,13 +98,11 @@ def _meant(videos: Sequence[NamedVideo], text: str) -> list[str]:
         raise UnknownVideoError(f"{text}: {len(paths)} videos have this name, give a path: {', '.join(paths)}")
     if named:
         return [row.video_id for row in named]
-    if is_file(Path(text)):
-        of_content = video_id(file_sha256(Path(text)))
-        if any(row.video_id == of_content for row in videos):
-            return [of_content]
-    raise UnknownVideoError(
-        f"{text}: no such video in the results, neither by path, name or id nor by its content: {UNKNOWN_VIDEO_ADVICE}"
-    )
+    of_content = content_id(Path(text)) if by_content else None
+    if of_content is not None and any(row.video_id == of_content for row in videos):
+        return [of_content]
+    tried = "neither by path, name or id nor by its content" if by_content else "by path, name or id"
+    raise UnknownVideoError(f"{text}: no such video in the results, {tried}: {UNKNOWN_VIDEO_ADVICE}")
 
 
 def names_apart(videos: Sequence[NamedVideo]) -> dict[str, str]:

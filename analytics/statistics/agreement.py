@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.statistics.intervals import MIN_UNITS, Estimate, mean_interval
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 
 Array = NDArray[np.float64]
-TOLERANCE_S = 1e-6  # rounding errors of times
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Coding:
     def __post_init__(self) -> None:
         if not len(self.start_s) == len(self.end_s) == len(self.code):
             raise ValueError(f"{self.start_s.shape = }, {self.end_s.shape = }, {self.code.shape = }")
-        if (self.end_s[:-1] > self.start_s[1:] + TOLERANCE_S).any() or (self.end_s < self.start_s).any():
+        if (self.end_s[:-1] > self.start_s[1:] + TIME_TOLERANCE_S).any() or (self.end_s < self.start_s).any():
             raise ValueError("intervals must be ordered by time and must not overlap")
 
 
@@ -82,23 +82,23 @@ def _events(coding: Coding, other: Coding, first: Events, max_gap_s: float) -> E
         return first
     merged = _merge_adjacent(coding, max_gap_s)
     onset_s, code = merged.start_s[1:], merged.code[1:]
-    was_observed = onset_s - merged.end_s[:-1] <= max_gap_s + TOLERANCE_S
-    counts = was_observed & (onset_s > first.onset_s + TOLERANCE_S) & _covers(other, onset_s, max_gap_s)
+    was_observed = ~is_longer(onset_s - merged.end_s[:-1], max_gap_s)
+    counts = was_observed & (onset_s > first.onset_s + TIME_TOLERANCE_S) & _covers(other, onset_s, max_gap_s)
     return Events(np.append(first.onset_s, onset_s[counts]), np.append(first.code, code[counts]))
 
 
 def _covers(coding: Coding, time_s: Array, max_gap_s: float) -> NDArray[np.bool_]:
     """Whether each time is in an interval, or in a gap of at most `max_gap_s` between two."""
-    is_short = coding.start_s[1:] - coding.end_s[:-1] <= max_gap_s + TOLERANCE_S
+    is_short = ~is_longer(coding.start_s[1:] - coding.end_s[:-1], max_gap_s)
     end_s = np.where(np.append(is_short, False), np.append(coding.start_s[1:], np.inf), coding.end_s)
     bridged = Coding(coding.start_s, end_s, coding.code)
-    return _class_at(bridged, time_s + TOLERANCE_S) >= 0
+    return _class_at(bridged, time_s + TIME_TOLERANCE_S) >= 0
 
 
 def _merge_adjacent(coding: Coding, max_gap_s: float) -> Coding:
     gap_s = coding.start_s[1:] - coding.end_s[:-1]
     is_first = np.ones(len(coding.code), bool)
-    is_first[1:] = (coding.code[1:] != coding.code[:-1]) | (gap_s > max_gap_s + TOLERANCE_S)
+    is_first[1:] = (coding.code[1:] != coding.code[:-1]) | is_longer(gap_s, max_gap_s)
     first = np.flatnonzero(is_first)
     last = np.append(first[1:], len(coding.code)) - 1 if len(first) else first
     return Coding(coding.start_s[first], coding.end_s[last], coding.code[first])
@@ -109,7 +109,7 @@ def _common_cells(reference: Coding, coded: Coding) -> tuple[Coding, Coding]:
     edges = np.unique(np.concatenate([reference.start_s, reference.end_s, coded.start_s, coded.end_s]))
     middle = (edges[1:] + edges[:-1]) / 2
     a, b = (_class_at(coding, middle) for coding in (reference, coded))
-    both = (a >= 0) & (b >= 0) & (np.diff(edges) > TOLERANCE_S)
+    both = (a >= 0) & (b >= 0) & is_longer(np.diff(edges), 0)
     start_s, end_s = edges[:-1][both], edges[1:][both]
     return Coding(start_s, end_s, a[both]), Coding(start_s, end_s, b[both])
 
@@ -174,7 +174,7 @@ def match_events(reference: Events, coded: Events, code: int, tolerance_s: float
     a, b = (events.onset_s[events.code == code] for events in (reference, coded))
     n_matched = i = j = 0
     while i < len(a) and j < len(b):
-        if abs(a[i] - b[j]) <= tolerance_s + TOLERANCE_S:
+        if not is_longer(abs(a[i] - b[j]), tolerance_s):
             n_matched, i, j = n_matched + 1, i + 1, j + 1
         elif a[i] < b[j]:
             i += 1

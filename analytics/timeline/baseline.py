@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from analytics.tables.quantization import PROBABILITY_STEP
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S, is_longer, is_shorter
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer, is_shorter
 from fer_models.labels import EMOTIONS
 
 BaselineMethod = Literal["none", "own_mean", "neutral_stretch"]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 from analytics.timeline.oscillations import RowSpans
-from analytics.timeline.time_tolerance import TIME_TOLERANCE_S
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, 
         level = open_level[first:stop].max()
         opens = min(openness[first - 1], openness[stop]) >= rule.open_share * level
         is_usual = level >= rule.min_open_share * usual_openness
-        is_short = pts_s[stop] - pts_s[first] <= rule.max_duration_s + TIME_TOLERANCE_S
+        is_short = not is_longer(pts_s[stop] - pts_s[first], rule.max_duration_s)
         depth = 1 - share[first:stop].min()
         if opens and is_usual and is_short and depth >= 1 - rule.closed_share:
             spans.append((first, stop - 1, float(depth)))

@@ -25,6 +25,7 @@ from analytics.tables.schema import (
     conform,
     timeline_schema,
 )
+from analytics.time_tolerance import is_longer
 from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
@@ -32,7 +33,6 @@ from analytics.timeline.movements import MovementConfig, Movements
 from analytics.timeline.quality import QualityConfig, QualityMeasures, gate_quality, speech_reasons
 from analytics.timeline.runs import begins_run, number_runs
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
-from analytics.timeline.time_tolerance import is_longer
 from analytics.timeline.track_summary import TrackedFaces, episodes_table, stretches, tracks_table, transitions_table
 from analytics.tracking.identities import IDENTITY_VERSION, Identities, identify, identities_table, known_identities
 from analytics.tracking.reid import ReidConfig

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.time_tolerance import is_longer, is_shorter
 from analytics.timeline.runs import after_gap, begins_run
-from analytics.timeline.time_tolerance import is_longer, is_shorter
 from analytics.tracking.ranges import expand_ranges
 
 

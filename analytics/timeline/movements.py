@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analytics.tables.schema import MOVEMENT_KINDS
+from analytics.time_tolerance import is_longer
 from analytics.timeline.blinks import BlinkRule, find_blinks
 from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations, unbroken_runs
-from analytics.timeline.time_tolerance import is_longer
 
 _BLINK, _SPEAKING, _NOD, _HEAD_SHAKE = range(len(MOVEMENT_KINDS))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.timeline.time_tolerance import is_longer, is_shorter
+from analytics.time_tolerance import is_longer, is_shorter
 
 # A row is near a turning point if its value differs from it by at most this share of the smallest swing.
 NEAR_SHARE = 0.2

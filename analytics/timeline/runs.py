@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analytics.timeline.time_tolerance import is_longer
+from analytics.time_tolerance import is_longer
 
 
 def begins_run(keys: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from analytics.time_tolerance import is_longer
 from analytics.timeline.runs import begins_run
-from analytics.timeline.time_tolerance import is_longer
 
 
 @dataclass(frozen=True)

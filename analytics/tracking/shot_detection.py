@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.time_tolerance import is_longer
+
 
 @dataclass(frozen=True)
 class ShotDetectionConfig:
@@ -45,7 +47,6 @@ def find_shot_boundaries(pts_s: np.ndarray, thumbnail_rgb: np.ndarray, config: S
     is_shot_boundary = np.zeros(len(pts_s), bool)
     decoded = np.flatnonzero(~np.isnan(thumbnail_rgb).any(axis=1))
     change = np.abs(np.diff(thumbnail_rgb[decoded], axis=0)).mean(axis=1)
-    # The tolerance ensures that rounding does not decide whether frames 0.5 s apart are compared.
-    is_near = np.diff(pts_s[decoded]) <= config.max_step_s + 1e-6
+    is_near = ~is_longer(np.diff(pts_s[decoded]), config.max_step_s)
     is_shot_boundary[decoded[1:]] = (change >= config.min_change) & is_near
     return is_shot_boundary

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analytics.time_tolerance import is_longer, is_shorter
+
 # Variances of the Kalman filter of a face's movement, in box sizes, equal for x and y: the measured position, and the
 # velocity as a random walk. They are properties of heads and detectors, and therefore not settings.
 POSITION_NOISE_VAR = 0.05**2  # detectors locate a box to about 5% of its size
@@ -78,8 +80,7 @@ def link_faces(
     Returns:
         (m,) int64 track of each face; -1 for faces in no track.
     """
-    # The tolerance ensures that rounding does not decide whether a gap of 1 s ends a track.
-    tracker = _Tracker(config, max_gap_s=max(config.max_gap_s, 1.5 * step_s) + 1e-6)
+    tracker = _Tracker(config, max_gap_s=max(config.max_gap_s, 1.5 * step_s))
     detections = [_Detection(*face) for face in zip(*boxes_xyxy.T.tolist(), det_score.tolist(), strict=True)]
     times_s = pts_s.tolist()
     bounds = np.append(np.flatnonzero(np.diff(frame, prepend=-1)), len(frame)).tolist()
@@ -98,8 +99,7 @@ def confirm(raw: np.ndarray, pts_s: np.ndarray, config: TrackerConfig) -> np.nda
     ids, first, inverse, n_faces = np.unique(raw[linked], return_index=True, return_inverse=True, return_counts=True)
     last_pts_s = np.full(len(ids), -np.inf)
     np.maximum.at(last_pts_s, inverse, pts_s[linked])
-    # The tolerance ensures that rounding does not decide whether three frames 0.075 s apart last 0.15 s.
-    enough = (n_faces >= config.min_faces) & (last_pts_s - pts_s[linked[first]] >= config.min_duration_s - 1e-6)
+    enough = (n_faces >= config.min_faces) & ~is_shorter(last_pts_s - pts_s[linked[first]], config.min_duration_s)
     number = np.full(len(ids), -1)
     number[np.flatnonzero(enough)[np.argsort(first[enough])]] = np.arange(enough.sum())
     tracks = np.full(len(raw), -1, np.int64)
@@ -180,7 +180,7 @@ class _Tracker:
 
     def step(self, pts_s: float, faces: list[_Detection]) -> list[int]:
         """Assign the faces of the next frame; -1 for faces in no track."""
-        self.active = [track for track in self.active if pts_s - track.pts_s <= self.max_gap_s]
+        self.active = [track for track in self.active if not is_longer(pts_s - track.pts_s, self.max_gap_s)]
         found = [-1] * len(faces)
         for pair in self._match(self._pairs(pts_s, faces), faces):
             track = self.active[pair.track]

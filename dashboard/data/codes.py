@@ -36,7 +36,7 @@ class Codes:
         """
         videos = results.videos()
         names = {code.video for code in self.codes if code.video is not None}
-        ids_of = {name: choose_videos(videos, [name]) for name in names}
+        ids_of = {name: choose_videos(videos, [name], by_content=False) for name in names}
         found: dict[str, list[Code]] = {}
         for code in self.codes:
             for video_id in ids_of.get(code.video or "", []):

@@ -44,7 +44,9 @@ class Markers:
         """
         videos = results.videos()
         rows = self.events.to_pylist()
-        ids = {name: choose_videos(videos, [name]) for name in {row["video"] for row in rows} - {None}}
+        ids = {
+            name: choose_videos(videos, [name], by_content=False) for name in {row["video"] for row in rows} - {None}
+        }
         of_video = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]
         spans = sorted({(row["start_s"], row["end_s"], row["label"]) for row in of_video})
         return [MarkerSpan(label=label, start_s=start_s, end_s=end_s) for start_s, end_s, label in spans]

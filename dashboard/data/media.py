@@ -3,11 +3,8 @@
 import json
 import os
 import secrets
-import stat
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,8 +13,7 @@ import av.error
 import numpy as np
 from PIL import Image
 
-from analytics.results.ids import file_sha256
-from analytics.results.ids import video_id as id_of_content
+from analytics.results.ids import content_id
 from analytics.results.notes import point_to, read_notes
 from analytics.results.storage_paths import StoragePath, is_file, is_remote
 from analytics.results.store import StoreError
@@ -34,7 +30,6 @@ PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
 MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
 VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
 PATHS_SQL = "SELECT DISTINCT path FROM videos"
-MAX_VERIFIED_FILES = 1000
 
 
 @dataclass(frozen=True)
@@ -98,37 +93,6 @@ def find_media(results: Results, video_id: str) -> Media | None:
     # Times in tables of version 0.1 are the container's; later ones are player time.
     start_s = file_start_s if row.get("start_time_s") is None else 0.0
     return Media(video_id, path, True, playable, preview, max(0.0, start_s), False, *read_as)
-
-
-@dataclass
-class _Verification:
-    """The id of the content of a version of a file, and the lock to be held while it is hashed."""
-
-    content_id: str | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-_verified: OrderedDict[tuple[str, int, int, int, int], _Verification] = OrderedDict()
-_verified_lock = threading.Lock()  # held only to look an entry up, so that no file waits while another one is hashed
-
-
-def content_id(path: Path) -> str | None:
-    """The id of a file's content, hashed once for each version of the file; None if it cannot be read."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        with _verified_lock:
-            verification = _verified.setdefault(key, _Verification())
-            if len(_verified) > MAX_VERIFIED_FILES:
-                _verified.popitem(last=False)
-        with verification.lock:
-            if verification.content_id is None:
-                verification.content_id = id_of_content(file_sha256(path))
-            return verification.content_id
-    except OSError:
-        return None
 
 
 def media_folders(results: Results) -> list[Path]:

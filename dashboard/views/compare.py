@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from analytics.queries.events import late_events_note, repeated_events_note, unassigned_events_note
-from analytics.queries.groups import GroupError, find_groups, several_people_note
+from analytics.queries.groups import GroupError, find_groups, find_participants, several_people_note
 from analytics.results.video_record import VideoName
-from analytics.results.videos import UnknownVideoError
+from analytics.results.videos import UnknownVideoError, choose_videos
 from dashboard.data.comparison import (
     Compared,
     comparison_of,
@@ -55,6 +55,8 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
+    # Refuses names that the questions below would look up by the content of a file of this machine.
+    choose_videos(results.videos(), events["video"].drop_null().unique().to_pylist(), by_content=False)
     notes_on = (unassigned_events_note, repeated_events_note, late_events_note)
     for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
         if note is not None:
@@ -84,14 +86,16 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     if len(chosen) < 2:
         st.info("Select at least two groups.")
         return None
-    groups = find_groups({path: group for path, group in grouping.groups.items() if group in chosen}, videos)
+    in_chosen = {path: group for path, group in grouping.groups.items() if group in chosen}
+    groups = find_groups(in_chosen, videos, by_content=False)
+    participants = find_participants(grouping.participants, results.videos(), by_content=False)
     show_members(groups, videos)
-    if note := results.answer(lambda connection: several_people_note(connection, grouping.participants)):
+    if note := results.answer(lambda connection: several_people_note(connection, participants)):
         st.caption(plain(note))
     st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
     return Compared(
-        comparison_of(results, key, groups, grouping.participants),
-        mean_timelines(results, key, ranges_of_groups(results, groups), grouping.participants),
+        comparison_of(results, key, groups, participants),
+        mean_timelines(results, key, ranges_of_groups(results, groups), participants),
         "time in the video in s",
         video_limit_note(results, groups),
     )

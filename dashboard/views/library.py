@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from analytics.results.video_record import analyzed_s
+from analytics.text import counted
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent, plain, without_common_folder
@@ -192,10 +193,8 @@ def show_running(results: Results) -> None:
     """The videos that are being analyzed now."""
     running = results.running()
     if running:
-        videos = "1 video" if len(running) == 1 else f"{len(running)} videos"
-        n_segments = sum(video.n_segments for video in running)
-        segments = "1 finished segment" if n_segments == 1 else f"{n_segments} finished segments"
-        st.info(f"Analysis in progress: {videos} with {segments}.")
+        segments = counted(sum(video.n_segments for video in running), "finished segment")
+        st.info(f"Analysis in progress: {counted(len(running), 'video')} with {segments}.")
 
 
 def main() -> None:
@@ -212,8 +211,8 @@ def main() -> None:
     show_totals(videos)
     done = filtered(videos[videos["status"] == "done"])
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        count = "1 video" if len(done) == 1 else f"{len(done)} videos"
-        next_step = "No video passes the filters." if done.empty else f"{count}. Click one to open its timeline."
+        videos_found = counted(len(done), "video")
+        next_step = "No video passes the filters." if done.empty else f"{videos_found}. Click one to open its timeline."
         st.caption(next_step, width="content")
         st.html(emotion_legend(), width="content")
         thumbnails = thumbnails_switch()

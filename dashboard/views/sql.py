@@ -18,6 +18,7 @@ from analytics.queries.cookbook import cookbook
 from analytics.queries.event_files import EventsError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import VIEWS
+from analytics.text import counted
 from dashboard.data import markers
 from dashboard.data.results import current_results
 from dashboard.text import plain
@@ -177,7 +178,7 @@ def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
 def show_answer(rows: pa.Table) -> None:
     """Show the rows as a table and, if they are suitable, as a chart; offer them as files."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        count = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
+        count = counted(rows.num_rows, "row")
         first = f", the first {MAX_SHOWN_ROWS:,} shown" if rows.num_rows > MAX_SHOWN_ROWS else ""
         st.caption(count + first, width="content")
         download_button(rows, "csv", stem="answer")

@@ -8,6 +8,7 @@ import streamlit as st
 
 from analytics.results.store import StoreError
 from analytics.results.video_record import analyzed_part
+from analytics.text import counted
 from dashboard.data.live_refresh import refresh_with_video
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
@@ -51,9 +52,9 @@ def summary_line(results: Results, video_id: str) -> str:
     if row["width_px"]:
         figures.append(f"{row['width_px']} x {row['height_px']} px")
     if n_image_faces is None:
-        figures.append(f"{row['people']} {'person' if row['people'] == 1 else 'people'}")
+        figures.append(counted(row["people"], "person", "people"))
     else:
-        figures.append(f"{n_image_faces} {'face' if n_image_faces == 1 else 'faces'}")
+        figures.append(counted(n_image_faces, "face"))
     if row["low_share"] is not None:
         figures.append(f"{percent(row['low_share'], 1)} low-quality faces")
     if row["left_out_share"]:

@@ -20,6 +20,7 @@ from analytics.results.storage_paths import (
     resolve_path,
     translate_client_errors,
 )
+from analytics.text import counted
 from fer_models.errors import FervidError
 from fer_models.files import other_kind
 from fer_models.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -63,10 +64,9 @@ class FoundFiles:
         lines = []
         for reason in dict.fromkeys(file.reason for file in self.skipped):
             paths = [file.path for file in self.skipped if file.reason == reason]
-            files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
-            lines.append(f"{files} skipped ({reason}): {_first(paths, NAMED_PER_REASON)}")
+            lines.append(f"{counted(len(paths), 'file')} skipped ({reason}): {_first(paths, NAMED_PER_REASON)}")
         if self.other_files:
-            files = "1 other file" if len(self.other_files) == 1 else f"{len(self.other_files)} other files"
+            files = counted(len(self.other_files), "other file")
             lines.append(f"{files} skipped (neither video nor image): {_first(self.other_files, NAMED_OTHERS)}")
         return lines
 

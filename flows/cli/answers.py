@@ -65,7 +65,7 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
 
 
 def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
-    """Print rows, or write them to a file atomically."""
+    """Print rows, or write them to a file atomically; in CSV files, no text runs as a formula in a spreadsheet."""
     if output is not None and output != STANDARD_OUTPUT:
         from analytics.results.atomic_write import write_atomic
 
@@ -79,12 +79,15 @@ def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
 
 
 def _write_file(rows: "pa.Table", form: Format, path: Path) -> None:
+    from analytics.exports.tables import without_formulas
     from analytics.tables.table_io import write_rows
 
     with path.open("wb") as file:
         if form in (Format.table, Format.long):
             width = WIDE if form == Format.table else 0
             SafeConsole(file=io.TextIOWrapper(file, "utf-8"), width=WIDE).print(_table(rows, width))
+        elif form == Format.csv:
+            write_rows(without_formulas(rows), file, form.value)
         else:
             write_rows(rows, file, form.value)
 

@@ -131,15 +131,6 @@ def fatal_errors(resume_hint: str = "run the same command again") -> Iterator[No
         raise typer.Exit(INTERRUPTED) from None
 
 
-def counted(n: int, singular: str, plural: str = "") -> str:
-    """A number with its noun.
-
-    >>> counted(1, "video"), counted(1200, "video"), counted(2, "analysis", "analyses")
-    ('1 video', '1,200 videos', '2 analyses')
-    """
-    return f"{n:,} {singular if n == 1 else plural or f'{singular}s'}"
-
-
 def fail(reason: str, error: Exception | None = None) -> NoReturn:
     """Print the reason and exit with code 1."""
     failures.print(f"[red]error[/red] {escape(reason)}", highlight=False, soft_wrap=True)

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analytics.text import counted
 from fer_models.labels import EMOTIONS
-from flows.cli.console import counted, usage_checked
+from flows.cli.console import usage_checked
 
 if TYPE_CHECKING:
     import duckdb
@@ -242,7 +243,7 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
         return []
     measured_s = [seconds or 0 for seconds in rows["movements_measured_s"].to_pylist()]
     n_missing = measured_s.count(0)
-    of_all = f"of {len(rows)} {'person' if len(rows) == 1 else 'people'}"
+    of_all = f"of {counted(len(rows), 'person', 'people')}"
     notes = [
         "speaking_s is the time with speaking-like mouth movement, which laughing and chewing can be, too. A hand over "
         "the mouth is not recognized: its time counts as measured. Rules: docs/movements.md."

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from analytics.results.storage_paths import translate_client_errors
+from analytics.text import counted
 from flows.analysis.context import AnalysisContext
 from flows.analysis.flow_process import flow_runner
 from flows.analysis.outcomes import RunSummary
@@ -21,7 +22,6 @@ from flows.cli.console import (
     RESUME_HINT,
     SOME_FAILED,
     console,
-    counted,
     errors,
     fatal_errors,
     note,

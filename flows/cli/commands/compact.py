@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.console import Results, counted, fatal_errors, note, say
+from analytics.text import counted
+from flows.cli.console import Results, fatal_errors, note, say
 
 
 def compact(

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from analytics.text import counted
 from flows.cli.answers import OverwriteOption
 from flows.cli.commands.query import Events, note_on_events
-from flows.cli.console import Results, counted, fatal_errors, note, say
+from flows.cli.console import Results, fatal_errors, note, say
 
 
 class ExportFormat(StrEnum):

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from analytics.text import counted
 from flows.cli.answers import OverwriteOption
-from flows.cli.console import DONE, SOME_FAILED, counted, failures, fatal_errors, note, parse_path, say
+from flows.cli.console import DONE, SOME_FAILED, failures, fatal_errors, note, parse_path, say
 
 FORMATS = ("png", "svg")
 

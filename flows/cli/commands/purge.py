@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.console import Results, counted, fail, fatal_errors, note, say
+from analytics.text import counted
+from flows.cli.console import Results, fail, fatal_errors, note, say
 
 if TYPE_CHECKING:
     from analytics.results.purge import Purge

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analytics.text import counted
 from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
 from flows.cli.commands.query import Events, Memory, Timeout, Video
 from flows.cli.compact import compact, omits_columns
-from flows.cli.console import Results, counted, fatal_errors, note, say
+from flows.cli.console import Results, fatal_errors, note, say
 from flows.cli.questions import UNFILTERED, Question, Request, answer, explanation, videos_of, why_empty
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analytics.text import counted
 from flows.cli.commands.common_options import AsJson, Pattern, Recursive
 from flows.cli.console import (
     DONE,
@@ -16,7 +17,6 @@ from flows.cli.console import (
     SOME_FAILED,
     Results,
     console,
-    counted,
     errors,
     fatal_errors,
     parse_path,

@@ -2,7 +2,8 @@
 
 import typer
 
-from flows.cli.console import DONE, SOME_FAILED, Results, counted, fatal_errors, say
+from analytics.text import counted
+from flows.cli.console import DONE, SOME_FAILED, Results, fatal_errors, say
 
 
 def verify(results: Results) -> None:
