@@ -291,6 +291,8 @@ def test_codes_of_european_spreadsheets_are_read_and_those_without_duration_left
         "start_s;end_s;code\n0,5;1;happy\n2;2;sad\n0,3;0,30000000000000004;sad\n0,30000000000000004;0,3;sad\n"
     )
     assert read_codes(file) == [Code(0.5, 1.0, "happy")]
+    file.write_text("Video;Code;Onset;Offset\na.mp4;happy;0,5;1\n")
+    assert read_codes(file) == [Code(0.5, 1.0, "happy", None, "a.mp4")]
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

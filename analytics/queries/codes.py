@@ -14,6 +14,9 @@ from fer_models.labels import EMOTIONS, emotion_named
 
 CODE_COLUMNS = ("code", "label", "emotion", "behavior")
 PERSON_COLUMNS = ("person", "subject", "track", "track_id")
+# Headers of the columns of times, in lower case, also in files of other programs. The first one in the file is used.
+START_HEADERS = ("start_s", "start", "start (s)", "onset", "begin", "from", "time")
+END_HEADERS = ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to")
 # Headers of the columns that name a video, in lower case; those of BORIS hold paths on the coder's computer.
 BORIS_VIDEO_HEADERS = ("media file name", "media file path", "media file")
 VIDEO_HEADERS = ("video", "path", "file", "filename", *BORIS_VIDEO_HEADERS)
@@ -58,8 +61,8 @@ def _read_table(path: Path) -> list[Code]:
     for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation before the header
         delimiter = max(SEPARATORS, key=line.count)
         header = {name.strip().strip('"').strip() for name in line.split(delimiter)}
-        for needed, read in _TABLES:
-            if needed <= header:
+        for is_header, read in _TABLES:
+            if is_header(header):
                 table = parse_csv(content, str(path), CodesError, n_lines_before=number)
                 places = [f"{path}, line {line_number}" for line_number in table.line_numbers]
                 return read(list(zip(places, table.rows, strict=True)), path)
@@ -177,13 +180,18 @@ def _read_tabular(rows: _Rows, path: Path) -> list[Code]:
 def _read_csv(rows: _Rows, path: Path) -> list[Code]:
     codes = []
     for where, row in rows:
-        code, person = (_first(row, names) for names in (CODE_COLUMNS, PERSON_COLUMNS))
+        cells = {name.lower(): cell for name, cell in row.items()}
+        code, person = (_first(cells, names) for names in (CODE_COLUMNS, PERSON_COLUMNS))
         if code is None:
             raise CodesError(f"{where} has no code: one of the columns {', '.join(CODE_COLUMNS)} is needed")
-        codes.append(
-            Code(_seconds(row, "start_s", where), _seconds(row, "end_s", where), code, person, named_video(row))
-        )
+        start, end = (next(name for name in names if name in cells) for names in (START_HEADERS, END_HEADERS))
+        codes.append(Code(_seconds(cells, start, where), _seconds(cells, end, where), code, person, named_video(row)))
     return codes
+
+
+def _has_times(header: set[str]) -> bool:
+    found = {name.lower() for name in header}
+    return not found.isdisjoint(START_HEADERS) and not found.isdisjoint(END_HEADERS)
 
 
 def _seconds(row: Mapping[str, str], column: str, where: str) -> float:
@@ -191,9 +199,9 @@ def _seconds(row: Mapping[str, str], column: str, where: str) -> float:
 
 
 _TABLES = (
-    ({"Start (s)", "Stop (s)", "Subject", "Behavior"}, _read_aggregated),
-    ({"Time", "Subject", "Behavior"}, _read_tabular),
-    ({"start_s", "end_s"}, _read_csv),
+    ({"Start (s)", "Stop (s)", "Subject", "Behavior"}.issubset, _read_aggregated),
+    ({"Time", "Subject", "Behavior"}.issubset, _read_tabular),
+    (_has_times, _read_csv),
 )
 
 

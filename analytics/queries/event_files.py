@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from analytics.queries.codes import VIDEO_HEADERS, CodesError, named_video, read_codes
+from analytics.queries.codes import END_HEADERS, START_HEADERS, VIDEO_HEADERS, CodesError, named_video, read_codes
 from analytics.queries.csv_files import parse_csv, parse_seconds, read_csv_file
 from analytics.time_tolerance import is_longer
 from fer_models.errors import FervidError
@@ -13,8 +13,8 @@ from fer_models.errors import FervidError
 NEEDED = ("start_s", "end_s", "label")
 # Names of columns in files of other programs, in lower case. The first name that the file contains is used.
 ALIASES = {
-    "start_s": ("start_s", "start", "start (s)", "onset", "begin", "from", "time"),
-    "end_s": ("end_s", "end", "stop", "stop (s)", "end (s)", "offset", "to"),
+    "start_s": START_HEADERS,
+    "end_s": END_HEADERS,
     "label": ("label", "name", "behavior", "event", "marker", "annotation", "text", "condition"),
 }
 EVENTS = pa.schema([("label", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("video", pa.string())])
