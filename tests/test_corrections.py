@@ -33,7 +33,7 @@ from analytics.results.store import Store, StoreError
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
-from dashboard.data.edits import EditError, step_texts, store_edit
+from dashboard.data.edits import EditError, parse_edit, step_texts, store_edit
 from dashboard.data.results import Results
 from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.context import AnalysisContext
@@ -410,6 +410,16 @@ def test_the_name_of_a_part_is_not_given_to_another_part(store: Store) -> None:
     store_edit(Results(store.root), ALICE, {"kind": "undo", "step": split["id"]})
     assert tracks(store)[5] == (39.0, "happy")
     assert set(tracks(store)) == {0, 1, 2, 5}
+
+
+@pytest.mark.parametrize("fps", [24, 30, 30000 / 1001, 60])
+def test_a_split_at_a_frame_begins_with_this_frame(fps: float) -> None:
+    """The player sends the times of frames with 4 decimals, and the notes have 3."""
+    pts_s = np.arange(40) / fps
+    for frame in range(1, 40):
+        step = parse_edit({"kind": "split", "value": round(pts_s[frame], 4), "track_id": 0})
+        corrected = correct_tracks(np.zeros(40, int), pts_s, [Correction("split", 0, step.value)])
+        assert corrected.tolist() == [0] * frame + [1] * (40 - frame)
 
 
 def test_both_parts_of_a_hidden_person_are_hidden(store: Store) -> None:

@@ -15,6 +15,8 @@ from dashboard.text import clock
 # Kinds of edits that change which faces belong to whom, so that the timeline has to be rebuilt.
 CORRECTIONS = ("merge", "split")
 MIN_MARKER_S = 0.001
+# A split is stored this much before the requested time, which may be up to 0.55 ms after its frame, because it is rounded.
+SPLIT_LEAD_S = 0.001
 TRACKS_SQL = "SELECT track_id FROM tracks WHERE video_id = $video_id"
 
 
@@ -123,7 +125,7 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
             case "merge":
                 return Step(kind, int(value), int(edit["track_id"]))
             case "split":
-                return Step(kind, _time_s(value), int(edit["track_id"]))
+                return Step(kind, _time_s(value, lead_s=SPLIT_LEAD_S), int(edit["track_id"]))
             case "marker":
                 return Step(kind, _marker(value))
             case "delete_marker":
@@ -139,10 +141,10 @@ def _text(value: object) -> str:
     return short_text(value)
 
 
-def _time_s(value: float) -> float:
+def _time_s(value: float, *, lead_s: float = 0.0) -> float:
     if not math.isfinite(time_s := float(value)):
         raise ValueError(f"{value} is not a time")
-    return round(time_s, 3)
+    return round(time_s - lead_s, 3)
 
 
 def _marker(value: Mapping[str, Any]) -> dict[str, object]:
