@@ -15,7 +15,7 @@ from dashboard.text import clock
 # Kinds of edits that change which faces belong to whom, so that the timeline has to be rebuilt.
 CORRECTIONS = ("merge", "split")
 MIN_MARKER_S = 0.001
-# A split is stored this much before the requested time, which may be up to 0.55 ms after its frame, because it is rounded.
+# A split is stored this much before the requested time, because rounding may put it up to 0.55 ms after its frame.
 SPLIT_LEAD_S = 0.001
 TRACKS_SQL = "SELECT track_id FROM tracks WHERE video_id = $video_id"
 
