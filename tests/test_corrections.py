@@ -27,7 +27,7 @@ from analytics.results.corrections import (
     rebuild_with_notes,
 )
 from analytics.results.ids import analysis_id, file_sha256, identities_id
-from analytics.results.notes import Correction, Step, add_steps, hide, notes_path, read_notes, rename, undo
+from analytics.results.notes import Correction, Marker, Step, add_steps, hide, notes_path, read_notes, rename, undo
 from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
 from analytics.results.video_record import VideoRecord
@@ -498,6 +498,23 @@ def test_edits_with_impossible_values_are_refused(
     with pytest.raises(EditError, match=message):
         edit(store, kind, value, track_id)
     assert not notes_path(store.root, ALICE).exists()
+
+
+def test_edits_are_stored_without_characters_that_no_file_can_contain(store: Store) -> None:
+    """JSON can contain lone surrogates, which UTF-8 cannot, and noncharacters, which XML cannot."""
+    opened = Results(store.root)
+    name = {"kind": "name", "value": "A\ud83d\uffff", "track_id": 0, "session": "t\udc00b"}
+    store_edit(opened, ALICE, name)
+    marker = {"id": "\ud83dm", "label": "ad\ud83d\ufffe", "start_s": 1, "end_s": 2}
+    store_edit(opened, ALICE, {"kind": "marker", "value": marker, "session": "tab"})
+    notes = read_notes(store.root, ALICE)
+    assert [step.session for step in notes.steps] == ["tb", "tab"]
+    assert notes.markers == (Marker("m", "ad", 1.0, 2.0),)
+    assert connect(store.root).sql("SELECT person FROM people WHERE track_id = 0").fetchall() == [("A",)]
+    store_edit(opened, ALICE, {"kind": "delete_marker", "value": "\ud83dm"})
+    assert read_notes(store.root, ALICE).markers == ()
+    with pytest.raises(EditError, match=r"no change of the kind x\.$"):
+        store_edit(opened, ALICE, {"kind": "x\ud83d", "value": 1})
 
 
 @pytest.mark.slow

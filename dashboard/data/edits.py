@@ -40,7 +40,7 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
             notes.undo(results.root, video_id, str(edit.get("step")))
         else:
             steps = steps_of(parse_edit(edit), before, _tracks_of(results, video_id))
-            notes.add_steps(results.root, video_id, steps, session=str(edit.get("session", ""))[:40])
+            notes.add_steps(results.root, video_id, steps, session=_id(edit.get("session", "")))
         if rebuilds:
             try:
                 rebuild(results, video_id)
@@ -129,16 +129,20 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
             case "marker":
                 return Step(kind, _marker(value))
             case "delete_marker":
-                return Step(kind, str(value))
+                return Step(kind, _id(value))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise EditError(f"This change cannot be made: {error}.") from error
-    raise EditError(f"There is no change of the kind {kind}.")
+    raise EditError(f"There is no change of the kind {short_text(kind)}.")
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a text")
     return short_text(value)
+
+
+def _id(value: object) -> str:
+    return short_text(str(value))[:40]
 
 
 def _time_s(value: float, *, lead_s: float = 0.0) -> float:
@@ -151,7 +155,7 @@ def _marker(value: Mapping[str, Any]) -> dict[str, object]:
     start_s, end_s = (_time_s(value[name]) for name in ("start_s", "end_s"))
     label = _text(value["label"]) or "marker"
     return {
-        "id": str(value["id"])[:40],
+        "id": _id(value["id"]),
         "label": label,
         "start_s": start_s,
         "end_s": max(end_s, start_s + MIN_MARKER_S),
