@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import psutil
@@ -1436,6 +1437,45 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
     assert preview.codec == "h264"
     assert preview.n_frames == original.n_frames
     np.testing.assert_allclose(preview.pts_s, original.pts_s - original.pts_s[0], atol=0.002)
+
+
+def test_the_analyzed_stream_decides_whether_browsers_play_a_file(store: Store, tmp_path: Path) -> None:
+    """The codec of the first of two streams is unknown to FFmpeg, as if it were from the future."""
+    path = tmp_path / "two.webm"
+    with av.open(str(path), "w", "matroska") as file:
+        streams = [file.add_stream("libvpx-vp9", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height = 32, 32
+        for stream in streams:
+            file.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+            file.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"V_VP9", b"V_VX9", 1))
+    playable = []
+    for stream in (0, 1, 2, None):
+        known = {"codec": "vp9", "container": "matroska,webm", "video_stream": stream}
+        store.commit_analysis(row(ALICE, str(path), **known), timeline(np.zeros(0), []))
+        media = find_media(Results(store.root), ALICE)
+        assert media is not None
+        playable.append(media.playable)
+    assert playable == [False, True, False, False]
+
+
+def test_each_stream_has_its_own_preview(store: Store) -> None:
+    """The default stream is the second one; it is the same stream if it is chosen by its number."""
+    previews = []
+    for chosen, read, rotate in [(None, 1, 90), (1, 1, 90), (0, 0, 90), (None, None, 90), (None, 1, 0)]:
+        settings = json.dumps({"observe": {"video_stream": chosen, "rotate": rotate}})
+        store.commit_analysis(row(ALICE, "a.mp4", video_stream=read, settings=settings), timeline(np.zeros(0), []))
+        media = find_media(Results(store.root), ALICE)
+        assert media is not None
+        previews.append(media.preview.name)
+    assert previews == [
+        "preview-1-90.mp4",
+        "preview-1-90.mp4",
+        "preview-0-90.mp4",
+        "preview-default-90.mp4",
+        "preview.mp4",
+    ]
 
 
 def test_a_file_is_verified_while_another_one_is_read(tmp_path: Path) -> None:
