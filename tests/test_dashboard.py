@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import combinations
@@ -1498,12 +1499,31 @@ def test_a_run_in_progress_is_seen(store: Store) -> None:
     pts_s = np.arange(10) / 10
     store.write_segment(ALICE, "o1", 0, observe(pts_s, [Face(0, appearance=90)]))
     assert running(store.root) == [Running(ALICE, 1)]
+    folder = store.observations_folder(ALICE, "o1")
+    os.utime(folder, (0, 0))
+    assert running(store.root) == []  # segments are not read in folders that have not changed for long
+    store.write_segment(ALICE, "o1", 1, observe(pts_s, [Face(0, appearance=90)]))
+    assert running(store.root) == [Running(ALICE, 2)]
     store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, []))
     assert running(store.root) == []
     store.commit_analysis(row("v0000000000000003", "b.mp4"), timeline(pts_s, []))
     compact(store.root, wait_s=0, delete_originals=True)
     store.drop_appearance(ALICE, "o1")
     assert running(store.root) == []  # its row is in a shard, and its observations are as old as before
+
+
+def test_polls_at_the_same_time_search_for_running_videos_once(store: Store) -> None:
+    for number in range(300):
+        store.observations_folder(f"v{number:016}", "o1").mkdir(parents=True)
+    opened, start = Results(store.root), threading.Barrier(8)
+
+    def poll(_: int) -> list[Running]:
+        start.wait()
+        return opened.running()
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(poll, range(8)))
+    assert len({id(one) for one in found}) == 1
 
 
 def test_command_refuses_a_folder_of_someone_else(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class Results:
         self._n_reloads = 0  # of the notes
         self._remembered: dict[str, Any] = {}  # answers that are valid as long as the folder does not change
         self._running: tuple[float, list[Running]] = (-math.inf, [])
+        self._running_lock = threading.Lock()  # held while the folder is searched, so that polls do so only once
         self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
         self._checked_s = -math.inf
 
@@ -93,10 +94,11 @@ class Results:
 
     def running(self) -> list[Running]:
         """The videos that are being analyzed, as of at most `CHECK_EVERY_S` ago."""
-        now_s = time.monotonic()
-        if now_s - self._running[0] > CHECK_EVERY_S:
-            self._running = now_s, running(self.root)
-        return self._running[1]
+        with self._running_lock:
+            if time.monotonic() - self._running[0] > CHECK_EVERY_S:
+                found = running(self.root)
+                self._running = time.monotonic(), found
+            return self._running[1]
 
     def refresh(self) -> None:
         """Check the folder for changes at the next query, however recent the last check was."""
