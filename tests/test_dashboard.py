@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from commands import fervid
 from pympi import Elan
@@ -40,9 +41,12 @@ from analytics.queries.codes import CodesError, read_codes
 from analytics.queries.event_files import EventsError, read_events
 from analytics.queries.groups import GroupError
 from analytics.queries.sql_files import run_sql_for_videos
+from analytics.results import verification
 from analytics.results.compaction import compact
+from analytics.results.damage import Damage
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
+from analytics.results.storage_paths import StoragePath
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.timeline.baseline import BaselineConfig
@@ -1268,6 +1272,26 @@ def test_a_damaged_page_of_a_table_is_named(results: Path) -> None:
     damaged.write_bytes(content)
     with pytest.raises(StoreError, match=f"{damaged} is damaged .* --overwrite"):
         window(Results(results), ALICE, 0, 12_000, 100, "smooth")
+
+
+def test_other_sessions_do_not_wait_for_the_search_for_a_damaged_file(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, find_damage = Results(results), verification.find_damage
+    threads = ThreadPoolExecutor(1)
+
+    def ask_and_find(root: StoragePath) -> list[Damage]:
+        assert len(threads.submit(opened.videos).result(timeout=10)) == 3
+        return find_damage(root)
+
+    monkeypatch.setattr(verification, "find_damage", ask_and_find)
+    damaged = next((results / "tracks" / f"video_id={ALICE}").iterdir())
+    opened.videos()
+    damaged.write_bytes(b"")
+    for ask in (opened.answer, lambda question: opened.remember("test", question)):
+        with pytest.raises(StoreError, match=f"{damaged} is damaged"):
+            ask(lambda connection: pq.read_table(damaged))
+    threads.shutdown()
 
 
 def test_names_of_files_are_not_read_as_markdown(results: Path, store: Store, page: Page) -> None:

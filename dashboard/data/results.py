@@ -43,6 +43,7 @@ class Results:
 
     def __init__(self, root: StoragePath) -> None:
         self.root = root
+        # All sessions wait for it, so it is released before `name_damaged_file` reads the whole folder after an error.
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._etag: tuple[int, int] | None = None
@@ -68,7 +69,7 @@ class Results:
         Raises:
             As `ask`.
         """
-        with self._lock, name_damaged_file(self.root):
+        with name_damaged_file(self.root), self._lock:
             return question(self._current_connection())
 
     def remember(self, name: str, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
@@ -77,7 +78,7 @@ class Results:
         Raises:
             As `ask`.
         """
-        with self._lock, name_damaged_file(self.root):
+        with name_damaged_file(self.root), self._lock:
             connection = self._current_connection()
             if name not in self._remembered:
                 self._remembered[name] = question(connection)
@@ -130,7 +131,7 @@ class Results:
         Raises:
             As `ask`.
         """
-        with self._lock, name_damaged_file(self.root):
+        with name_damaged_file(self.root), self._lock:
             self._current_connection()
             return str(self.root), self._etag, self._notes_etag
 
