@@ -33,6 +33,9 @@ from commands import fervid
 from pympi import Elan
 from scenes import Face, feeling, observe, still_landmarks
 from scipy import stats
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.testclient import TestClient
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
@@ -62,7 +65,7 @@ from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.data.uploads import read_upload
-from dashboard.server import names_of, unreachable_note
+from dashboard.server import EXCEPTION_HANDLERS, ROUTES, names_of, unreachable_note
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
@@ -1568,6 +1571,37 @@ def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) ->
     done = fervid("dashboard", results, "--events", tmp_path / "events.csv")
     assert done.exit_code == 1
     assert "no column start_s" in done.output
+
+
+@pytest.fixture
+def client(results: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setenv(ENVIRONMENT, str(results))
+    return TestClient(Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS))
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["etag/{}", "video/{}", "export/{}/rows.csv", "window/{}?from_ms=0&to_ms=1&bins=1", "boxes/{}?from_s=0&to_s=1"],
+)
+def test_what_is_no_id_of_a_video_is_not_found(client: TestClient, route: str) -> None:
+    for no_id in ("a%00b", "v1", ALICE.upper(), f"{ALICE}0", 300 * "v"):
+        found = client.get(f"/fervid/{route.format(no_id)}")
+        assert (found.status_code, found.text) == (404, "There is no such video.")
+
+
+def test_requests_that_cannot_be_computed_are_refused(client: TestClient) -> None:
+    times = f"from_ms={-(2**63)}&to_ms={2**63 - 1}&bins=10"
+    assert client.get(f"/fervid/window/{ALICE}?{times}").status_code == 400
+    nested = 100_000 * "["
+    headers = {"content-type": "application/json"}
+    assert client.post(f"/fervid/edit/{ALICE}", content=nested, headers=headers).status_code == 400
+
+
+def test_errors_of_duckdb_are_reported(results: Path) -> None:
+    routes = [Route("/failing", lambda request: Results(results).ask("SELECT 1e308::DOUBLE::INTEGER"))]
+    found = TestClient(Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)).get("/failing")
+    assert found.status_code == 503
+    assert "out of range" in found.text
 
 
 def test_the_address_to_listen_on_may_be_opened() -> None:
