@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -21,9 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.file_util import get_static_dir
 from streamlit.starlette import App
 
+from analytics.results.corrections import CorrectionError
 from dashboard.data import codes as human_codes
 from dashboard.data import markers
-from dashboard.data.corrections import CorrectionError
 from dashboard.data.downloads import MIME as DOWNLOAD_MIME
 from dashboard.data.downloads import download
 from dashboard.data.edits import EditError, store_edit
@@ -46,6 +47,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 STYLE_SHEET = '<link rel="stylesheet" href="./fervid/player/app.css">'
+VIDEO_ID = re.compile("v[0-9a-f]{16}")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 WILDCARD_ADDRESSES = ("0.0.0.0", "::")  # all addresses of this machine
 # Options of Streamlit that are the same for every dashboard.
@@ -69,13 +71,25 @@ def index_html(request: Request) -> Response:
     return HTMLResponse(html, headers={"Cache-Control": "no-cache"})
 
 
+def video_id_of(request: Request) -> str:
+    """The id of the video in the path of a request, which the routes below use as the name of a folder.
+
+    Raises:
+        HTTPException: if it is not the id of any video.
+    """
+    video_id: str = request.path_params["video_id"]
+    if not VIDEO_ID.fullmatch(video_id):
+        raise HTTPException(404, "There is no such video.")
+    return video_id
+
+
 def video_file(request: Request) -> Response:
     """The video with an id, or its preview, in the requested range of bytes.
 
     No other file can be reached, not even through a path or a link that leads elsewhere since the analysis: the content
     must be the one that was analyzed.
     """
-    media = find_media(current_results(), request.path_params["video_id"])
+    media = find_media(current_results(), video_id_of(request))
     if media is None:
         raise HTTPException(404, "There is no such video.")
     if media.shown is None:
@@ -91,21 +105,20 @@ def video_file(request: Request) -> Response:
 
 def window_json(request: Request) -> Response:
     """A time range of the timeline: `?from_ms=…&to_ms=…&bins=…&source=smooth|raw`."""
-    parameters = request.query_params
+    parameters, video_id = request.query_params, video_id_of(request)
     try:
         from_ms, to_ms, bins = (int(parameters[name]) for name in ("from_ms", "to_ms", "bins"))
-        video_id, source = request.path_params["video_id"], parameters.get("source", "smooth")
-        found = window(current_results(), video_id, from_ms, to_ms, bins, source)
-    except (KeyError, ValueError) as error:
+        found = window(current_results(), video_id, from_ms, to_ms, bins, parameters.get("source", "smooth"))
+    except (KeyError, ValueError, duckdb.DataError) as error:  # the last one for times that SQL cannot compute with
         raise HTTPException(400, str(error)) from error
     return JSONResponse(found)
 
 
 def boxes_json(request: Request) -> Response:
     """The faces of a few seconds: `?from_s=…&to_s=…&source=smooth|raw&landmarks=true|false`."""
-    parameters = request.query_params
+    parameters, video_id = request.query_params, video_id_of(request)
     try:
-        video_id, source = request.path_params["video_id"], parameters.get("source", "smooth")
+        source = parameters.get("source", "smooth")
         from_s, to_s = float(parameters["from_s"]), float(parameters["to_s"])
         with_landmarks = parameters.get("landmarks") == "true"
         found = boxes(current_results(), video_id, from_s, to_s, source, with_landmarks=with_landmarks)
@@ -116,7 +129,7 @@ def boxes_json(request: Request) -> Response:
 
 def exported_file(request: Request) -> Response:
     """A file of a video's rows, episodes, markers or subtitles, as a download."""
-    video_id, name = request.path_params["video_id"], request.path_params["name"]
+    video_id, name = video_id_of(request), request.path_params["name"]
     try:
         content = download(current_results(), video_id, name)
     except KeyError as error:
@@ -134,11 +147,11 @@ async def edit(request: Request) -> Response:
     """
     if request.headers.get("content-type") != "application/json":
         raise HTTPException(415, "Send the change as application/json.")  # which no form of another site can
-    video_id = request.path_params["video_id"]
+    video_id = video_id_of(request)
     try:
         change = await request.json()
         await run_in_threadpool(store_known_edit, video_id, change)
-    except (CorrectionError, ValueError) as error:
+    except (CorrectionError, ValueError, RecursionError) as error:
         raise HTTPException(400, str(error)) from error
     return Response(status_code=204)
 
@@ -160,7 +173,7 @@ def etag(request: Request) -> Response:
 
 def etag_of_video(request: Request) -> Response:
     """A text that changes when the results or the notes of a video change."""
-    return PlainTextResponse(video_etag(current_results(), request.path_params["video_id"]))
+    return PlainTextResponse(video_etag(current_results(), video_id_of(request)))
 
 
 def trainings(request: Request) -> Response:
@@ -186,7 +199,7 @@ ROUTES = [
     Route("/fervid/boxes/{video_id}", boxes_json),
     Mount("/fervid/player", StaticFiles(directory=HERE / "player")),
 ]
-EXCEPTION_HANDLERS = {FervidError: refuse}
+EXCEPTION_HANDLERS = {FervidError: refuse, duckdb.Error: refuse}
 
 
 class SecurityHeaders:

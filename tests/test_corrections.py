@@ -27,13 +27,13 @@ from analytics.results.corrections import (
     rebuild_with_notes,
 )
 from analytics.results.ids import analysis_id, file_sha256, identities_id
-from analytics.results.notes import Correction, Step, add_steps, hide, notes_path, read_notes, rename, undo
+from analytics.results.notes import Correction, Marker, Step, add_steps, hide, notes_path, read_notes, rename, undo
 from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
-from dashboard.data.edits import EditError, step_texts, store_edit
+from dashboard.data.edits import EditError, parse_edit, step_texts, store_edit
 from dashboard.data.results import Results
 from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.context import AnalysisContext
@@ -412,6 +412,16 @@ def test_the_name_of_a_part_is_not_given_to_another_part(store: Store) -> None:
     assert set(tracks(store)) == {0, 1, 2, 5}
 
 
+@pytest.mark.parametrize("fps", [24, 30, 30000 / 1001, 60])
+def test_a_split_at_a_frame_begins_with_this_frame(fps: float) -> None:
+    """The player sends the times of frames with 4 decimals, and the notes have 3."""
+    pts_s = np.arange(40) / fps
+    for frame in range(1, 40):
+        step = parse_edit({"kind": "split", "value": round(pts_s[frame], 4), "track_id": 0})
+        corrected = correct_tracks(np.zeros(40, int), pts_s, [Correction("split", 0, step.value)])
+        assert corrected.tolist() == [0] * frame + [1] * (40 - frame)
+
+
 def test_both_parts_of_a_hidden_person_are_hidden(store: Store) -> None:
     edit(store, "hidden", True, 0)
     edit(store, "split", 5.0, 0)
@@ -488,6 +498,23 @@ def test_edits_with_impossible_values_are_refused(
     with pytest.raises(EditError, match=message):
         edit(store, kind, value, track_id)
     assert not notes_path(store.root, ALICE).exists()
+
+
+def test_edits_are_stored_without_characters_that_no_file_can_contain(store: Store) -> None:
+    """JSON can contain lone surrogates, which UTF-8 cannot, and noncharacters, which XML cannot."""
+    opened = Results(store.root)
+    name = {"kind": "name", "value": "A\ud83d\uffff", "track_id": 0, "session": "t\udc00b"}
+    store_edit(opened, ALICE, name)
+    marker = {"id": "\ud83dm", "label": "ad\ud83d\ufffe", "start_s": 1, "end_s": 2}
+    store_edit(opened, ALICE, {"kind": "marker", "value": marker, "session": "tab"})
+    notes = read_notes(store.root, ALICE)
+    assert [step.session for step in notes.steps] == ["tb", "tab"]
+    assert notes.markers == (Marker("m", "ad", 1.0, 2.0),)
+    assert connect(store.root).sql("SELECT person FROM people WHERE track_id = 0").fetchall() == [("A",)]
+    store_edit(opened, ALICE, {"kind": "delete_marker", "value": "\ud83dm"})
+    assert read_notes(store.root, ALICE).markers == ()
+    with pytest.raises(EditError, match=r"no change of the kind x\.$"):
+        store_edit(opened, ALICE, {"kind": "x\ud83d", "value": 1})
 
 
 @pytest.mark.slow

@@ -16,19 +16,25 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from commands import fervid
 from pympi import Elan
 from scenes import Face, feeling, observe, still_landmarks
 from scipy import stats
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.testclient import TestClient
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
@@ -37,9 +43,12 @@ from analytics.queries.codes import CodesError, read_codes
 from analytics.queries.event_files import EventsError, read_events
 from analytics.queries.groups import GroupError
 from analytics.queries.sql_files import run_sql_for_videos
+from analytics.results import verification
 from analytics.results.compaction import compact
+from analytics.results.damage import Damage
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
+from analytics.results.storage_paths import StoragePath
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.timeline.baseline import BaselineConfig
@@ -55,7 +64,7 @@ from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.data.uploads import read_upload
-from dashboard.server import names_of, unreachable_note
+from dashboard.server import EXCEPTION_HANDLERS, ROUTES, names_of, unreachable_note
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
@@ -344,6 +353,9 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert [moment.rank_value for moment in by_area] == pytest.approx(sorted((area for (area,) in areas), reverse=True))
     assert [moment.emotion for moment in moments.find_moments(opened, "peak", moments.Filters(["sad"]))] == ["sad"]
     assert moments.find_moments(opened, "peak", replace(EVERYTHING, min_duration_s=9.0)) == []
+    # The player adds 1 ms to the times of links, so that 0.667 shows the frame at 2/3 s.
+    links = moments.table_row(replace(by_area[0], apex_s=2 / 3, start_s=5 / 3))
+    assert [links[name].partition("&")[2] for name in ("href", "play_href")] == ["t=0.667", "t=0.667&play=1"]
     shown = page("moments", results)
     assert "strongest episodes by area" in words(shown)
     assert [button.label for button in shown.get("download_button")] == ["All rows as CSV"]
@@ -1289,6 +1301,26 @@ def test_a_damaged_page_of_a_table_is_named(results: Path) -> None:
         window(Results(results), ALICE, 0, 12_000, 100, "smooth")
 
 
+def test_other_sessions_do_not_wait_for_the_search_for_a_damaged_file(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, find_damage = Results(results), verification.find_damage
+    threads = ThreadPoolExecutor(1)
+
+    def ask_and_find(root: StoragePath) -> list[Damage]:
+        assert len(threads.submit(opened.videos).result(timeout=10)) == 3
+        return find_damage(root)
+
+    monkeypatch.setattr(verification, "find_damage", ask_and_find)
+    damaged = next((results / "tracks" / f"video_id={ALICE}").iterdir())
+    opened.videos()
+    damaged.write_bytes(b"")
+    for ask in (opened.answer, lambda question: opened.remember("test", question)):
+        with pytest.raises(StoreError, match=f"{damaged} is damaged"):
+            ask(lambda connection: pq.read_table(damaged))
+    threads.shutdown()
+
+
 def test_names_of_files_are_not_read_as_markdown(results: Path, store: Store, page: Page) -> None:
     hostile = "![a](http://elsewhere.example/a.png) :material/star: $x$ <b>.mp4"
     store.commit_failure(row("v0000000000000007", f"in/{hostile}"), f"{hostile}: not a video")
@@ -1459,17 +1491,75 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
     np.testing.assert_allclose(preview.pts_s, original.pts_s - original.pts_s[0], atol=0.002)
 
 
+def test_the_analyzed_stream_decides_whether_browsers_play_a_file(store: Store, tmp_path: Path) -> None:
+    """The codec of the first of two streams is unknown to FFmpeg, as if it were from the future."""
+    path = tmp_path / "two.webm"
+    with av.open(str(path), "w", "matroska") as file:
+        streams = [file.add_stream("libvpx-vp9", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height = 32, 32
+        for stream in streams:
+            file.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+            file.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"V_VP9", b"V_VX9", 1))
+    playable = []
+    for stream in (0, 1, 2, None):
+        known = {"codec": "vp9", "container": "matroska,webm", "video_stream": stream}
+        store.commit_analysis(row(ALICE, str(path), **known), timeline(np.zeros(0), []))
+        media = find_media(Results(store.root), ALICE)
+        assert media is not None
+        playable.append(media.playable)
+    assert playable == [False, True, False, False]
+
+
+def test_each_stream_has_its_own_preview(store: Store) -> None:
+    """The default stream is the second one; it is the same stream if it is chosen by its number."""
+    previews = []
+    for chosen, read, rotate in [(None, 1, 90), (1, 1, 90), (0, 0, 90), (None, None, 90), (None, 1, 0)]:
+        settings = json.dumps({"observe": {"video_stream": chosen, "rotate": rotate}})
+        store.commit_analysis(row(ALICE, "a.mp4", video_stream=read, settings=settings), timeline(np.zeros(0), []))
+        media = find_media(Results(store.root), ALICE)
+        assert media is not None
+        previews.append(media.preview.name)
+    assert previews == [
+        "preview-1-90.mp4",
+        "preview-1-90.mp4",
+        "preview-0-90.mp4",
+        "preview-default-90.mp4",
+        "preview.mp4",
+    ]
+
+
 def test_a_run_in_progress_is_seen(store: Store) -> None:
     assert running(store.root) == []
     pts_s = np.arange(10) / 10
     store.write_segment(ALICE, "o1", 0, observe(pts_s, [Face(0, appearance=90)]))
     assert running(store.root) == [Running(ALICE, 1)]
+    folder = store.observations_folder(ALICE, "o1")
+    os.utime(folder, (0, 0))
+    assert running(store.root) == []  # segments are not read in folders that have not changed for long
+    store.write_segment(ALICE, "o1", 1, observe(pts_s, [Face(0, appearance=90)]))
+    assert running(store.root) == [Running(ALICE, 2)]
     store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, []))
     assert running(store.root) == []
     store.commit_analysis(row("v0000000000000003", "b.mp4"), timeline(pts_s, []))
     compact(store.root, wait_s=0, delete_originals=True)
     store.drop_appearance(ALICE, "o1")
     assert running(store.root) == []  # its row is in a shard, and its observations are as old as before
+
+
+def test_polls_at_the_same_time_search_for_running_videos_once(store: Store) -> None:
+    for number in range(300):
+        store.observations_folder(f"v{number:016}", "o1").mkdir(parents=True)
+    opened, start = Results(store.root), threading.Barrier(8)
+
+    def poll(_: int) -> list[Running]:
+        start.wait()
+        return opened.running()
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(poll, range(8)))
+    assert len({id(one) for one in found}) == 1
 
 
 def test_command_refuses_a_folder_of_someone_else(tmp_path: Path) -> None:
@@ -1490,6 +1580,37 @@ def test_command_refuses_markers_that_are_none(results: Path, tmp_path: Path) ->
     done = fervid("dashboard", results, "--events", tmp_path / "events.csv")
     assert done.exit_code == 1
     assert "no column start_s" in done.output
+
+
+@pytest.fixture
+def client(results: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setenv(ENVIRONMENT, str(results))
+    return TestClient(Starlette(routes=ROUTES, exception_handlers=EXCEPTION_HANDLERS))
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["etag/{}", "video/{}", "export/{}/rows.csv", "window/{}?from_ms=0&to_ms=1&bins=1", "boxes/{}?from_s=0&to_s=1"],
+)
+def test_what_is_no_id_of_a_video_is_not_found(client: TestClient, route: str) -> None:
+    for no_id in ("a%00b", "v1", ALICE.upper(), f"{ALICE}0", 300 * "v"):
+        found = client.get(f"/fervid/{route.format(no_id)}")
+        assert (found.status_code, found.text) == (404, "There is no such video.")
+
+
+def test_requests_that_cannot_be_computed_are_refused(client: TestClient) -> None:
+    times = f"from_ms={-(2**63)}&to_ms={2**63 - 1}&bins=10"
+    assert client.get(f"/fervid/window/{ALICE}?{times}").status_code == 400
+    nested = 100_000 * "["
+    headers = {"content-type": "application/json"}
+    assert client.post(f"/fervid/edit/{ALICE}", content=nested, headers=headers).status_code == 400
+
+
+def test_errors_of_duckdb_are_reported(results: Path) -> None:
+    routes = [Route("/failing", lambda request: Results(results).ask("SELECT 1e308::DOUBLE::INTEGER"))]
+    found = TestClient(Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)).get("/failing")
+    assert found.status_code == 503
+    assert "out of range" in found.text
 
 
 def test_the_address_to_listen_on_may_be_opened() -> None:

@@ -949,7 +949,7 @@ def test_a_link_opens_its_moment(page: Page, address: str) -> None:
     until_at(page, 7.5)
     page.get_by_role("button", name="copy a link to this moment").click()
     expect(page.get_by_text("Link to 00:07.50 copied; it is also in the address bar.")).to_be_visible()
-    assert "t=7.50" in page.url
+    assert "t=7.500" in page.url
     open_timeline(page, address, "?t=inf")
     until_at(page, 0)
 

@@ -104,7 +104,13 @@ def test_notes_of_version_0_1_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["{", '{"steps": [{"kind": "spell", "value": 1}]}', '{"steps": [{"kind": "marker", "value": {"id": 1}}]}'],
+    [
+        "{",
+        '[{"kind": "spell", "value": 1}]',
+        '[{"kind": "marker", "value": {"id": 1}}]',
+        r'[{"kind": "name", "value": "A\ud83d", "track_id": 0}]',
+        r'[{"kind": "marker", "value": {"id": "m", "label": "\uffff", "start_s": 0, "end_s": 1}}]',
+    ],
 )
 def test_damaged_notes_are_named(tmp_path: Path, content: str) -> None:
     path = notes_path(tmp_path, ALICE)

@@ -226,12 +226,15 @@ def test_bins_before_zero_are_as_long_as_the_others(tmp_path):
 def test_top_moments_link_to_the_time(connection, tmp_path):
     rows = queries.top_moments(connection, "happy", limit=1).to_pylist()
     assert len(rows) == 1
-    assert rows[0]["link"] == f"{rows[0]['path']}#t={rows[0]['apex_s']:.2f}"
-    commit(Store(tmp_path / "r"), 1, "/films/50 % müde #2.mp4", [Face(i) for i in range(10)], np.arange(10) / 10)
+    assert rows[0]["link"] == f"{rows[0]['path']}#t={rows[0]['apex_s']:.3f}"
+    faces = [Face(i, p=feeling("neutral", 0.9 if i == 19 else 0.6)) for i in range(40)]
+    commit(Store(tmp_path / "r"), 1, "/films/50 % müde #2.mp4", faces, (np.arange(40) + 1 / 3) / 30)
     with connect(tmp_path / "r") as other:
         (row,) = queries.top_moments(other, "neutral").to_pylist()
     assert unquote(urlsplit(row["link"]).path) == row["path"]
-    assert urlsplit(row["link"]).fragment == f"t={row['apex_s']:.2f}"
+    frame = round(30 * row["apex_s"] - 1 / 3)
+    at_s = float(urlsplit(row["link"]).fragment.removeprefix("t="))
+    assert (frame + 1 / 3) / 30 <= at_s < (frame + 4 / 3) / 30  # while the frame of the peak is shown
     assert queries.top_moments(connection, "fear").num_rows == 0
     with pytest.raises(ValueError, match="one of angry"):
         queries.top_moments(connection, "joy")

@@ -56,7 +56,7 @@ ORDER BY labelled_s DESC
 
 -- When does happiness peak, with a link to the moment?
 -- A media fragment (`#t=seconds`) opens the video at this time in a browser.
-SELECT track_id, peak, printf('%s#t=%.1f', parse_filename(path), apex_s) AS link
+SELECT track_id, peak, printf('%s#t=%.3f', parse_filename(path), ceil(1000 * apex_s) / 1000) AS link
 FROM episodes JOIN videos USING (video_id)
 WHERE emotion = 'happy'
 ORDER BY parse_filename(path), start_s

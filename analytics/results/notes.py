@@ -6,6 +6,7 @@ Notes are stored next to the tables, as steps that can be undone one by one:
 """
 
 import json
+import re
 import secrets
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marke
 FOLDER, FILE = "notes", "notes.json"
 MAX_NAME_LENGTH = 60
 _OPTIONAL = ("track_id", "session", "at", "new_track_id", "analysis_id")  # of a step in the file
+# Lone surrogates and noncharacters, which JSON and Python can contain, but UTF-8 or XML cannot.
+_NOT_TEXT = re.compile(r"[\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -163,12 +166,13 @@ def all_notes(root: StoragePath) -> dict[str, Notes]:
 
 
 def short_text(text: str) -> str:
-    r"""A name or label as it is stored: not too long, and without control characters, which XML cannot contain.
+    r"""A name or label as it is stored: not too long, and without characters that UTF-8 or XML cannot contain.
 
-    >>> short_text(" Anna\x01\n")
+    >>> short_text(" Anna\x01\ud83d\uffff\n")
     'Anna'
     """
-    return "".join(c for c in text if unicodedata.category(c) != "Cc").strip()[:MAX_NAME_LENGTH]
+    kept = "".join(c for c in _NOT_TEXT.sub("", text) if unicodedata.category(c) != "Cc")
+    return kept.strip()[:MAX_NAME_LENGTH]
 
 
 def name_step(track_id: int, name: str) -> Step:
@@ -273,6 +277,9 @@ def _step(index: int, entry: Mapping[str, Any]) -> Step:
     for track_id in (known.get("track_id"), known.get("new_track_id")):
         if not 0 <= (track_id or 0) < 2**31:
             raise ValueError(f"no track has the number {track_id}")
+    # The path of a moved file may be no valid Unicode text.
+    if entry["kind"] != "moved_to" and _NOT_TEXT.search(json.dumps(entry, ensure_ascii=False)):
+        raise ValueError("a text contains characters that are not valid in UTF-8 or XML")
     return Step(entry["kind"], entry["value"], id=entry.get("id", f"step{index}"), **known)
 
 

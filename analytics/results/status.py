@@ -67,6 +67,9 @@ def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[R
         return []
     seen: dict[str, dict[str, tuple[float, int]]] = defaultdict(dict)  # by video_id and observation_id
     for folder in (root / "observations").glob("video_id=*/observation_id=*"):
+        # A long video has thousands of segments. Writing one, which is a rename, changes the time of the folder.
+        if _age_s(folder) > within_s:
+            continue
         newest_s, n_segments = newest_segment(folder)
         if n_segments and time.time() - newest_s <= within_s:
             video, observed = folder.parent.name.removeprefix("video_id="), folder.name.removeprefix("observation_id=")
@@ -83,6 +86,14 @@ def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[R
                 del observations[observed]
     newest = {video: max(observations.values()) for video, observations in seen.items() if observations}
     return [(Running(video, n), time.time() - newest_s) for video, (newest_s, n) in newest.items()]
+
+
+def _age_s(folder: Path) -> float:
+    """The seconds since files of a folder were last added, renamed or deleted; inf if it was purged meanwhile."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def may_be_in_progress(root: StoragePath, video_id: str) -> bool:

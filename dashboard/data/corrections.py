@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from analytics.results.corrections import CorrectionError, rebuild_with_notes
+from analytics.results.corrections import rebuild_with_notes
 from analytics.results.storage_paths import is_remote
 from analytics.results.store import Store
 from analytics.results.video_record import video_records
 from dashboard.data.results import Results
 
 VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
-
-__all__ = ["CorrectionError", "can_correct", "rebuild"]
 
 
 def can_correct(results: Results, video: Mapping[str, Any]) -> bool:

@@ -15,6 +15,8 @@ from dashboard.text import clock
 # Kinds of edits that change which faces belong to whom, so that the timeline has to be rebuilt.
 CORRECTIONS = ("merge", "split")
 MIN_MARKER_S = 0.001
+# A split is stored this much before the requested time, because rounding may put it up to 0.55 ms after its frame.
+SPLIT_LEAD_S = 0.001
 TRACKS_SQL = "SELECT track_id FROM tracks WHERE video_id = $video_id"
 
 
@@ -38,7 +40,7 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
             notes.undo(results.root, video_id, str(edit.get("step")))
         else:
             steps = steps_of(parse_edit(edit), before, _tracks_of(results, video_id))
-            notes.add_steps(results.root, video_id, steps, session=str(edit.get("session", ""))[:40])
+            notes.add_steps(results.root, video_id, steps, session=_id(edit.get("session", "")))
         if rebuilds:
             try:
                 rebuild(results, video_id)
@@ -123,14 +125,14 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
             case "merge":
                 return Step(kind, int(value), int(edit["track_id"]))
             case "split":
-                return Step(kind, _time_s(value), int(edit["track_id"]))
+                return Step(kind, _time_s(value, lead_s=SPLIT_LEAD_S), int(edit["track_id"]))
             case "marker":
                 return Step(kind, _marker(value))
             case "delete_marker":
-                return Step(kind, str(value))
+                return Step(kind, _id(value))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise EditError(f"This change cannot be made: {error}.") from error
-    raise EditError(f"There is no change of the kind {kind}.")
+    raise EditError(f"There is no change of the kind {short_text(kind)}.")
 
 
 def _text(value: object) -> str:
@@ -139,17 +141,21 @@ def _text(value: object) -> str:
     return short_text(value)
 
 
-def _time_s(value: float) -> float:
+def _id(value: object) -> str:
+    return short_text(str(value))[:40]
+
+
+def _time_s(value: float, *, lead_s: float = 0.0) -> float:
     if not math.isfinite(time_s := float(value)):
         raise ValueError(f"{value} is not a time")
-    return round(time_s, 3)
+    return round(time_s - lead_s, 3)
 
 
 def _marker(value: Mapping[str, Any]) -> dict[str, object]:
     start_s, end_s = (_time_s(value[name]) for name in ("start_s", "end_s"))
     label = _text(value["label"]) or "marker"
     return {
-        "id": str(value["id"])[:40],
+        "id": _id(value["id"]),
         "label": label,
         "start_s": start_s,
         "end_s": max(end_s, start_s + MIN_MARKER_S),

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -76,15 +76,17 @@ def find_media(results: Results, video_id: str) -> Media | None:
     # A browser would show another stream, frames that are not rotated, or stretched ones.
     is_as_stored = read_as == (None, 0) and not row.get("is_mirrored") and not row.get("n_clock_jumps")
     is_as_stored = is_as_stored and CHANGES_SHAPE not in (row.get("notes") or "")
-    name = "preview.mp4" if read_as == (None, 0) else f"preview-{read_as[0] or 0}-{read_as[1]}.mp4"
-    preview = results.root / "previews" / f"video_id={video_id}" / name
+    # Version 0.1 did not store which stream the default was.
+    stream = read_as[0] if row["video_stream"] is None else row["video_stream"]
+    name = "preview" if read_as == (None, 0) else f"preview-{'default' if stream is None else stream}-{read_as[1]}"
+    preview = results.root / "previews" / f"video_id={video_id}" / f"{name}.mp4"
     if not is_file(path):
         return Media(video_id, path, False, False, preview)
     container, codec = row["container"] or "", row["codec"] or ""
     family = "mp4" if "mp4" in container else "webm" if path.suffix.lower() == ".webm" else ""
     try:
         with open_container(path) as file:
-            pixel_format = file.streams.video[0].pix_fmt if file.streams.video else None
+            pixel_format = _pixel_format(file.streams.video, stream or 0)
             is_known = codec in PLAYABLE.get(family, ()) and pixel_format in ("yuv420p", "yuvj420p")
             playable = is_known and is_as_stored
             file_start_s = (file.start_time or 0) / av.time_base
@@ -93,6 +95,12 @@ def find_media(results: Results, video_id: str) -> Media | None:
     # Times in tables of version 0.1 are the container's; later ones are player time.
     start_s = file_start_s if row.get("start_time_s") is None else 0.0
     return Media(video_id, path, True, playable, preview, max(0.0, start_s), False, *read_as)
+
+
+def _pixel_format(streams: Sequence[av.VideoStream], index: int) -> str | None:
+    """The pixel format of a stream; None if it does not exist, or FFmpeg has no decoder for it."""
+    codec = streams[index].codec_context if index < len(streams) else None
+    return codec.pix_fmt if codec else None
 
 
 def media_folders(results: Results) -> list[Path]:

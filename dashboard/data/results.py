@@ -43,6 +43,7 @@ class Results:
 
     def __init__(self, root: StoragePath) -> None:
         self.root = root
+        # All sessions wait for it, so it is released before `name_damaged_file` reads the whole folder after an error.
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._etag: tuple[int, int] | None = None
@@ -50,6 +51,7 @@ class Results:
         self._n_reloads = 0  # of the notes
         self._remembered: dict[str, Any] = {}  # answers that are valid as long as the folder does not change
         self._running: tuple[float, list[Running]] = (-math.inf, [])
+        self._running_lock = threading.Lock()  # held while the folder is searched, so that polls do so only once
         self._check_every_s = REMOTE_CHECK_EVERY_S if is_remote(root) else CHECK_EVERY_S
         self._checked_s = -math.inf
 
@@ -67,7 +69,7 @@ class Results:
         Raises:
             As `ask`.
         """
-        with self._lock, name_damaged_file(self.root):
+        with name_damaged_file(self.root), self._lock:
             return question(self._current_connection())
 
     def remember(self, name: str, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
@@ -76,7 +78,7 @@ class Results:
         Raises:
             As `ask`.
         """
-        with self._lock, name_damaged_file(self.root):
+        with name_damaged_file(self.root), self._lock:
             connection = self._current_connection()
             if name not in self._remembered:
                 self._remembered[name] = question(connection)
@@ -93,10 +95,11 @@ class Results:
 
     def running(self) -> list[Running]:
         """The videos that are being analyzed, as of at most `CHECK_EVERY_S` ago."""
-        now_s = time.monotonic()
-        if now_s - self._running[0] > CHECK_EVERY_S:
-            self._running = now_s, running(self.root)
-        return self._running[1]
+        with self._running_lock:
+            if time.monotonic() - self._running[0] > CHECK_EVERY_S:
+                found = running(self.root)
+                self._running = time.monotonic(), found
+            return self._running[1]
 
     def refresh(self) -> None:
         """Check the folder for changes at the next query, however recent the last check was."""
@@ -128,7 +131,7 @@ class Results:
         Raises:
             As `ask`.
         """
-        with self._lock, name_damaged_file(self.root):
+        with name_damaged_file(self.root), self._lock:
             self._current_connection()
             return str(self.root), self._etag, self._notes_etag
 

@@ -201,7 +201,7 @@ class Player {
   async link() {
     const url = new URL(location.href);
     url.searchParams.set("video", this.data.video.id);
-    url.searchParams.set("t", this.screen.time_s.toFixed(2));
+    url.searchParams.set("t", this.screen.time_s.toFixed(3));
     url.searchParams.delete("play");
     history.replaceState(history.state, "", url);
     const at = clock(this.screen.time_s);

@@ -90,8 +90,8 @@ def find_moments(results: Results, ranking: str, filters: Filters) -> list[Momen
 
 def table_row(moment: Moment) -> Row:
     """The values of `COLUMNS` for a moment."""
-    peak = {"video": moment.video_id, "t": f"{moment.apex_s:.2f}"}
-    start = {"video": moment.video_id, "t": f"{max(0.0, moment.start_s - LEAD_IN_S):.2f}", "play": "1"}
+    peak = {"video": moment.video_id, "t": f"{moment.apex_s:.3f}"}
+    start = {"video": moment.video_id, "t": f"{max(0.0, moment.start_s - LEAD_IN_S):.3f}", "play": "1"}
     return {
         "href": "timeline?" + urlencode(peak),
         "play_href": "timeline?" + urlencode(start),

@@ -1,5 +1,6 @@
 -- The episodes of $emotion with the highest peaks, with a link to the peak: path#t=seconds is a media fragment
--- (https://www.w3.org/TR/media-frags/), which browsers and some players support; the path is escaped as in a URL.
+-- (https://www.w3.org/TR/media-frags/), which browsers and some players support; the path is escaped as in a URL, and the
+-- time is rounded up, so that it is not in the frame before.
 -- n_low_quality of the n_faces of the episode are of low quality. $videos are the videos of the episodes
 -- (top_videos.sql), so that only their faces are read.
 WITH top AS MATERIALIZED (
@@ -17,7 +18,7 @@ WITH top AS MATERIALIZED (
     GROUP BY ALL
 )
 SELECT path, track_id, person, start_s, apex_s, end_s, peak, n_faces, n_low_quality,
-    printf('%s#t=%.2f', replace(replace(url_encode(path), '%2F', '/'), '%3A', ':'), apex_s) AS link
+    printf('%s#t=%.3f', replace(replace(url_encode(path), '%2F', '/'), '%3A', ':'), ceil(1000 * apex_s) / 1000) AS link
 FROM top JOIN seen USING (video_id, analysis_id, track_id, start_s) JOIN videos USING (video_id, analysis_id)
     JOIN people USING (video_id, analysis_id, track_id)
 ORDER BY peak DESC, path, start_s, track_id
