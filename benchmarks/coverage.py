@@ -1,6 +1,6 @@
 """Simulate the coverage of every interval that Fervid reports, and the level of its tests.
 
-python -m benchmarks.coverage                      # prints the table of docs/statistics.md in about half a minute
+python -m benchmarks.coverage                      # prints the table of docs/statistics.md in about two minutes
 python -m benchmarks.coverage --trials 400         # faster, less exact
 python -m benchmarks.coverage --write docs/statistics.md
 
@@ -10,7 +10,8 @@ the 95 % interval contains the true value. With 2,000 trials, the standard error
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,14 @@ from analytics.statistics.intervals import (
 )
 from analytics.statistics.rates import rate_per_minute
 from analytics.statistics.survival import median_interval
-from analytics.statistics.synchrony import lagged_correlations, peak, shifted_peaks, surrogate_p_value, without_drift
+from analytics.statistics.synchrony import (
+    lagged_correlations,
+    peak,
+    shifted_peaks,
+    stranger_peaks,
+    surrogate_p_value,
+    without_drift,
+)
 
 SIZES = (5, 6, 8, 10, 20)
 LARGE = 100_000  # number of draws that represent a whole population
@@ -128,27 +136,37 @@ def dominance_coverage(n: int, truth: np.ndarray) -> np.ndarray:
 
 
 def dwell_times(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """Coverage of median durations of participants who differ by 30 %; many or few episodes, some are censored."""
-
-    def durations(people: int, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        who = np.repeat(np.arange(people), each)
-        return who, np.exp(rng.normal(0, 0.3, people))[who] * rng.gamma(2, 0.8, len(who))
-
-    _, every = durations(LARGE, np.ones(LARGE, int))
-    truth = float(np.median(every))
-
-    def trial(n: int, mean_episodes: float, mean_observed_s: float) -> bool | None:
-        who, duration_s = durations(n, rng.poisson(mean_episodes - 1, n) + 1)
-        observed_s = rng.exponential(mean_observed_s, len(who))
-        found = median_interval(np.minimum(duration_s, observed_s), duration_s <= observed_s, who.astype(str).tolist())
-        return None if found.low is None else found.low <= truth <= (found.high or np.inf)
-
-    for name, *arguments in (
+    """Coverage of median durations; many or few episodes, some are censored."""
+    truth = median_duration(rng)
+    for name, mean_episodes, mean_observed_s in (
         ("about 10 episodes each", 10, 12),
         ("about 2 episodes each, of half of which the end is observed", 2, 2.2),
         ("1 episode each, of half of which the end is observed", 1, 2.2),
     ):
-        yield "median dwell time", name, [coverage(partial(trial, n, *arguments), trials) for n in SIZES]
+
+        def trial(n: int, mean: float = mean_episodes, observed_s: float = mean_observed_s) -> bool | None:
+            return dwell_time(rng, truth, rng.poisson(mean - 1, n) + 1, observed_s)
+
+        yield "median dwell time", name, [coverage(partial(trial, n), trials) for n in SIZES]
+
+
+def median_duration(rng: np.random.Generator) -> float:
+    """The true median of `durations`."""
+    return float(np.median(durations(rng, np.ones(LARGE, int))[1]))
+
+
+def durations(rng: np.random.Generator, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The person and the duration of each episode; people differ by 30 %, and `each` is their number of episodes."""
+    who = np.repeat(np.arange(len(each)), each)
+    return who, np.exp(rng.normal(0, 0.3, len(each)))[who] * rng.gamma(2, 0.8, len(who))
+
+
+def dwell_time(rng: np.random.Generator, truth: float, each: np.ndarray, mean_observed_s: float) -> bool | None:
+    """Whether the interval of the median contains the true one, if observations stop after an exponential time."""
+    who, duration_s = durations(rng, each)
+    observed_s = rng.exponential(mean_observed_s, len(who))
+    found = median_interval(np.minimum(duration_s, observed_s), duration_s <= observed_s, who.astype(str).tolist())
+    return None if found.low is None else found.low <= truth <= (found.high or np.inf)
 
 
 def clusters(rng: np.random.Generator, trials: int) -> Iterator[Row]:
@@ -203,56 +221,123 @@ def means_and_rates(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 
 def kappas(rng: np.random.Generator, trials: int) -> Iterator[Row]:
     """Coverage of pooled kappa over simulated videos of 2 minutes, in which two coders agree to a varying degree."""
-    shares = np.array([0.4, 0.3, 0.2, 0.1])
-
-    def tables(n: int) -> list[np.ndarray]:
-        found = []
-        for agree in rng.beta(16, 4, n):
-            code = rng.choice(4, 30, p=shares)
-            label = np.where(rng.random(30) < agree, code, rng.choice(4, 30, p=shares))
-            table = np.zeros((4, 4))
-            np.add.at(table, (code, label), rng.gamma(2, 2, 30))
-            found.append(table)
-        return found
-
-    truth = cohens_kappa(np.sum(tables(20_000), axis=0))
-    assert truth is not None
+    truth = true_kappa(rng)
     yield (
         "Cohen's kappa (jackknife)",
         "30 spans a video",
-        [coverage(lambda n=n: holds(pooled_kappa(tables(n)), truth), trials) for n in SIZES],
+        [coverage(lambda n=n: holds(pooled_kappa(tables(rng, [30] * n)), truth), trials) for n in SIZES],
     )
 
 
-def synchrony_level(rng: np.random.Generator, trials: int, drift: float = 0.0) -> Iterator[Row]:
-    """The share of independent pairs of people, observed for 3 minutes, without significant synchrony at 0.05.
+def true_kappa(rng: np.random.Generator) -> float:
+    """The true kappa of `tables`."""
+    truth = cohens_kappa(np.sum(tables(rng, [30] * 20_000), axis=0))
+    assert truth is not None
+    return truth
 
-    Args:
-        rng: random numbers.
-        trials: twice the number of pairs.
+
+def tables(rng: np.random.Generator, n_spans: Sequence[int]) -> list[np.ndarray]:
+    """Seconds of each pair of code and label in videos of `n_spans` spans of 4 s."""
+    shares = np.array([0.4, 0.3, 0.2, 0.1])
+    found = []
+    for agree, n in zip(rng.beta(16, 4, len(n_spans)), n_spans, strict=True):
+        code = rng.choice(4, n, p=shares)
+        label = np.where(rng.random(n) < agree, code, rng.choice(4, n, p=shares))
+        table = np.zeros((4, 4))
+        np.add.at(table, (code, label), rng.gamma(2, 2, n))
+        found.append(table)
+    return found
+
+
+def unequal_contributions(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Coverage where people differ in their number of episodes, or in how long they were compared."""
+    median, kappa = median_duration(rng), true_kappa(rng)
+
+    def numbers(n: int, mean: float, log_sd: float) -> np.ndarray:
+        return rng.poisson(mean * np.exp(rng.normal(0, log_sd, n))) + 1
+
+    def dwell(n: int, log_sd: float) -> bool | None:
+        return dwell_time(rng, median, numbers(n, 10, log_sd), 12)
+
+    def agreement(n: int, log_sd: float) -> bool | None:
+        return holds(pooled_kappa(tables(rng, numbers(n, 30, log_sd).tolist())), kappa)
+
+    for estimate, unit, trial in (
+        ("median dwell time", "episodes", dwell),
+        ("Cohen's kappa (jackknife)", "spans", agreement),
+    ):
+        for log_sd in (1.0, 1.5):
+            shares = [coverage(partial(trial, n, log_sd), trials) for n in SIZES]
+            yield estimate, f"log-normal numbers of {unit}, sigma = {log_sd:g}", shares
+
+
+def always(second: np.ndarray) -> np.ndarray:
+    """A person who is always seen."""
+    return np.ones(len(second), bool)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two independent people, seen by five samples per second, and people of other videos.
+
+    Attributes:
+        name: the row of the table.
+        duration_s: length of the video.
+        seen: whether each of the two is seen at each second, given their numbers.
+        n_strangers: number of other videos of the same length, with one person who is always seen.
         drift: change of all people from the first to the last second, in standard deviations.
     """
-    kernel = np.exp(-np.abs(np.arange(-20, 21)) / 6)
 
-    def person(n: int) -> np.ndarray:
+    name: str
+    duration_s: int = 180
+    seen: tuple[Callable[[np.ndarray], np.ndarray], ...] = (always, always)
+    n_strangers: int = 0
+    drift: float = 0.0
+
+
+def synchrony_level(rng: np.random.Generator, trials: int, pair: Pair) -> Iterator[Row]:
+    """The share of independent pairs of people without significant synchrony at 0.05, of `trials / 2` pairs."""
+    kernel = np.exp(-np.abs(np.arange(-20, 21)) / 6)
+    n = 5 * pair.duration_s
+
+    def person() -> np.ndarray:
         mood = np.convolve(rng.normal(0, 1, n + 40), kernel, "valid") / np.sqrt((kernel**2).sum())
-        return without_drift(mood + drift * np.linspace(0, 1, n), 51)
+        return mood + pair.drift * np.linspace(0, 1, n)
+
+    seen = [of_person(np.arange(n) // 5) for of_person in pair.seen]
+    both = np.flatnonzero(seen[0] & seen[1])
+    part = slice(both[0], both[-1] + 1)
 
     def trial() -> bool | None:
-        x, y = person(900), person(900)
+        x, y = (without_drift(np.where(known, person(), np.nan)[part], 51) for known in seen)
         found = peak(lagged_correlations(x, y, 15))
         assert found is not None
-        p = surrogate_p_value(found.r, shifted_peaks(x, y, 15))
+        others = stranger_peaks(x, y, [person()[part] for _ in range(pair.n_strangers)], 15, 51)
+        p = surrogate_p_value(found.r, np.append(shifted_peaks(x, y, 15), others))
         return None if p is None else p > 0.05
 
     share = coverage(trial, max(trials // 2, 50))
-    name = "180 s, lags to 3 s" + (f", common drift of {drift:g} SD" if drift else "")
-    yield "no synchrony by chance (surrogates)", name, [share] + [float("nan")] * (len(SIZES) - 1)
+    yield "no synchrony by chance (surrogates)", pair.name, [share] + [float("nan")] * (len(SIZES) - 1)
 
 
-def synchrony_with_drift(rng: np.random.Generator, trials: int) -> Iterator[Row]:
-    """The same if all people become happier."""
-    yield from synchrony_level(rng, trials, drift=2.0)
+def synchrony_in_parts(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """The same for people who are not together all the time."""
+
+    def takes_turns(side: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda second: (second // 10 % 2 == side) | (second % 60 < 6)
+
+    def at_both_ends(second: np.ndarray) -> np.ndarray:
+        return (second < 4) | (second >= second.max() - 3)
+
+    def in_every_second_shot(second: np.ndarray) -> np.ndarray:
+        return second // 6 % 2 == 0
+
+    for pair in (
+        Pair("180 s, together for 6 s of each minute, 40 other videos", 180, (takes_turns(0), takes_turns(1)), 40),
+        Pair("180 s, together for the first and last 4 s, 40 other videos", 180, (always, at_both_ends), 40),
+        Pair("480 s, both seen for 6 of every 12 s", 480, (in_every_second_shot, in_every_second_shot)),
+    ):
+        yield from synchrony_level(rng, trials, pair)
 
 
 def limits(rng: np.random.Generator, trials: int) -> Iterator[Row]:
@@ -320,9 +405,11 @@ def main() -> None:
         means_and_rates,
         dwell_times,
         kappas,
-        synchrony_level,
+        partial(synchrony_level, pair=Pair("180 s, lags to 3 s")),
         limits,
-        synchrony_with_drift,
+        partial(synchrony_level, pair=Pair("180 s, lags to 3 s, common drift of 2 SD", drift=2.0)),
+        unequal_contributions,
+        synchrony_in_parts,
     )
     table = markdown([row for part in parts for row in part(rng, options.trials)])
     if options.write is not None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pympi import Elan
 from scenes import Face, feeling, observe, still_landmarks
+from scipy import stats
 
 from analytics.exports import export_videos
 from analytics.queries.agreement import compare_with_codes
@@ -137,15 +138,21 @@ def test_events_in_common_time_by_brute_force(first, second):
 
 
 def test_the_jackknife_of_pooled_kappa():
-    """The expected value is computed from the pseudo-values of each unit."""
+    """Units of unequal length: the expected value is computed from kappa without each of them."""
     rng = np.random.default_rng(2)
-    tables = [rng.uniform(0, 5, (3, 3)) + 10 * np.eye(3) for _ in range(6)]
+    tables = [(rng.uniform(0, 5, (3, 3)) + 10 * np.eye(3)) * size for size in (1, 1, 1, 2, 2, 3)]
     total = np.sum(tables, axis=0)
-    pseudo = [6 * cohens_kappa(total) - 5 * cohens_kappa(total - table) for table in tables]
-    reach = 2.5705818 * np.std(pseudo, ddof=1) / np.sqrt(6)  # the 97.5 % quantile of Student's t with 5 df
+    kappa, others = cohens_kappa(total), np.array([cohens_kappa(total - table) for table in tables])
+    w = np.array([table.sum() for table in tables]) / total.sum()
+    reach = stats.t.ppf(0.975, 1 / (w**2).sum() - 1) * np.sqrt(5 / 6 * ((kappa - others) ** 2).sum())
     found = pooled_kappa(tables)
-    assert (found.low, found.high) == pytest.approx((np.mean(pseudo) - reach, np.mean(pseudo) + reach))
+    assert (found.low, found.high) == pytest.approx((kappa - reach, kappa + reach))
     assert pooled_kappa(tables[:4]).low is None
+    assert pooled_kappa([tables[0]] * 5).note == "no interval: the values do not vary"
+    # Shares of 0.55 and four times 0.11 have 1 / (0.55² + 4 * 0.11²) - 1 = 1.85 degrees of freedom.
+    one_long = [table * seconds / table.sum() for table, seconds in zip(tables, (290, 60, 60, 60, 60), strict=False)]
+    note = pooled_kappa(one_long).note
+    assert note == "no interval: one participant has 55 % of the compared time"
     half = np.eye(2) * 30  # five participants with full agreement, and one with 3 s of disagreement
     assert pooled_kappa([half] * 5 + [half + np.array([[0, 3], [0, 0]])]).high == 1
     one_class = pooled_kappa([np.array([[5.0, 0.0], [0.0, 0.0]])] * 5)

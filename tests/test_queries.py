@@ -451,7 +451,7 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
         ("validity", "carried_share is of the labeled time"),
         ("validity", "changes_per_min of 4 of 4 people rest on less than 60 s: one change more or less is more than 1"),
         ("gate", "low-quality faces without a label count with the emotion of their own frame"),
-        ("synchrony", "Where it is empty, the common time is too short to tell"),
+        ("synchrony", "Where it is empty, peak_r is not evidence"),
         ("events", "change its mean probability in the event minus that in the 3 s before it"),
         ("moments", "Episodes with the highest peak come first"),
         ("averages", "changes of the mean probability: minus that in the 3 s before the event"),

@@ -91,6 +91,39 @@ def test_many_intervals_of_few_participants_are_no_evidence_of_a_median():
     assert (open_end.estimate, open_end.high, open_end.note) == (4.5, None, "no upper end: too few ends were observed")
 
 
+def test_unequal_numbers_of_intervals_lengthen_the_interval_of_a_median():
+    """The contribution of each participant is the numerical derivative of log(share) by their weight."""
+    rng = np.random.default_rng(5)
+    people = np.repeat(np.arange(8), (1, 2, 2, 3, 4, 5, 6, 9))
+    duration_s, ended = rng.permutation(32) + 1.0, rng.random(32) < 0.9
+
+    def log_share(weight):
+        """The logarithm of Kaplan-Meier's curve at each end but the last, if participants count with a weight."""
+        at_risk = np.array([weight[people[duration_s >= t]].sum() for t in times])
+        return np.cumsum(np.log(1 - np.array([weight[people[duration_s == t]].sum() for t in times]) / at_risk))
+
+    times = np.sort(duration_s[ended])[:-1]
+    curve, step = log_share(np.ones(8)), 1e-6
+    w = np.bincount(people[ended]) / ended.sum()
+    changes = [(log_share(1 + step * np.eye(8)[k]) - curve) / step / (1 - w[k]) for k in range(8)]
+    quantile = stats.t.ppf(0.975, 1 / (w**2).sum() - 1)
+    reach = quantile * np.sqrt(7 / 8 * np.square(changes).sum(axis=0)) / -curve
+    low, high = (times[np.exp(curve * np.exp(side * reach)) <= 0.5][0] for side in (1, -1))
+    found = median_interval(duration_s, ended, people.astype(str).tolist())
+    assert (found.low, found.high) == (low, high)
+    # Without the correction, the interval would be shorter.
+    plain = stats.t.ppf(0.975, 7) * np.sqrt(8 / 7 * np.square(changes * (1 - w)[:, None]).sum(axis=0)) / -curve
+    assert times[np.exp(curve * np.exp(plain)) <= 0.5][0] > low
+
+
+def test_a_median_that_rests_on_one_participant_has_no_interval():
+    """Of 404 ends, 400 are those of one participant: 1 / 0.98 - 1 = 0.02 degrees of freedom."""
+    duration_s = np.append(np.arange(1.0, 401), [1000.0, 1001, 1002, 1003])
+    found = median_interval(duration_s, np.ones(404, bool), ["a"] * 400 + ["b", "c", "d", "e"])
+    assert (found.estimate, found.low, found.high) == (202.5, None, None)
+    assert found.note == "no interval: one participant has 99 % of the observed ends"
+
+
 def test_the_interval_of_a_median_contains_it():
     """Three of six last 1 s, three 3 s: the median is the middle, although the curve reaches one half at 1 s."""
     found = median_interval(np.array([1.0, 3] * 3), np.ones(6, bool), [str(i) for i in range(6)])

@@ -15,6 +15,7 @@ from analytics.statistics.synchrony import (
     lagged_correlations,
     peak,
     shifted_peaks,
+    stranger_peaks,
     surrogate_p_value,
     without_drift,
 )
@@ -91,6 +92,59 @@ def test_long_series_have_a_limited_number_of_evenly_spaced_shifts():
     assert len(found) == 774 and found == pytest.approx(expected)
     assert len(shifted_peaks(x[:3000], y[:3000], 0)) == MAX_SHIFTS == 999
     assert surrogate_p_value(1.0, found) == 1 / 775
+
+
+def with_gaps(series: np.ndarray, known: np.ndarray) -> np.ndarray:
+    return np.where(known, series, np.nan)
+
+
+def test_surrogates_have_the_gaps_of_the_second_person():
+    """With a lag of 0, a peak is the plain correlation of the samples at which both are known."""
+    steps = np.arange(400)
+    x, y = with_gaps(mood(400), steps % 50 < 30), with_gaps(mood(400), (steps % 40 < 30) & (steps < 350))
+    known = np.flatnonzero(~np.isnan(y))
+    both = ~np.isnan(x) & ~np.isnan(y)
+    expected = []
+    for shift in range(1, len(known)):
+        values = dict(zip(np.roll(known, -shift).tolist(), y[known], strict=True))
+        expected.append(np.corrcoef(x[both], [values[step] for step in np.flatnonzero(both).tolist()])[0, 1])
+    assert shifted_peaks(x, y, 0) == pytest.approx(expected)
+
+    strangers = [mood(n) for n in (400, 1000, 350)]
+    expected = []
+    for stranger in strangers:
+        z = {i: stranger[i] for i in known.tolist()}
+        left = {i: z[i] - np.mean([z[j] for j in range(i - 5, i + 6) if j in z]) for i in z}
+        expected.append(np.corrcoef(x[both], [left[step] for step in np.flatnonzero(both).tolist()])[0, 1])
+    assert stranger_peaks(x, y, strangers, 0, 11) == pytest.approx(expected)
+
+
+def test_only_people_who_are_seen_for_as_long_are_surrogates():
+    """A correlation over 4 s is high by chance; nine tenths of the common samples are needed at each lag."""
+    people = [0.5 + mood(900) / 20 for _ in range(2)]
+    (alone,) = pair_synchrony(smiling_faces(*people)).to_pylist()
+    short = [mood(n) for n in (20, 50, 300, 800)]
+    (row,) = pair_synchrony(smiling_faces(*people), strangers=short * 10).to_pylist()
+    assert row == alone and row["n_surrogates"] == 28
+    x, y = mood(100), mood(100)
+    # At a lag of 2, x and y have 98 common samples: at least 88.2 are needed, which 91 - 2 are and 90 - 2 are not.
+    assert [len(stranger_peaks(x, y, [mood(n)], 2, 11)) for n in (90, 91)] == [0, 1]
+    y[20:] = np.nan  # the samples of the stranger after 20 no longer count
+    assert [len(stranger_peaks(x, y, [mood(n)], 2, 11)) for n in (17, 20, 100)] == [0, 1, 1]
+
+
+def test_independent_people_who_are_together_in_parts_are_rarely_synchronous():
+    """Two people take turns of 10 s and are together for 6 s of each minute; others are always seen."""
+    second = np.arange(900) // 5
+    in_turns = [(second // 10 % 2 == side) | (second % 60 < 6) for side in (0, 1)]
+    strangers = [mood(900) / 20 for _ in range(40)]
+    p_values = []
+    for _ in range(60):
+        tables = smiling_faces(*(0.5 + mood(900) / 20 for _ in in_turns))
+        faces = tables.filter(np.concatenate(in_turns))
+        (row,) = pair_synchrony(faces, strangers=strangers).to_pylist()
+        p_values.append(row["p_surrogate"])
+    assert np.mean(np.array(p_values) <= 0.05) < 0.14
 
 
 def test_faces_without_expression_have_no_peak():

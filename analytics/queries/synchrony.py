@@ -24,6 +24,7 @@ from analytics.statistics.synchrony import (
     lagged_correlations,
     peak,
     shifted_peaks,
+    stranger_peaks,
     surrogate_p_value,
     without_drift,
 )
@@ -83,7 +84,7 @@ def _valence_series(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, np
     found = []
     for video_id, track_id in longest:
         faces = connection.sql(_FACES_OF_TRACK, params={"video_id": video_id, "track_id": track_id}).to_arrow_table()
-        found += [(video_id, valence) for valence in valence_without_drift(faces, SynchronyConfig()).values()]
+        found += [(video_id, valence) for valence in valence_on_grid(faces, SynchronyConfig().grid_s).values()]
     return found
 
 
@@ -95,7 +96,7 @@ def pair_synchrony(
     Args:
         faces: rows of the table `faces` of the video; those without track or smooth_emotion are ignored.
         config: the settings.
-        strangers: valence of people of other videos, as `valence_without_drift` gives it, for surrogates.
+        strangers: valence of people of other videos, as `valence_on_grid` gives it, for surrogates.
 
     Returns:
         The rows of `result_schemas.SYNCHRONY`, by track. The mean over the windows is that of Fisher's z.
@@ -104,7 +105,7 @@ def pair_synchrony(
     known = faces.filter(pc.and_(faces["track_id"].is_valid(), faces["smooth_emotion"].is_valid()))
     known = known.sort_by([("frame_index", "ascending"), ("track_id", "ascending")])
     table = _agreement_of_pairs(known, config)
-    series = valence_without_drift(known, config)
+    series = valence_on_grid(known, config.grid_s)
     pairs = zip(table["track_a"].to_pylist(), table["track_b"].to_pylist(), strict=True)
     lagged = pa.Table.from_pylist([_lagged(series[a], series[b], strangers, config) for a, b in pairs], _LAGGED)
     for name in _LAGGED.names:
@@ -167,12 +168,6 @@ _LAGGED = pa.schema(
 )
 
 
-def valence_without_drift(faces: pa.Table, config: SynchronyConfig) -> dict[int, np.ndarray]:
-    """The series of `valence_on_grid` minus their moving averages over `window_s`."""
-    window = 2 * round(config.window_s / config.grid_s / 2) + 1
-    return {track: without_drift(series, window) for track, series in valence_on_grid(faces, config.grid_s).items()}
-
-
 def valence_on_grid(faces: pa.Table, grid_s: float) -> dict[int, np.ndarray]:
     """Smoothed valence of each track on a grid from 0 s, NaN where there is none; the mean over the time of a step.
 
@@ -215,14 +210,16 @@ def _split_time(
 def _lagged(
     x: np.ndarray, y: np.ndarray, strangers: Sequence[np.ndarray], config: SynchronyConfig
 ) -> dict[str, float | int | None]:
-    """Peak of the lagged correlation, and its chance level."""
+    """Peak of the lagged correlation of two series of `valence_on_grid` minus their drift, and its chance level."""
     max_lag = round(config.max_lag_s / config.grid_s)
-    x, y = _common_part(x, y)
+    window = 2 * round(config.window_s / config.grid_s / 2) + 1
+    part = _common_part(x, y)
+    x, y = (without_drift(series[part], window) for series in (x, y))
     found = peak(lagged_correlations(x, y, max_lag))
     if found is None:
         return {"n_surrogates": 0}
-    others = (peak(lagged_correlations(*_common_part(x, stranger), max_lag)) for stranger in strangers)
-    surrogates = np.concatenate([shifted_peaks(x, y, max_lag), [other.r for other in others if other is not None]])
+    others = stranger_peaks(x, y, [stranger[part] for stranger in strangers], max_lag, window)
+    surrogates = np.concatenate([shifted_peaks(x, y, max_lag), others])
     return {
         "peak_r": found.r,
         "peak_lag_s": found.lag * config.grid_s,
@@ -232,12 +229,11 @@ def _lagged(
     }
 
 
-def _common_part(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut both series to the steps from the first to the last at which both are known, if there are any."""
+def _common_part(x: np.ndarray, y: np.ndarray) -> slice:
+    """The steps from the first to the last at which both series are known, if there are any."""
     n = min(len(x), len(y))
     both = np.flatnonzero(~np.isnan(x[:n]) & ~np.isnan(y[:n]))
-    part = slice(both[0], both[-1] + 1) if len(both) else slice(0, n)
-    return x[part], y[part]
+    return slice(both[0], both[-1] + 1) if len(both) else slice(0, n)
 
 
 def _in_same_frame(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

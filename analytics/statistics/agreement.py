@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.statistics.intervals import MIN_UNITS, Estimate, mean_interval
+from analytics.statistics.intervals import MIN_UNITS, ROUNDING, Estimate, dominated_by_one, jackknife_reach
 from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 
 Array = NDArray[np.float64]
@@ -143,7 +143,10 @@ def cohens_kappa(confusion: Array) -> float | None:
 def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
     """Kappa of the sum of the tables of independent units, with a delete-one jackknife interval over the units.
 
-    Pseudo-values of the jackknife are treated as independent (Tukey), with Student's t.
+    Student's t has fewer degrees of freedom where the units differ in their compared time.
+
+    Args:
+        confusions: seconds of each pair of classes for each unit, each of which has compared time.
     """
     total = np.sum(confusions, axis=0) if len(confusions) else np.zeros((1, 1))
     kappa = cohens_kappa(total)
@@ -155,8 +158,14 @@ def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
     others = [cohens_kappa(total - one) for one in confusions]
     if any(other is None for other in others):
         return Estimate(kappa, note="no interval: without one of the participants there is a single class")
-    found = mean_interval(np.array([n * kappa - (n - 1) * other for other in others if other is not None]))
-    return Estimate(kappa, found.low, found.high, note=found.note).within(-1, 1)
+    weights = np.array([one.sum() for one in confusions]) / total.sum()
+    squares = np.sum([(kappa - other) ** 2 for other in others if other is not None])
+    reach = jackknife_reach(squares, weights)
+    if reach is None:
+        return Estimate(kappa, note=dominated_by_one(weights, "compared time"))
+    if reach < ROUNDING:
+        return Estimate(kappa, note="no interval: the values do not vary")
+    return Estimate(kappa, float(kappa - reach), float(kappa + reach)).within(-1, 1)
 
 
 def precision_and_recall(confusion: Array) -> tuple[Array, Array]:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 LEVEL = 0.95
 # With fewer independent units per group, no interval is given: none would hold its level, see docs/statistics.md.
 MIN_UNITS = 5
+# With fewer, as if fewer than three participants had contributed equally, the quantile of Student's t exceeds 4.3 and
+# grows steeply: on a logarithmic scale, the limits of the interval would differ by orders of magnitude.
+MIN_DEGREES_OF_FREEDOM = 2
 MIN_DOMINANCE_UNITS = 2  # the order of single units says nothing about groups
 # Values that differ by less are equal but for rounding errors: they are shares, probabilities or kappas.
 ROUNDING = 1e-9
@@ -134,6 +137,30 @@ def tango_score(difference: float, above: int, below: int, n: int) -> float:
     if variance <= 0:
         return 0.0 if distance == 0 else float(np.copysign(np.inf, distance))
     return float(distance / np.sqrt(variance))
+
+
+def jackknife_reach(squares: Array, weights: Array) -> Array | None:
+    """Half the length of the interval of an estimate that is pooled over units of unequal weight.
+
+    The variance is that of the jackknife, and unequal weights lower the degrees of freedom of Student's t.
+
+    Args:
+        squares: (...) the sum over the n units of the squared change of the estimate where the unit is left out.
+        weights: (n,) share of each unit in what the estimate rests on; their sum is 1.
+
+    Returns:
+        `(...)`; None with fewer than `MIN_DEGREES_OF_FREEDOM`, see `dominated_by_one`.
+    """
+    degrees_of_freedom = 1 / float((weights**2).sum()) - 1
+    if degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
+        return None
+    n = len(weights)
+    return np.asarray(t_quantile(degrees_of_freedom) * np.sqrt((n - 1) / n * squares))
+
+
+def dominated_by_one(weights: Array, of_what: str) -> str:
+    """The note of an estimate for which `jackknife_reach` is None."""
+    return f"no interval: one participant has {100 * weights.max():.0f} % of the {of_what}"
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:

@@ -3,11 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
-
-# With fewer, as if fewer than three participants had been observed equally long, the quantile of Student's t exceeds
-# 4.3 and grows steeply: on the logarithm, the limits of the interval would differ by orders of magnitude.
-MIN_DEGREES_OF_FREEDOM = 2
+from analytics.statistics.intervals import MIN_UNITS, Estimate, dominated_by_one, jackknife_reach
 
 Array = NDArray[np.float64]
 
@@ -35,12 +31,10 @@ def rate_per_minute(counts: Array, observed_s: Array) -> Estimate:
     if rate == 0:
         return Estimate(rate, note="no interval: no event was observed")
     weights = minutes / minutes.sum()
-    influence = (counts / counts.sum() - weights) / (1 - weights)
-    error = float(np.sqrt((n - 1) / n * (influence**2).sum()))
-    if error < 1e-12:
+    changes = (counts / counts.sum() - weights) / (1 - weights)
+    reach = jackknife_reach((changes**2).sum(), weights)
+    if reach is None:
+        return Estimate(rate, note=dominated_by_one(weights, "observed time"))
+    if reach < 1e-12:
         return Estimate(rate, note="no interval: the values do not vary")
-    degrees_of_freedom = 1 / float((weights**2).sum()) - 1
-    if degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
-        return Estimate(rate, note=f"no interval: one participant has {100 * weights.max():.0f} % of the observed time")
-    reach = t_quantile(degrees_of_freedom) * error
     return Estimate(rate, float(rate * np.exp(-reach)), float(rate * np.exp(reach)))

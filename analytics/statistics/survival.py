@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.statistics.intervals import MIN_UNITS, Estimate, t_quantile
+from analytics.statistics.intervals import MIN_UNITS, Estimate, dominated_by_one, jackknife_reach
 
 Array = NDArray[np.float64]
 
@@ -34,9 +34,11 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
 
     The interval has the times at which one half lies within the limits of Kaplan-Meier's curve (Brookmeyer and
     Crowley). The limits are computed on the scale log(-log(share)) with Student's t and the variance over participants
-    of their contributions to log(share), which is Greenwood's times n / (n - 1) if each has one interval. `high` is
-    None if the upper limit never falls to one half before the last interval ends, where the variance is not defined.
-    Where one half of the intervals survive from one end until the next, the median is the middle between them.
+    of their contributions to log(share). As in the jackknife, each contribution is divided by one minus the
+    participant's share of the observed ends; unequal shares lower the degrees of freedom. If each participant has one
+    interval, whose end was observed, the variance is Greenwood's times n / (n - 1). `high` is None if the upper limit
+    never falls to one half before the last interval ends, where the variance is not defined. Where one half of the
+    intervals survive from one end until the next, the median is the middle between them.
 
     Args:
         duration_s: (n,) as for `kaplan_meier`.
@@ -55,13 +57,15 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
         return Estimate(median, note=f"no interval: {MIN_UNITS} participants are needed, got {n}")
     if (n_ended := len(np.unique(of_cluster[ended]))) < MIN_UNITS:
         return Estimate(median, note=f"no interval: ends in {MIN_UNITS} participants are needed, got {n_ended}")
+    weights = np.bincount(of_cluster[ended], minlength=n) / ended.sum()
     squares = np.zeros(len(times))
     for k in range(n):
-        mine = of_cluster == k
-        squares += _log_share_influence(duration_s, ended, mine, times) ** 2
-    error = np.sqrt(n / (n - 1) * squares)
+        squares += (_log_share_influence(duration_s, ended, of_cluster == k, times) / (1 - weights[k])) ** 2
+    reach = jackknife_reach(squares, weights)
+    if reach is None:
+        return Estimate(median, note=dominated_by_one(weights, "observed ends"))
     hazard = -np.log(np.clip(share, 1e-12, 1 - 1e-12))
-    factor = np.exp(np.minimum(t_quantile(n_ended - 1) * error / hazard, 700))
+    factor = np.exp(np.minimum(reach / hazard, 700))
     low = _first_at_most_half(times, np.exp(-hazard * factor))
     # At a share of 0, every influence is 0, as if the end of the last interval were certain.
     high = _first_at_most_half(times[share > 0], np.exp(-hazard / factor)[share > 0])

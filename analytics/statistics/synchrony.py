@@ -1,7 +1,9 @@
 """Lagged correlation of two series on a common time grid, and its chance level from surrogates."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ Array = NDArray[np.float64]
 MIN_SAMPLES = 10  # a correlation needs at least this many common samples
 LEAST_SPREAD = 0.01  # smallest standard deviation of valence that counts as variation: below it, a face hardly changes
 MIN_SURROGATES = 19  # with fewer surrogates, p cannot reach 0.05
+# A surrogate with fewer common samples than the pair has a higher peak by chance.
+MIN_COMMON_SHARE = 0.9
 MAX_SHIFTS = 999  # so many let p reach 0.001; more would cost minutes for pairs of people in videos of hours
 
 
@@ -46,11 +50,7 @@ def lagged_correlations(x: Array, y: Array, max_lag: int) -> Array:
         return np.full(2 * max_lag + 1, np.nan)
     (x, known_x), (y, known_y) = (_center(series[:n]) for series in (x, y))
 
-    def sums(of_x: Array, of_y: Array) -> Array:
-        """The sum over t of `of_x[t] * of_y[t + lag]` for each lag."""
-        total: Array = np.correlate(np.pad(of_y, max_lag), of_x, "valid")
-        return total
-
+    sums = partial(_lagged_sums, max_lag=max_lag)
     count = np.rint(sums(known_x, known_y))
     enough = count >= MIN_SAMPLES
     size = np.where(enough, count, 1)
@@ -75,12 +75,41 @@ def peak(correlations: Array) -> LaggedCorrelation | None:
 def shifted_peaks(x: Array, y: Array, max_lag: int) -> Array:
     """Peaks of the lagged correlation after shifting `y` in a circle, one for each of at most `MAX_SHIFTS` shifts.
 
-    A shift keeps the autocorrelation of each series and breaks only their alignment. Shifts are evenly spaced over the
-    series, at least `2 max_lag + 1` samples apart, so that no two of them search the same alignment, and at least as
-    far from the true one.
+    A shift keeps the autocorrelation of each series and breaks only their alignment. Known samples are shifted among
+    their own places: the gaps stay, because a shift of them would change the number of common samples. Shifts are
+    evenly spaced, at least `2 max_lag + 1` samples apart, so that no two of them search the same alignment, and at
+    least as far from the true one.
     """
-    step = max(2 * max_lag + 1, math.ceil(len(y) / (MAX_SHIFTS + 1)))
-    found = (peak(lagged_correlations(x, np.roll(y, shift), max_lag)) for shift in range(step, len(y) - step + 1, step))
+    known = ~np.isnan(y)
+    n = int(known.sum())
+    step = max(2 * max_lag + 1, math.ceil(n / (MAX_SHIFTS + 1)))
+    shifted = y.copy()
+    found = []
+    for shift in range(step, n - step + 1, step):
+        shifted[known] = np.roll(y[known], shift)
+        found.append(peak(lagged_correlations(x, shifted, max_lag)))
+    return np.array([one.r for one in found if one is not None])
+
+
+def stranger_peaks(x: Array, y: Array, strangers: Iterable[Array], max_lag: int, window: int) -> Array:
+    """Peaks of the lagged correlation of `x` with other people, who are seen only where `y` is.
+
+    Args:
+        x: (n,) the first series, without drift.
+        y: (n,) the second series.
+        strangers: series of people of other videos, as they are, of any length. Those who have fewer than
+            `MIN_COMMON_SHARE` of the common samples of `x` and `y` at a lag are left out.
+        max_lag: as for `lagged_correlations`.
+        window: as for `without_drift`.
+    """
+    least = MIN_COMMON_SHARE * _common_samples(x, y, max_lag)
+    found = []
+    for series in strangers:
+        stranger = np.full(len(y), np.nan)
+        stranger[: len(series)] = series[: len(y)]
+        stranger[np.isnan(y)] = np.nan
+        if (_common_samples(x, stranger, max_lag) >= least).all():
+            found.append(peak(lagged_correlations(x, without_drift(stranger, window), max_lag)))
     return np.array([one.r for one in found if one is not None])
 
 
@@ -94,6 +123,17 @@ def surrogate_p_value(r: float, surrogates: Array) -> float | None:
     if len(surrogates) < MIN_SURROGATES:
         return None
     return float((1 + (surrogates >= r - 1e-12).sum()) / (1 + len(surrogates)))
+
+
+def _common_samples(x: Array, y: Array, max_lag: int) -> Array:
+    """The number of samples that are known both in `x[t]` and `y[t + lag]`, for each lag."""
+    return np.rint(_lagged_sums((~np.isnan(x)).astype(float), (~np.isnan(y)).astype(float), max_lag))
+
+
+def _lagged_sums(of_x: Array, of_y: Array, max_lag: int) -> Array:
+    """The sum over t of `of_x[t] * of_y[t + lag]` for each lag."""
+    total: Array = np.correlate(np.pad(of_y, max_lag), of_x, "valid")
+    return total
 
 
 def _center(series: Array) -> tuple[Array, Array]:

@@ -207,8 +207,9 @@ SYNCHRONY = explained(
         "chance_r",
         pa.float64(),
         "-1 to 1",
-        "95th percentile of peak_r over surrogates: one of the two shifted in time, 999 times at most, and people of "
-        "up to 100 other videos of the results, also with --video; NULL with fewer than 19",
+        "95th percentile of peak_r over surrogates, which have the gaps of track_b: track_b shifted in time, 999 times "
+        "at most, and people of up to 100 other videos of the results, also with --video, who are visible for at least "
+        "90 % of the common time; NULL with fewer than 19",
     ),
     (
         "p_surrogate",
@@ -290,7 +291,12 @@ RATES = explained(
     ),
     ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
     ("estimate", pa.float64(), "1/min", "n per minute of observed_s"),
-    ("low", pa.float64(), "1/min", "lower end of the 95 % interval over participants; NULL with fewer than 5"),
+    (
+        "low",
+        pa.float64(),
+        "1/min",
+        "lower end of the 95 % interval over participants; NULL with fewer than 5, or if few have most of observed_s",
+    ),
     ("high", pa.float64(), "1/min", "upper end of it"),
     ("note", pa.string(), "", "why there is no interval"),
 )
@@ -308,7 +314,13 @@ DWELL = explained(
     ("n_onset_unobserved", pa.int64(), "", "episodes that may have begun earlier, which km_median_s leaves out"),
     ("n_offset_unobserved", pa.int64(), "", "episodes that may have lasted longer"),
     ("km_median_s", pa.float64(), "s", "Kaplan-Meier median, which accounts for episodes that may have lasted longer"),
-    ("low", pa.float64(), "s", "lower end of its 95 % interval over participants; NULL with fewer than 5"),
+    (
+        "low",
+        pa.float64(),
+        "s",
+        "lower end of its 95 % interval over participants; NULL with fewer than 5, or if few have most of the episodes "
+        "whose end was observed",
+    ),
     ("high", pa.float64(), "s", "upper end of it"),
     ("note", pa.string(), "", "why there is no median or interval"),
 )
@@ -341,7 +353,8 @@ AGREEMENT = explained(
         "low",
         pa.float64(),
         "-1 to 1",
-        "lower end of the 95 % interval: jackknife over participants (or videos), 5 at least",
+        "lower end of the 95 % interval: jackknife over participants (or videos); NULL with fewer than 5, or if few "
+        "have most of the compared time",
     ),
     ("high", pa.float64(), "-1 to 1", "upper end of it"),
     *_EVENT_COLUMNS,

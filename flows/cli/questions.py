@@ -158,8 +158,8 @@ MEANINGS = {
     Question.synchrony: (
         "kappa is 1 for full agreement and 0 for agreement by chance; valence_r is over all common time, "
         "valence_r_windowed over windows of 10 s; peak_r is of valence minus its mean over 10 s, and p_surrogate the "
-        "probability of such a peak_r by chance. Where it is empty, the common time is too short to tell, and peak_r "
-        "is not evidence."
+        "probability of such a peak_r by chance. Where it is empty, peak_r is not evidence: the common time is too "
+        "short, and too few people of other videos are visible in it."
     ),
     Question.events: (
         "emotion is the one shown longest. share_… is of labelled_s, mean_… over ok_s, the time with good faces, and "
@@ -180,8 +180,8 @@ MEANINGS_COMPACT = {
     ),
     Question.synchrony: (
         "kappa is 1 for full agreement and 0 for agreement by chance; peak_r is of valence minus its mean over 10 s, "
-        "and p_surrogate the probability of such a peak_r by chance. Where it is empty, the common time is too short "
-        "to tell, and peak_r is not evidence."
+        "and p_surrogate the probability of such a peak_r by chance. Where it is empty, peak_r is not evidence: the "
+        "common time is too short, and too few people of other videos are visible in it."
     ),
     Question.events: (
         "emotion is the one shown longest, share its share of the labeled time, and change its mean probability in the "
