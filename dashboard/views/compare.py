@@ -1,5 +1,6 @@
 """Page Compare: groups of videos, or markers, side by side."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -51,6 +52,12 @@ def select_groups(groups: list[str], way: str) -> list[str]:
     )
 
 
+def show_several_people(results: Results, participants: Mapping[str, str] | None, video_ids: Collection[str]) -> None:
+    """A caption on videos with several visible people who count as one participant or as several."""
+    if note := results.answer(lambda connection: several_people_note(connection, participants, video_ids)):
+        st.caption(plain(note))
+
+
 def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) -> Compared:
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
@@ -61,6 +68,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
             st.caption(plain(note))
     ranges = ranges_of_markers(results, events)
     video_ids = sorted(ranges["video_id"].unique())
+    show_several_people(results, None, video_ids)
     st.caption(plain(f"All faces in videos with these markers: {low_quality_note(results, key, video_ids)}"))
     frame = events.to_pandas()
     return Compared(
@@ -86,8 +94,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
         return None
     groups = find_groups({path: group for path, group in grouping.groups.items() if group in chosen}, videos)
     show_members(groups, videos)
-    if note := results.answer(lambda connection: several_people_note(connection, grouping.participants)):
-        st.caption(plain(note))
+    show_several_people(results, grouping.participants, groups)
     st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
     return Compared(
         comparison_of(results, key, groups, grouping.participants),

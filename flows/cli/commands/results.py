@@ -11,7 +11,16 @@ from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOptio
 from flows.cli.commands.query import Events, Memory, Timeout, Video
 from flows.cli.compact import compact, omits_columns
 from flows.cli.console import Results, counted, fatal_errors, note, say
-from flows.cli.questions import UNFILTERED, Question, Request, answer, explanation, videos_of, why_empty
+from flows.cli.questions import (
+    OF_PARTICIPANTS,
+    UNFILTERED,
+    Question,
+    Request,
+    answer,
+    explanation,
+    videos_of,
+    why_empty,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -162,8 +171,10 @@ def _notes(
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
         about_videos = queries.mixed_settings_note, queries.baseline_note
         notes += [text for note_on in about_videos if (text := note_on(connection, video_ids)) is not None]
-    if several := queries.several_people_note(connection, request.participants or request.groups):
-        notes.append(several)
+    if request.question in OF_PARTICIPANTS:
+        given = request.participants or request.groups
+        several = queries.several_people_note(connection, given, videos_of(connection, request))
+        notes += [several] if several else []
     if request.events is not None and (unassigned := queries.unassigned_events_note(connection, request.events)):
         notes.append(unassigned)
     if request.events is not None and (repeated := queries.repeated_events_note(connection, request.events)):
