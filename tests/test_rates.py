@@ -568,10 +568,12 @@ def test_events_during_which_nobody_is_seen_are_reported(results, tmp_path):
     """The videos end at 6 s; the first event is in all six, the second one in one of them."""
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label,video\n1,2,a,\n6,7,b,1.mp4\n")
-    run = fervid("summary", results, "events", "--events", events)
-    assert "Nobody is seen during 1 of 7 events, which have no rows, such as 'b' at 6 s of 1.mp4." in " ".join(
-        run.output.split()
-    )
+    for question in ("events", "averages", "compare"):
+        run = fervid("summary", results, question, "--events", events)
+        assert (
+            "Nobody is seen during 1 of 7 events, such as 'b' at 6 s of 1.mp4: nothing is known about them."
+            in " ".join(run.output.split())
+        )
     events.write_text("start_s,end_s,label\n1,2,a\n")
     assert "Nobody is seen" not in fervid("summary", results, "events", "--events", events).output
 

@@ -247,7 +247,7 @@ def test_notes_say_why_trials_of_the_chosen_videos_may_not_be_comparable(tmp_pat
     options = ("--format", "trials", "--events", events, "--groups", groups)
     notes = [
         "Do not compare or pool them",
-        "After the end of the video: 1 of 2 events",
+        "Outside the video: 1 of 2 events",
         "In 1 of 2 videos with a participant, several people are visible",
     ]
     run = fervid("export", store.root, "--out", tmp_path / "all", *options)

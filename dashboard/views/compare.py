@@ -7,7 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from analytics.queries.events import late_events_note, repeated_events_note, unassigned_events_note
+from analytics.queries.events import (
+    late_events_note,
+    repeated_events_note,
+    unassigned_events_note,
+    unseen_events_note,
+)
 from analytics.queries.groups import GroupError, find_groups, several_people_note
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
@@ -62,7 +67,7 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
-    notes_on = (unassigned_events_note, repeated_events_note, late_events_note)
+    notes_on = (unassigned_events_note, repeated_events_note, late_events_note, unseen_events_note)
     for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
         if note is not None:
             st.caption(plain(note))
