@@ -28,7 +28,7 @@ import pyarrow as pa
 import pytest
 from commands import fervid
 from pympi import Elan
-from scenes import Face, feeling, observe, still_landmarks
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe, still_landmarks
 from scipy import stats
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
@@ -1302,6 +1302,58 @@ def test_a_window_leaves_out_where_the_face_is_gone(store: Store) -> None:
     assert [i * 100 for i in range(20) if not 10 <= i < 13] == track["start_ms"]
     sums = np.sum([column for column in track["p"]], axis=0)
     np.testing.assert_allclose(sums, 1000, atol=4)  # seven values are rounded
+
+
+def test_a_frame_counts_in_each_bin_of_a_window_in_which_it_is_shown(store: Store) -> None:
+    """A smile in the frame from 0.95 s to 1.85 s only."""
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline(LONG_FRAME_S, long_smile()))
+    opened = Results(store.root)
+
+    def happy(from_ms: int, to_ms: int, bins: int) -> list[tuple[int, int, int, str]]:
+        (track,) = window(opened, ALICE, from_ms, to_ms, bins, "raw")["tracks"]
+        shares = track["p"][EMOTIONS.index("happy")]
+        labels = [EMOTIONS[label] for label in track["label"]]
+        return list(zip(track["start_ms"], track["end_ms"], shares, labels, strict=True))
+
+    assert happy(0, 3000, 3) == [
+        (0, 1000, 50, "neutral"),
+        (1000, 2000, 850, "happy"),
+        (2000, 3000, 0, "neutral"),
+    ]
+    # Bins that the frame fills by itself are one row.
+    assert happy(800, 2100, 13) == [
+        (800, 900, 0, "neutral"),
+        (900, 1000, 500, "neutral"),
+        (1000, 1800, 1000, "happy"),
+        (1800, 1900, 500, "neutral"),
+        (1900, 2000, 0, "neutral"),
+        (2000, 2100, 0, "neutral"),
+    ]
+    assert happy(1200, 1700, 50) == [(1200, 1700, 1000, "happy")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_windows_are_time_averages(store: Store, seed: int) -> None:
+    """Against the mean over single milliseconds: frames of 1 to 700 ms, with bins of many lengths."""
+    rng = np.random.default_rng(seed)
+    starts_ms = np.cumsum(rng.integers(1, 700, 60))
+    shares = rng.integers(0, 5, 60) / 4
+    faces = [Face(i, p=feeling("happy", share)) for i, share in enumerate(shares)]
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline(starts_ms / 1000, faces))
+    opened = Results(store.root)
+    of_ms = np.repeat(shares[:-1], np.diff(starts_ms))  # of each millisecond since the first frame
+    for bins in (1, 7, 40, 300, 2000):
+        from_ms, to_ms = (int(edge) for edge in np.sort(rng.choice(np.arange(starts_ms[1], starts_ms[-2]), 2)))
+        shown = window(opened, ALICE, from_ms, to_ms, bins, "raw")
+        (track,) = shown["tracks"]
+        assert track["start_ms"][1:] == track["end_ms"][:-1]
+        assert (track["start_ms"][0], track["end_ms"][-1]) == (from_ms, to_ms)
+        found = track["p"][EMOTIONS.index("happy")]
+        for start_ms, end_ms, share in zip(track["start_ms"], track["end_ms"], found, strict=True):
+            own = of_ms[start_ms - starts_ms[0] : end_ms - starts_ms[0]]
+            assert share == pytest.approx(1000 * own.mean(), abs=2)
+            assert (start_ms - from_ms) % shown["bin_ms"] == 0
+            assert end_ms - start_ms <= shown["bin_ms"] or len(set(own)) == 1
 
 
 def test_a_window_without_anybody_has_no_tracks(store: Store) -> None:
