@@ -1386,6 +1386,23 @@ def test_faces_left_out_by_speech_are_counted_apart_from_low_quality(store: Stor
     assert kinds["is_left_out"].tolist() == [False] * 5 + [True] * 15
 
 
+def test_the_share_of_low_quality_faces_is_of_all_faces(store: Store) -> None:
+    """Of 20 good faces of a person, 2 good and 3 blurred ones of nobody, and 20 blurred ones of a hidden person."""
+    lone = [Face(i, x=450 + 150 * (i % 4), blur=0.0 if i >= 44 else 100.0) for i in range(40, 50, 2)]
+    hidden = [Face(i, x=900, blur=0.0) for i in range(20)]
+    times_s = np.append(np.arange(20) / 10, 10 + 2.0 * np.arange(30))  # the lone faces are 4 s apart
+    observed = observe(times_s, [*(Face(i) for i in range(20)), *lone, *hidden])
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=70.0), build_timeline(observed, TimelineConfig()))
+    with connect(store.root) as connection:
+        ((track_id,),) = connection.sql("SELECT track_id FROM tracks WHERE n_faces_ok = 0").fetchall()
+    hide(store.root, ALICE, track_id, True)
+    opened = Results(store.root)
+    assert opened.ask(library.VIDEOS_SQL)["low_quality"].to_pylist() == [pytest.approx(3 / 25)]
+    assert "1 person · 12.0\xa0% low-quality faces" in summary_line(opened, ALICE)
+    with connect(store.root) as connection:
+        assert queries.gate_note(connection).startswith("3 of 25 faces (12.0%) are low-quality faces")
+
+
 @pytest.mark.parametrize("span", [(5, 5, 10, "smooth"), (0, 10, 0, "smooth"), (0, 10, 10, "cooked")])
 def test_windows_of_nothing_are_refused(store: Store, span: tuple[int, int, int, str]) -> None:
     with pytest.raises(ValueError, match="from_ms < to_ms"):
