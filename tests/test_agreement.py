@@ -356,6 +356,21 @@ def test_codes_that_agree_everywhere_match_every_event(study, tmp_path, codes, c
     assert counts == [str(n_events)] * 3 + ["1"]
 
 
+def test_gaps_without_a_label_are_not_compared_but_make_no_events(tmp_path):
+    """A face in every fifth frame of 0.04 s, neutral until 10 s and happy from then on: 4 of 20 s have a label."""
+    faces = [Face(i, p=feeling("neutral" if i < 250 else "happy")) for i in range(0, 500, 5)]
+    store = Store(tmp_path / "results")
+    timeline = build_timeline(observe(np.arange(500) / 25, faces), TimelineConfig())
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "a.mp4", "duration_s": 20.0}, timeline)
+    file = tmp_path / "codes.csv"
+    file.write_text("start_s,end_s,code\n0,9,neutral\n9,20,happy\n")
+    run = fervid("agreement", store.root, "--codes", file, "--format", "csv")
+    overall = next(csv.DictReader(run.stdout.splitlines()))
+    # Of the 100 frames with a label, the 5 from 9 to 10 s have another code.
+    assert (float(overall["compared_s"]), float(overall["share_same"])) == pytest.approx((4, 0.95))
+    assert [overall[name] for name in ("n_coded_events", "n_label_events")] == ["2", "2"]
+
+
 def test_codes_of_a_person_without_labels_are_not_compared_with_those_of_others(tmp_path):
     """P0 is blurred throughout, P1 happy: the code of P0 finds no labels, and Ann may be either."""
     store = Store(tmp_path / "results")

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import fervid
 from pympi import Elan
-from scenes import Face, feeling, observe, still_landmarks
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe, still_landmarks
 from scipy import stats
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -613,7 +613,11 @@ def test_compare_has_the_notes_of_the_command_on_faces_and_late_markers(
     for shown in (page("compare", store.root), compare_markers(page, store.root)):
         assert note in words(shown)
         assert "s with good faces belong to no person" in words(shown)
-    assert "After the end of the video: 1 of 3 events" in words(shown)
+    assert "Outside the video: 1 of 3 events" in words(shown)
+    assert "Nobody is seen during 1 of 5 events, such as 'ad B' at 10 s of a/alice.mp4" in words(shown)
+    rename(store.root, ALICE, 0, "Alice")
+    for shown in (page("compare", store.root), compare_markers(page, store.root)):
+        assert "In 1 of 2 videos, people without a name (1 in all) are visible beside named ones" in words(shown)
 
 
 def takes_etag_before(shown: AppTest, kind: str, text: str) -> bool:
@@ -1356,6 +1360,58 @@ def test_a_window_leaves_out_where_the_face_is_gone(store: Store) -> None:
     np.testing.assert_allclose(sums, 1000, atol=4)  # seven values are rounded
 
 
+def test_a_frame_counts_in_each_bin_of_a_window_in_which_it_is_shown(store: Store) -> None:
+    """A smile in the frame from 0.95 s to 1.85 s only."""
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline(LONG_FRAME_S, long_smile()))
+    opened = Results(store.root)
+
+    def happy(from_ms: int, to_ms: int, bins: int) -> list[tuple[int, int, int, str]]:
+        (track,) = window(opened, ALICE, from_ms, to_ms, bins, "raw")["tracks"]
+        shares = track["p"][EMOTIONS.index("happy")]
+        labels = [EMOTIONS[label] for label in track["label"]]
+        return list(zip(track["start_ms"], track["end_ms"], shares, labels, strict=True))
+
+    assert happy(0, 3000, 3) == [
+        (0, 1000, 50, "neutral"),
+        (1000, 2000, 850, "happy"),
+        (2000, 3000, 0, "neutral"),
+    ]
+    # Bins that the frame fills by itself are one row.
+    assert happy(800, 2100, 13) == [
+        (800, 900, 0, "neutral"),
+        (900, 1000, 500, "neutral"),
+        (1000, 1800, 1000, "happy"),
+        (1800, 1900, 500, "neutral"),
+        (1900, 2000, 0, "neutral"),
+        (2000, 2100, 0, "neutral"),
+    ]
+    assert happy(1200, 1700, 50) == [(1200, 1700, 1000, "happy")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_windows_are_time_averages(store: Store, seed: int) -> None:
+    """Against the mean over single milliseconds: frames of 1 to 700 ms, with bins of many lengths."""
+    rng = np.random.default_rng(seed)
+    starts_ms = np.cumsum(rng.integers(1, 700, 60))
+    shares = rng.integers(0, 5, 60) / 4
+    faces = [Face(i, p=feeling("happy", share)) for i, share in enumerate(shares)]
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline(starts_ms / 1000, faces))
+    opened = Results(store.root)
+    of_ms = np.repeat(shares[:-1], np.diff(starts_ms))  # of each millisecond since the first frame
+    for bins in (1, 7, 40, 300, 2000):
+        from_ms, to_ms = (int(edge) for edge in np.sort(rng.choice(np.arange(starts_ms[1], starts_ms[-2]), 2)))
+        shown = window(opened, ALICE, from_ms, to_ms, bins, "raw")
+        (track,) = shown["tracks"]
+        assert track["start_ms"][1:] == track["end_ms"][:-1]
+        assert (track["start_ms"][0], track["end_ms"][-1]) == (from_ms, to_ms)
+        found = track["p"][EMOTIONS.index("happy")]
+        for start_ms, end_ms, share in zip(track["start_ms"], track["end_ms"], found, strict=True):
+            own = of_ms[start_ms - starts_ms[0] : end_ms - starts_ms[0]]
+            assert share == pytest.approx(1000 * own.mean(), abs=2)
+            assert (start_ms - from_ms) % shown["bin_ms"] == 0
+            assert end_ms - start_ms <= shown["bin_ms"] or len(set(own)) == 1
+
+
 def test_a_window_without_anybody_has_no_tracks(store: Store) -> None:
     assert window(Results(store.root), ALICE, 3_000_000, 3_600_000, 600, "smooth")["tracks"] == []
 
@@ -1384,6 +1440,23 @@ def test_faces_left_out_by_speech_are_counted_apart_from_low_quality(store: Stor
     shown = boxes(opened, ALICE, 0, 2)
     kinds = pd.DataFrame(shown["faces"], columns=shown["columns"])
     assert kinds["is_left_out"].tolist() == [False] * 5 + [True] * 15
+
+
+def test_the_share_of_low_quality_faces_is_of_all_faces(store: Store) -> None:
+    """Of 20 good faces of a person, 2 good and 3 blurred ones of nobody, and 20 blurred ones of a hidden person."""
+    lone = [Face(i, x=450 + 150 * (i % 4), blur=0.0 if i >= 44 else 100.0) for i in range(40, 50, 2)]
+    hidden = [Face(i, x=900, blur=0.0) for i in range(20)]
+    times_s = np.append(np.arange(20) / 10, 10 + 2.0 * np.arange(30))  # the lone faces are 4 s apart
+    observed = observe(times_s, [*(Face(i) for i in range(20)), *lone, *hidden])
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=70.0), build_timeline(observed, TimelineConfig()))
+    with connect(store.root) as connection:
+        ((track_id,),) = connection.sql("SELECT track_id FROM tracks WHERE n_faces_ok = 0").fetchall()
+    hide(store.root, ALICE, track_id, True)
+    opened = Results(store.root)
+    assert opened.ask(library.VIDEOS_SQL)["low_quality"].to_pylist() == [pytest.approx(3 / 25)]
+    assert "1 person · 12.0\xa0% low-quality faces" in summary_line(opened, ALICE)
+    with connect(store.root) as connection:
+        assert queries.gate_note(connection).startswith("3 of 25 faces (12.0%) are low-quality faces")
 
 
 @pytest.mark.parametrize("span", [(5, 5, 10, "smooth"), (0, 10, 0, "smooth"), (0, 10, 10, "cooked")])

@@ -682,18 +682,38 @@ def test_events_after_the_end_of_their_videos_are_reported(tmp_path):
     file = tmp_path / "events.csv"
     file.write_text("start_s,end_s,label,video\n5,6,early,\n5,6,late,0.mp4\n9,10,later,\n5,6,unknown,2.mp4\n")
     run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
-    assert "After the end of the video: 2 of 3 events, about which nothing is known. Times must be in sec" in run.stderr
+    assert "Outside the video: 2 of 3 events, about which nothing is known. Times must be in sec" in run.stderr
     file.write_text("start_s,end_s,label,video\n20,21,ad,0.mp4\n20,21,ad,1.mp4\n1,2,ad,1.mp4\n")
     run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
-    assert "After the end of the video: 2 of 3 events" in run.stderr  # the same times in two videos are two events
+    assert "Outside the video: 2 of 3 events" in run.stderr  # the same times in two videos are two events
     file.write_text("start_s,end_s,label,video\n1,5.5,long,0.mp4\n1,9,long,1.mp4\n5,6,late,0.mp4\n")
     run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
-    assert "1 of 3 events ends after its video, by up to 1.5 s: only the time in the video counts." in run.stderr
+    assert "1 of 3 events reaches beyond the video, by up to 1.5 s: only the time in it counts." in run.stderr
     file.write_text("start_s,end_s,label,video\n1,5.5,long,\n8,20,long,1.mp4\n")
     run = fervid("summary", store.root, "events", "--events", file, "--format", "csv")
-    assert "2 of 2 events end after their videos, by up to 11 s" in run.stderr
+    assert "2 of 2 events reach beyond the video, by up to 11 s" in run.stderr
     file.write_text("start_s,end_s,label,video\n1,2,ad,\n")
-    assert "After the end" not in fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
+    said = fervid("summary", store.root, "events", "--events", file, "--format", "csv").stderr
+    assert "Outside" not in said and "beyond" not in said
+
+
+def test_events_outside_the_analyzed_part_are_reported(tmp_path):
+    """A video of 20 s, of which the part from 2 to 5 s was analyzed."""
+    store, settings = Store(tmp_path / "r"), '{"observe": {"start_s": 2, "end_s": 5}}'
+    timeline = build_timeline(observe(2 + np.arange(30) / 10, [Face(i) for i in range(30)]), TimelineConfig())
+    row = {"video_id": "v1", "analysis_id": "a1", "path": "/a.mp4", "duration_s": 20.0, "settings": settings}
+    store.commit_analysis(row, timeline)
+    file = tmp_path / "events.csv"
+    for lines, says in (
+        ("3,4,in", None),
+        ("3,19,film\n2,3,in", "1 of 2 events reaches beyond the analyzed part of the video, by up to 14 s"),
+        ("-1,3,early\n1.5,4,early", "2 of 2 events reach beyond the analyzed part of the video, by up to 3 s"),
+        ("0,2,early\n10,12,later\n3,4,in", "Outside the analyzed part of the video: 2 of 3 events"),
+    ):
+        file.write_text(f"start_s,end_s,label\n{lines}\n")
+        with connect(store.root) as connection:
+            note = queries.late_events_note(connection, file)
+        assert note is None if says is None else note.startswith(says)
 
 
 def test_an_event_that_is_repeated_counts_once(results, tmp_path):

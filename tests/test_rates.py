@@ -433,20 +433,46 @@ def test_participants_without_a_baseline_are_counted_by_event(tmp_path):
         store.commit_analysis({"video_id": f"v{number}", "analysis_id": "a1", "path": f"{number}.mp4"}, timeline)
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n3,5,film\n1,6,clip\n5.5,6,end\n")
-    note = "Participants (or videos) without a good face in the 1 s before the onset are left out: "
+    note = "Trials without a good face in the 1 s before the onset are left out: "
     with connect(store.root) as connection:
         assert queries.missing_baseline_note(connection, events, before_s=1) == (
-            f"{note}2 of 3 for 'clip', 1 of 3 for 'film'."
+            f"{note}2 of 3 (all trials of 2 of 3 participants) for 'clip'; 1 of 3 (all trials of 1 of 3 participants) "
+            "for 'film'."
         )
         together = {"0.mp4": "p", "1.mp4": "p", "2.mp4": "q"}
         assert queries.missing_baseline_note(connection, events, before_s=1, participants=together) == (
-            f"{note}1 of 2 for 'clip', 1 of 2 for 'film'."
+            f"{note}2 of 3 (all trials of 1 of 2 participants) for 'clip'; 1 of 3 (all trials of 1 of 2 participants) "
+            "for 'film'."
         )
         # Within 1 s after the onset, only those with a baseline are visible.
         assert queries.missing_baseline_note(connection, events, before_s=1, after_s=1) is None
         assert queries.missing_baseline_note(connection, events, before_s=0) is None
     said = fervid("summary", store.root, "averages", "--events", events, "--before", 1)
-    assert "2 of 3 for 'clip', 1 of 3 for 'film'" in " ".join(said.output.split())
+    assert "2 of 3 (all trials of 2 of 3 participants) for 'clip'" in " ".join(said.output.split())
+
+
+def test_averages_are_of_trials_with_a_baseline_only(tmp_path):
+    """The event at 0 s, when everybody is happy, has no baseline; the one at 2 s adds 0.1 to 0.2 of five videos.
+
+    The sixth, of which only the event at 0 s is seen, is in no average.
+    """
+    store = Store(tmp_path / "results")
+    for number in range(6):
+        until = 30 if number < 5 else 10
+        faces = [Face(i, p=feeling("happy", 0.9 if i < 10 else 0.2 if i < 20 else 0.3)) for i in range(until)]
+        timeline = build_timeline(observe(np.arange(30) / 10, faces), TimelineConfig())
+        store.commit_analysis({"video_id": f"v{number}", "analysis_id": "a1", "path": f"{number}.mp4"}, timeline)
+    rows = happy_averages(store.root, tmp_path, "0,1,ad\n2,3,ad", bin_ms=500, before_s=1)
+    names = ("n_participants", "n_trials", "baseline_s", "mean", "estimate")
+    assert [rows[0][name] for name in names] == pytest.approx([5, 5, 1, 0.3, 0.1], abs=0.001)
+    with connect(store.root) as connection:
+        assert queries.missing_baseline_note(connection, tmp_path / "events.csv", before_s=1) == (
+            "Trials without a good face in the 1 s before the onset are left out: "
+            "6 of 11 (all trials of 1 of 6 participants) for 'ad'."
+        )
+    # Without a window, all trials count.
+    rows = happy_averages(store.root, tmp_path, "0,1,ad\n2,3,ad", bin_ms=500, before_s=0)
+    assert [rows[0][name] for name in names[:4]] == pytest.approx([6, 11, 0, (5 * 0.6 + 0.9) / 6], abs=0.001)
 
 
 def happy_averages(root, tmp_path, events, **options):
@@ -504,7 +530,7 @@ def test_two_tracks_of_one_name_have_a_common_baseline(tmp_path):
 
 @pytest.mark.parametrize("name", ["Ann", "1"])
 def test_a_person_with_the_name_of_a_track_is_not_that_track(tmp_path, name):
-    """P0 has a name and changes from 0.2 to 0.4 at the onset, when P1 appears, who has 0 of the 5 s before it."""
+    """P0 has a name and changes from 0.2 to 0.4 at the onset, when P1 appears, who has no baseline."""
     faces = [Face(i, p=feeling("happy", 0.2 if i < 50 else 0.4)) for i in range(100)]
     faces += [Face(i, x=900, p=feeling("happy", 0.8)) for i in range(50, 100)]
     store = Store(tmp_path / "results")
@@ -512,7 +538,7 @@ def test_a_person_with_the_name_of_a_track_is_not_that_track(tmp_path, name):
     store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
     rename(store.root, "v1", 0, name)
     row = happy_averages(store.root, tmp_path, "5,10,film", participants={"1.mp4": "p"})[1]
-    assert (row["estimate"], row["baseline_s"]) == (pytest.approx(0.2, abs=0.001), pytest.approx((5 + 0) / 2))
+    assert [row[column] for column in ("estimate", "mean", "baseline_s")] == pytest.approx([0.2, 0.4, 5], abs=0.001)
 
 
 def test_without_a_window_there_is_no_change(results, tmp_path):
@@ -575,10 +601,12 @@ def test_events_during_which_nobody_is_seen_are_reported(results, tmp_path):
     """The videos end at 6 s; the first event is in all six, the second one in one of them."""
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label,video\n1,2,a,\n6,7,b,1.mp4\n")
-    run = fervid("summary", results, "events", "--events", events)
-    assert "Nobody is seen during 1 of 7 events, which have no rows, such as 'b' at 6 s of 1.mp4." in " ".join(
-        run.output.split()
-    )
+    for question in ("events", "averages", "compare"):
+        run = fervid("summary", results, question, "--events", events)
+        assert (
+            "Nobody is seen during 1 of 7 events, such as 'b' at 6 s of 1.mp4: nothing is known about them."
+            in " ".join(run.output.split())
+        )
     events.write_text("start_s,end_s,label\n1,2,a\n")
     assert "Nobody is seen" not in fervid("summary", results, "events", "--events", events).output
 

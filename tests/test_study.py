@@ -236,6 +236,38 @@ def test_others_beside_the_given_participant_are_reported(tmp_path):
     assert "several people are visible" not in output
 
 
+def test_unnamed_people_beside_named_ones_are_reported_as_participants(tmp_path):
+    """In each of six videos one person has a name; in two of them, a passer-by is visible, too."""
+    root = study(tmp_path, {f"{number}.mp4": 0.2 for number in range(4)})
+    for number in (4, 5):
+        commit_two_people(root, f"{number}.mp4", number)
+    for number in range(6):
+        rename(root, f"v{number:016}", 0, f"Person {number}")
+    groups, events = tmp_path / "groups.csv", tmp_path / "events.csv"
+    groups.write_text("path,group\n" + "".join(f"{number}.mp4,{'xy'[number % 2]}\n" for number in (0, 1, 4)))
+    events.write_text("start_s,end_s,label\n0,1,a\n1,2,b\n")
+    note = "people without a name (2 in all) are visible beside named ones: in each of these videos, they count as one"
+    questions = [
+        ["rates"],
+        ["dwell"],
+        *([name, "--events", events, "--before", "1"] for name in ("compare", "averages")),
+    ]
+    outputs = [" ".join(fervid("summary", root, *question).output.split()) for question in questions]
+    assert [f"In 2 of 6 videos, {note}" in output for output in outputs] == [True] * 4
+    assert {rate["n_participants"] for rate in fervid_rows("summary", root, "rates")} == {"8"}
+    # Only one of the compared videos shows a passer-by.
+    output = " ".join(fervid("summary", root, "compare", "--groups", groups).output.split())
+    assert "In 1 of 3 videos, people without a name (1 in all)" in output
+    exported = fervid("export", root, "--format", "trials", "--out", tmp_path / "out")
+    assert f"In 2 of 6 videos, {note}" in " ".join(exported.output.split())
+    hide(root, f"v{4:016}", 1, True)
+    groups.write_text("path,participant\n5.mp4,Person 5\n")
+    output = " ".join(fervid("summary", root, "rates", "--participants", groups).output.split())
+    assert "In 1 of 1 videos with a participant, several people are visible" in output
+    assert "without a name" not in output
+    assert "without a name" not in fervid("summary", root, "shares").output
+
+
 def commit_two_people(root, path, number):
     """Replace the results of a video by those of two people."""
     faces = [Face(i, x=x, p=feeling("happy")) for i in range(20) for x in (100, 500)]

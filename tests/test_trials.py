@@ -247,7 +247,7 @@ def test_notes_say_why_trials_of_the_chosen_videos_may_not_be_comparable(tmp_pat
     options = ("--format", "trials", "--events", events, "--groups", groups)
     notes = [
         "Do not compare or pool them",
-        "After the end of the video: 1 of 2 events",
+        "Outside the video: 1 of 2 events",
         "In 1 of 2 videos with a participant, several people are visible",
     ]
     run = fervid("export", store.root, "--out", tmp_path / "all", *options)
@@ -256,6 +256,21 @@ def test_notes_say_why_trials_of_the_chosen_videos_may_not_be_comparable(tmp_pat
     assert (alone.exit_code, [note in alone.stderr for note in notes]) == (0, [False] * 3)
     second = fervid("export", store.root, "--out", tmp_path / "two", "--video", "v2", *options)
     assert "In 1 of 1 videos with a participant, several people are visible" in second.stderr
+
+
+def test_still_images_have_no_trials(tmp_path):
+    """Two images show a face, the third one nobody; the video has rows."""
+    store = Store(tmp_path / "results")
+    for number in range(4):
+        times_s, faces = ([0.0], [Face(0)]) if number < 3 else (np.arange(20) / 10, [Face(i) for i in range(20)])
+        timeline = build_timeline(observe(times_s, [] if number == 2 else faces), TimelineConfig())
+        ids = {"video_id": f"v{number}", "analysis_id": f"a{number}", "path": f"{number}.png", "duration_s": 0.0}
+        store.commit_analysis(ids, timeline)
+    run = fervid("export", store.root, "--format", "trials", "--out", tmp_path)
+    assert "2 still images with faces have no rows, because images have no time" in run.stderr
+    assert set(pd.read_csv(tmp_path / "trials.csv").video) == {"3.png"}
+    alone = fervid("export", store.root, "--format", "trials", "--out", tmp_path / "video", "--video", "v3")
+    assert "still image" not in alone.stderr
 
 
 def test_covariates_must_be_a_regular_file(tmp_path):

@@ -1,6 +1,6 @@
 """Event-related averages: change of probabilities around the onset of events, over participants."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -132,7 +132,9 @@ def missing_baseline_note(
     before_s: float = 5.0,
     after_s: float | None = None,
 ) -> str | None:
-    """A sentence on participants whom `averages` leaves out for lack of a baseline, by event; None without any.
+    """A sentence on trials that `averages` leaves out for lack of a baseline, by event; None without any.
+
+    A trial is counted for each participant who is seen in it.
 
     Args:
         connection: the results.
@@ -152,20 +154,30 @@ def missing_baseline_note(
     people = list(zip(rows["trial"].to_pylist(), participant.tolist(), person.tolist(), strict=True))
     is_before = [number < 0 for number in rows["bin"].to_pylist()]
     seen_before = set(compress(people, is_before))
-    seen: dict[str, set[int]] = defaultdict(set)  # the participants of each label
-    with_baseline: dict[str, set[int]] = defaultdict(set)
+    has_baseline: dict[str, dict[tuple[int, int], bool]] = defaultdict(dict)  # by label, then trial and participant
     for one in compress(people, map(not_, is_before)):
-        label = trials[one[0]].label
-        seen[label].add(one[1])
-        if one in seen_before:
-            with_baseline[label].add(one[1])
-    n_missing = {label: len(found - with_baseline[label]) for label, found in sorted(seen.items())}
-    if not any(n_missing.values()):
+        of_label, unit = has_baseline[trials[one[0]].label], one[:2]
+        of_label[unit] = of_label.get(unit, False) or one in seen_before
+    counts = [
+        f"{_missing(of_label)} for {label!r}"
+        for label, of_label in sorted(has_baseline.items())
+        if not all(of_label.values())
+    ]
+    if not counts:
         return None
-    counts = ", ".join(f"{n} of {len(seen[label])} for {label!r}" for label, n in n_missing.items() if n)
-    return (
-        f"Participants (or videos) without a good face in the {before_s:g} s before the onset are left out: {counts}."
-    )
+    return f"Trials without a good face in the {before_s:g} s before the onset are left out: {'; '.join(counts)}."
+
+
+def _missing(has_baseline: Mapping[tuple[int, int], bool]) -> str:
+    """How many trials have no baseline, and how many participants (or videos) no trial with one.
+
+    >>> _missing({(0, 7): True, (1, 7): False, (2, 8): False})
+    '2 of 3 (all trials of 1 of 2 participants)'
+    """
+    n_trials = f"{sum(not known for known in has_baseline.values())} of {len(has_baseline)}"
+    participants = {participant for _, participant in has_baseline}
+    n_missing = len(participants - {participant for (_, participant), known in has_baseline.items() if known})
+    return f"{n_trials} (all trials of {n_missing} of {len(participants)} participants)" if n_missing else n_trials
 
 
 def _bin_trials(
@@ -199,7 +211,8 @@ def average_trials(
     """Average trials per participant, then over participants: the rows of `result_schemas.AVERAGES`.
 
     The change of each person is relative to their own mean before the onset: relative to a common mean, it would be a
-    change if a person appears or leaves. The people of a participant in a trial are averaged, weighted with time.
+    change if a person appears or leaves. People of a trial without such a mean are left out of all columns, unless
+    there is no window. The people of a participant in a trial are averaged, weighted with time.
 
     Args:
         trials: by number.
@@ -219,23 +232,27 @@ def average_trials(
     before_onset_s = np.where(bins < 0, ok_s, 0)
     baseline_s = np.bincount(curve, before_onset_s, len(of_people))
     change = p - _means(p, before_onset_s, curve, len(of_people))[curve]
+    if before_s:
+        p = np.where(np.isnan(change), np.nan, p)
     of_trials, cell = _groups(label, bins, participant, trial)
     mean, change = (_means(values, ok_s, cell, len(of_trials)) for values in (p, change))
+    is_known = ~np.isnan(mean[:, 0])
     of_participants, unit = _groups(*of_trials[:, :3].T)
     once = np.ones(len(of_trials))
     mean, change = (_means(values, once, unit, len(of_participants)) for values in (mean, change))
-    mean_baseline_s = np.bincount(of_people[:, 0], baseline_s) / np.maximum(np.bincount(of_people[:, 0]), 1)
+    n_people = np.bincount(of_people[:, 0], baseline_s > 0)  # those with a baseline
+    mean_baseline_s = np.bincount(of_people[:, 0], baseline_s) / np.maximum(n_people, 1)
     of_bins, first = np.unique(of_participants[:, :2], axis=0, return_index=True)
-    _, n_trials = np.unique(np.unique(of_trials[:, [0, 1, 3]], axis=0)[:, :2], axis=0, return_counts=True)
+    n_trials = Counter(
+        (number, index) for number, index, _ in np.unique(of_trials[is_known][:, [0, 1, 3]], axis=0).tolist()
+    )
     found = []
-    for i, ((number, index), rows_of_bin) in enumerate(
-        zip(of_bins.tolist(), np.split(np.arange(len(mean)), first[1:]), strict=True)
-    ):
+    for (number, index), rows_of_bin in zip(of_bins.tolist(), np.split(np.arange(len(mean)), first[1:]), strict=True):
         of_bin = {
             "label": labels[number],
             "start_s": index * bin_ms / 1000,
             "baseline_s": mean_baseline_s[number],
-            "n_trials": n_trials[i],
+            "n_trials": n_trials[number, index],
         }
         averaged = _average(mean[rows_of_bin], change[rows_of_bin], _NO_BASELINE if before_s else _NO_WINDOW)
         found += [of_bin | row for row in averaged]
@@ -274,16 +291,16 @@ def _means(values: np.ndarray, weight: np.ndarray, group: np.ndarray, n_groups: 
 
 
 def _average(mean: np.ndarray, change: np.ndarray, no_change: Estimate) -> list[dict[str, object]]:
-    """The averages over participants, a row per emotion; both arrays `(n, 7)`, changes without a baseline are NaN."""
-    change = change[~np.isnan(change[:, 0])]
+    """The averages over participants, a row per emotion; both arrays `(n, 7)`, NaN where not known."""
+    mean, change = (values[~np.isnan(values[:, 0])] for values in (mean, change))
     rows = []
     for k, emotion in enumerate(EMOTIONS):
         estimate = mean_interval(change[:, k]).within(-1, 1) if len(change) else no_change
         rows.append(
             {
                 "emotion": emotion,
-                "n_participants": len(change),
-                "mean": float(mean[:, k].mean()),
+                "n_participants": len(mean),
+                "mean": float(mean[:, k].mean()) if len(mean) else None,
                 "estimate": estimate.estimate,
                 "low": estimate.low,
                 "high": estimate.high,

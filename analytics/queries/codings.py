@@ -238,9 +238,9 @@ def _no_counterpart(path: str, person: str, there: Iterable[str]) -> CodesError:
 
 
 def _labels(connection: duckdb.DuckDBPyConnection, video_ids: Iterable[str]) -> dict[tuple[str, int | None], Coding]:
-    """The labels of each track."""
+    """The labels of each track; a gap without a label is no time of a label."""
     found: dict[tuple[str, int | None], list[tuple[float, float, int]]] = defaultdict(list)
     for video_id in sorted(video_ids):
-        for row in label_intervals(connection, video_id).to_pylist():
+        for row in label_intervals(connection, video_id, max_gap_s=0).to_pylist():
             found[video_id, row["track_id"]].append((row["start_s"], row["end_s"], CLASS_OF[row["emotion"]]))
     return {track: _coding(rows) for track, rows in found.items()}

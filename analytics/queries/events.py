@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from analytics.queries.event_files import read_events, video_hint
 from analytics.queries.groups import check_spelling, persons_of_tracks
 from analytics.queries.sql_files import map_videos
-from analytics.results.video_record import NamedVideo
+from analytics.results.video_record import NamedVideo, analyzed_part
 from analytics.results.videos import choose_videos, known_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
@@ -22,7 +22,7 @@ from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
 from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 from fer_models.labels import EMOTIONS
 
-_ENDS = "SELECT video_id, duration_s FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
+_DURATIONS = "SELECT video_id, duration_s, settings FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
 _N_VIDEOS = "SELECT count(DISTINCT video_id) FROM videos"
 _PATHS = "SELECT video_id, path FROM videos WHERE status = 'done'"
 _KEY = ("video_id", "label", "start_s", "end_s")  # what identifies a row of `schema.EVENTS_OF_VIDEOS`
@@ -107,7 +107,9 @@ def repeated_events_note(connection: duckdb.DuckDBPyConnection, events: Path | p
 
 
 def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
-    """Sentences on events that begin after the end of all their videos, or end after that of a video; None without any.
+    """Sentences on events that lie outside all their videos, or reach beyond one of them; None without any.
+
+    Of a video analyzed with `--start` or `--end`, only the analyzed part counts.
 
     Args:
         connection: the results; videos of unknown duration are left out.
@@ -116,31 +118,39 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
     Raises:
         As `during_events`.
     """
-    end_s = dict(connection.sql(_ENDS).fetchall())
-    by_event = _by_event(*_events_and_videos(connection, events))
-    in_videos = [
-        [(row["start_s"], row["end_s"], end_s[row["video_id"]]) for row in rows if row["video_id"] in end_s]
-        for rows in by_event
+    durations = connection.sql(_DURATIONS).fetchall()
+    parts = {video: analyzed_part(duration_s, settings) for video, duration_s, settings in durations}
+    # Events may begin before 0 s, such as in a film that was already running.
+    known_s = {video: parts[video] or (-np.inf, duration_s) for video, duration_s, _ in durations}
+    by_event = [
+        [row for row in rows if row["video_id"] in known_s]
+        for rows in _by_event(*_events_and_videos(connection, events))
     ]
-    known = [rows for rows in in_videos if rows]
-    n_late = sum(all(not is_longer(shown_s - from_s, 0) for from_s, _, shown_s in rows) for rows in known)
-    beyond_s = [
-        max(round(to_s - shown_s, 2) if is_longer(shown_s - from_s, 0) else 0 for from_s, to_s, shown_s in rows)
-        for rows in known
-    ]
+    beyond_s = [[_seconds_beyond(row, *known_s[row["video_id"]]) for row in rows] for rows in by_event if rows]
+    n_outside = sum(all(seconds is None for seconds in of_event) for of_event in beyond_s)
+    longest_s = [max(round(seconds or 0, 2) for seconds in of_event) for of_event in beyond_s]
+    is_partial = any(parts[row["video_id"]] for rows in by_event for row in rows)
+    part = "analyzed part of the " if is_partial else ""
     notes = []
-    if n_late:
+    if n_outside:
         notes.append(
-            f"After the end of the video: {n_late} of {len(known)} events, about which nothing is known. "
+            f"Outside the {part}video: {n_outside} of {len(beyond_s)} events, about which nothing is known. "
             "Times must be in seconds from the start of the video."
         )
-    if n_beyond := sum(seconds > 0 for seconds in beyond_s):
-        end_after = "ends after its video" if n_beyond == 1 else "end after their videos"
+    if n_beyond := sum(seconds > 0 for seconds in longest_s):
+        reach = "reaches" if n_beyond == 1 else "reach"
         notes.append(
-            f"{n_beyond} of {len(known)} events {end_after}, by up to {max(beyond_s):g} s: only the time in the video "
-            "counts."
+            f"{n_beyond} of {len(beyond_s)} events {reach} beyond the {part}video, by up to {max(longest_s):g} s: only "
+            "the time in it counts."
         )
     return " ".join(notes) or None
+
+
+def _seconds_beyond(event: Mapping[str, Any], from_s: float, to_s: float) -> float | None:
+    """For how long an event reaches beyond the time from `from_s` to `to_s`, at its longer side; None outside of it."""
+    if not (is_longer(to_s - event["start_s"], 0) and is_longer(event["end_s"] - from_s, 0)):
+        return None
+    return float(max(event["end_s"] - to_s, from_s - event["start_s"], 0))
 
 
 def unseen_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
@@ -161,8 +171,8 @@ def unseen_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.
         return None
     path, start_s, label = min(unseen)
     return (
-        f"Nobody is seen during {len(unseen)} of {len(matched)} events, which have no rows, such as {label!r} at "
-        f"{start_s:g} s of {path}."
+        f"Nobody is seen during {len(unseen)} of {len(matched)} events, such as {label!r} at {start_s:g} s of {path}: "
+        "nothing is known about them."
     )
 
 

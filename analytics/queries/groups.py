@@ -1,7 +1,7 @@
 """Assign videos to groups and participants: from CSV files and the names of people."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,12 @@ WHERE is_named AND NOT is_hidden
 _SEVERAL_PEOPLE = """
 SELECT video_id, list(DISTINCT participant) FILTER (is_named) FROM people JOIN videos USING (video_id, analysis_id)
 WHERE NOT is_hidden GROUP BY video_id HAVING count(DISTINCT person) > 1 ORDER BY video_id
+"""
+# The videos in which people have names and others do not, and the number of the latter who have a label.
+_UNNAMED_BESIDE_NAMED = """
+SELECT video_id, count(*) FILTER (NOT is_named AND labelled_s > 0) AS n_unnamed
+FROM people JOIN videos USING (video_id, analysis_id) JOIN tracks USING (video_id, analysis_id, track_id)
+WHERE NOT is_hidden GROUP BY video_id HAVING bool_or(is_named) AND n_unnamed > 0
 """
 
 # The accepted headers of each column, in lower case. The first one that the file contains is used.
@@ -130,18 +136,31 @@ def persons_of_tracks(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, 
 
 
 def several_people_note(
-    connection: duckdb.DuckDBPyConnection, participants: Mapping[str, str] | Path | None
+    connection: duckdb.DuckDBPyConnection,
+    participants: Mapping[str, str] | Path | None,
+    video_ids: Collection[str] | None = None,
 ) -> str | None:
-    """A sentence on shown videos with a given participant in which several people are visible, who count as that one.
+    """Sentences on videos with several visible people who count as one participant or, without names, as further ones.
+
+    Args:
+        connection: the results.
+        participants: see `find_participants`.
+        video_ids: the videos; None: all that are shown.
 
     Raises:
         GroupError: if the participants cannot be read or a video is not in the results.
     """
-    if participants is None:
-        return None
     of_video = find_participants(participants, known_videos(connection))
-    shown = connection.sql("SELECT DISTINCT video_id FROM videos").fetchall()
-    given = {video: of_video[video] for (video,) in shown if video in of_video}
+    shown = {video for (video,) in connection.sql("SELECT DISTINCT video_id FROM videos").fetchall()}
+    if video_ids is not None:
+        shown &= set(video_ids)
+    given = {video: name for video, name in of_video.items() if video in shown}
+    notes = _one_participant_note(connection, given), _unnamed_note(connection, shown - given.keys())
+    return " ".join(note for note in notes if note) or None
+
+
+def _one_participant_note(connection: duckdb.DuckDBPyConnection, given: Mapping[str, str]) -> str | None:
+    """A sentence on videos with several people, who all count as the participant given for the video."""
     found = [(video, names or []) for video, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if video in given]
     if not found:
         return None
@@ -150,6 +169,18 @@ def several_people_note(
     return (
         f"In {len(found)} of {len(given)} videos with a participant, several people are visible{among}: all of them "
         "count as that participant. Hide the others in the dashboard."
+    )
+
+
+def _unnamed_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str]) -> str | None:
+    """A sentence on videos without a given participant in which some people have no name, unlike others."""
+    n_unnamed = [n for video, n in connection.sql(_UNNAMED_BESIDE_NAMED).fetchall() if video in video_ids]
+    if not n_unnamed:
+        return None
+    return (
+        f"In {len(n_unnamed)} of {len(video_ids)} videos, people without a name ({sum(n_unnamed)} in all) are visible "
+        "beside named ones: in each of these videos, they count as one more participant. Name or hide them in the "
+        "dashboard, or give these videos a participant in a file."
     )
 
 

@@ -16,24 +16,38 @@ SOURCES = ("smooth", "raw")
 # Weight of frames without a duration, so that a bin that contains no other frames has a value.
 _MIN_WEIGHT_S = 1e-6
 
-# Bins are computed in whole milliseconds, because floor(0.6 / 0.2) is 2. The label of a bin is the one with the longest
-# time in it.
+# Times are in whole microseconds from the start of the window, because floor(0.6 / 0.2) is 2. A frame that is shown in
+# several bins counts in each with its time there; the bins that it fills by itself are one row. The label of a bin is
+# the one with the longest time in it.
 _WINDOW_SQL = """
     WITH selected AS (
-        SELECT *, round(1000 * pts_s)::BIGINT AS start_ms,
-            round(1000 * (pts_s + coalesce(duration_s, 0)))::BIGINT AS end_ms,
-            greatest(coalesce(duration_s, 0), {min_weight}) AS weight_s, {label} AS label,
-            (start_ms - $from_ms) // $bin_ms AS bin
+        SELECT *, {label} AS label, 1000::BIGINT * $bin_ms AS bin_us,
+            greatest(round(1e6 * pts_s)::BIGINT - 1000::BIGINT * $from_ms, 0) AS shown_from_us,
+            least(round(1e6 * (pts_s + coalesce(duration_s, 0)))::BIGINT, 1000::BIGINT * $to_ms)
+                - 1000::BIGINT * $from_ms AS shown_to_us,
+            (shown_from_us + bin_us - 1) // bin_us AS full_from, shown_to_us // bin_us AS full_to
         FROM faces
         WHERE video_id = $video_id AND track_id IS NOT NULL
             AND pts_s < $to_ms / 1000 AND pts_s + coalesce(duration_s, 0) > $from_ms / 1000
+    ), in_bins AS (
+        SELECT *, greatest(shown_from_us, bin * bin_us) AS start_us,
+            least(shown_to_us, bin_us * CASE WHEN bin = full_from THEN greatest(full_to, bin + 1) ELSE bin + 1 END)
+                AS end_us,
+            greatest((end_us - start_us) / 1e6, {min_weight}) AS weight_s
+        FROM (
+            SELECT *, shown_from_us // bin_us AS bin FROM selected UNION ALL
+            SELECT *, full_from FROM selected
+            WHERE full_from > shown_from_us // bin_us AND full_from * bin_us < shown_to_us UNION ALL
+            SELECT *, full_to FROM selected WHERE full_to > full_from AND full_to * bin_us < shown_to_us
+        )
     ), averages AS (
-        SELECT track_id, bin, min(start_ms) AS start_ms, max(end_ms) AS end_ms, {values},
+        SELECT track_id, bin, $from_ms + round(min(start_us) / 1000)::BIGINT AS start_ms,
+            $from_ms + round(max(end_us) / 1000)::BIGINT AS end_ms, {values},
             {shares}
-        FROM selected GROUP BY track_id, bin
+        FROM in_bins GROUP BY track_id, bin
     ), labels AS (
         SELECT track_id, bin, arg_max(label, (total_s, label)) AS label FROM (
-            SELECT track_id, bin, label, sum(weight_s) AS total_s FROM selected WHERE label IS NOT NULL GROUP BY ALL
+            SELECT track_id, bin, label, sum(weight_s) AS total_s FROM in_bins WHERE label IS NOT NULL GROUP BY ALL
         ) GROUP BY track_id, bin
     )
     SELECT * FROM averages LEFT JOIN labels USING (track_id, bin) ORDER BY track_id, start_ms

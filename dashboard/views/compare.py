@@ -1,12 +1,18 @@
 """Page Compare: groups of videos, or markers, side by side."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from analytics.queries.events import late_events_note, repeated_events_note, unassigned_events_note
+from analytics.queries.events import (
+    late_events_note,
+    repeated_events_note,
+    unassigned_events_note,
+    unseen_events_note,
+)
 from analytics.queries.groups import GroupError, find_groups, find_participants, several_people_note
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError, choose_videos
@@ -51,18 +57,25 @@ def select_groups(groups: list[str], way: str) -> list[str]:
     )
 
 
+def show_several_people(results: Results, participants: Mapping[str, str] | None, video_ids: Collection[str]) -> None:
+    """A caption on videos with several visible people who count as one participant or as several."""
+    if note := results.answer(lambda connection: several_people_note(connection, participants, video_ids)):
+        st.caption(plain(note))
+
+
 def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) -> Compared:
     """Differences between markers, and means over time."""
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
     # Refuses names that the questions below would look up by the content of a file of this machine.
     choose_videos(results.videos(), events["video"].drop_null().unique().to_pylist(), by_content=False)
-    notes_on = (unassigned_events_note, repeated_events_note, late_events_note)
+    notes_on = (unassigned_events_note, repeated_events_note, late_events_note, unseen_events_note)
     for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
         if note is not None:
             st.caption(plain(note))
     ranges = ranges_of_markers(results, events)
     video_ids = sorted(ranges["video_id"].unique())
+    show_several_people(results, None, video_ids)
     st.caption(plain(f"All faces in videos with these markers: {low_quality_note(results, key, video_ids)}"))
     frame = events.to_pandas()
     return Compared(
@@ -90,8 +103,7 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     groups = find_groups(in_chosen, videos, by_content=False)
     participants = find_participants(grouping.participants, results.videos(), by_content=False)
     show_members(groups, videos)
-    if note := results.answer(lambda connection: several_people_note(connection, participants)):
-        st.caption(plain(note))
+    show_several_people(results, participants, groups)
     st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
     return Compared(
         comparison_of(results, key, groups, participants),

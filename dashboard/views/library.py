@@ -32,17 +32,24 @@ PAGE_ROWS = 100
 MAX_STRIPS = 5  # maximum number of people with a strip per video; more strips would be too thin to see
 THUMBNAIL_AT = 0.1  # position of a thumbnail, as a share of the duration, because many videos begin with a black frame
 
+# Most faces belong to a track, whose row has their number: reading only the others is faster.
 VIDEOS_SQL = f"""
     WITH of_video AS (
-        SELECT video_id, count(*) AS people, sum(n_faces) AS n_faces,
-            sum(n_faces - n_faces_ok - n_faces_left_out) AS n_low_quality,
+        SELECT video_id, count(*) AS people,
             {", ".join(f"sum(share_{name} * labelled_s) / nullif(sum(labelled_s), 0) AS {name}" for name in EMOTIONS)}
         FROM tracks JOIN people USING (video_id, track_id) WHERE NOT is_hidden GROUP BY video_id
+    ), of_faces AS (
+        SELECT video_id, sum(n_low_quality) / sum(n_faces) AS low_quality FROM (
+            SELECT video_id, n_faces, n_faces - n_faces_ok - n_faces_left_out AS n_low_quality FROM visible('tracks')
+            UNION ALL
+            SELECT video_id, count(*), count(*) FILTER (NOT quality_ok AND NOT left_out_by_speech(quality_reason))
+            FROM faces WHERE track_id IS NULL GROUP BY video_id
+        ) GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, settings, n_frames,
         CASE WHEN status = 'done' THEN coalesce(people, 0) END AS people,
-        n_low_quality / nullif(n_faces, 0) AS low_quality, finished_at, path, {", ".join(EMOTIONS)}
-    FROM videos LEFT JOIN of_video USING (video_id)
+        low_quality, finished_at, path, {", ".join(EMOTIONS)}
+    FROM videos LEFT JOIN of_video USING (video_id) LEFT JOIN of_faces USING (video_id)
 """
 # The people who are visible longest, each with their episodes; a person without episodes has one row.
 EPISODES_SQL = f"""
@@ -70,7 +77,7 @@ COLUMNS = (
     Column("shares", "Share of time", "strips", "Of the time with a label, over all people."),
     Column("duration", "Duration", "number"),
     Column("people", "People", "number"),
-    Column("low_quality", "Low-quality faces", "number", "Faces that fail the quality filter."),
+    Column("low_quality", "Low-quality faces", "number", "Share of all faces that fail the quality filter."),
     Column("path", "Path", "muted"),
 )
 

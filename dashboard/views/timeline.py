@@ -24,9 +24,13 @@ LINE_SQL = """
     SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces,
         n_read, n_undecoded
     FROM videos, (
-        SELECT count(*) AS people, sum(n_faces - n_faces_ok - n_faces_left_out) / sum(n_faces) AS low_share,
-            sum(n_faces_left_out) / sum(n_faces) AS left_out_share
-        FROM visible('tracks') WHERE video_id = $video_id
+        SELECT count(*) AS people FROM visible('tracks') WHERE video_id = $video_id
+    ), (
+        SELECT avg((NOT quality_ok AND NOT is_left_out)::INT) AS low_share, avg(is_left_out::INT) AS left_out_share
+        FROM (
+            SELECT quality_ok, left_out_by_speech(quality_reason) AS is_left_out
+            FROM visible('faces') WHERE video_id = $video_id
+        )
     ), (
         -- The only frame of a still image has no duration; NULL for a video.
         SELECT CASE WHEN bool_and(duration_s IS NULL) THEN sum(n_faces) END AS n_image_faces,

@@ -39,6 +39,8 @@ class Question(StrEnum):
 
 
 UNFILTERED = (Question.movements, Question.failures)  # the quality filter does not matter to their answers
+# The units of their intervals are participants.
+OF_PARTICIPANTS = (Question.compare, Question.rates, Question.dwell, Question.averages)
 OF_EVENTS = (Question.compare, Question.events, Question.averages)  # with --events, they are about videos with an event
 
 

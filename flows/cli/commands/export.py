@@ -35,6 +35,10 @@ class ExportFormat(StrEnum):
 WITHOUT_LANDMARKS_SQL = """
 SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces GROUP BY video_id) WHERE NOT kept
 """
+# Number of still images with faces: their frame has no duration.
+STILL_IMAGES_SQL = """
+SELECT count(*) FROM (SELECT bool_and(duration_s IS NULL) AS is_still FROM faces GROUP BY video_id) WHERE is_still
+"""
 LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
 FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
@@ -124,10 +128,14 @@ def export(
 
 
 def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Path | None) -> None:
-    """Say why trials of these videos (None: all) may not be comparable."""
+    """Say which of these videos (None: all) have no trials, and why trials may not be comparable."""
     from analytics import connect, queries
 
     with connect(results, video=video, observations=False) as connection:
+        ((n_stills,),) = connection.sql(STILL_IMAGES_SQL).fetchall()
+        if n_stills:
+            images = "1 still image with faces has" if n_stills == 1 else f"{n_stills} still images with faces have"
+            note(f"{images} no rows, because images have no time: fervid summary RESULTS compare counts them")
         for text in (
             queries.mixed_settings_note(connection),
             queries.baseline_note(connection),

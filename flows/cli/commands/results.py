@@ -12,7 +12,17 @@ from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOptio
 from flows.cli.commands.query import Events, Memory, Timeout, Video
 from flows.cli.compact import compact, omits_columns
 from flows.cli.console import Results, fatal_errors, note, say
-from flows.cli.questions import UNFILTERED, Question, Request, answer, explanation, videos_of, why_empty
+from flows.cli.questions import (
+    OF_EVENTS,
+    OF_PARTICIPANTS,
+    UNFILTERED,
+    Question,
+    Request,
+    answer,
+    explanation,
+    videos_of,
+    why_empty,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -163,17 +173,18 @@ def _notes(
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
         about_videos = queries.mixed_settings_note, queries.baseline_note
         notes += [text for note_on in about_videos if (text := note_on(connection, video_ids)) is not None]
-    if several := queries.several_people_note(connection, request.participants or request.groups):
-        notes.append(several)
-    if request.events is not None and (unassigned := queries.unassigned_events_note(connection, request.events)):
-        notes.append(unassigned)
-    if request.events is not None and (repeated := queries.repeated_events_note(connection, request.events)):
-        notes.append(repeated)
-    if request.events is not None and (late := queries.late_events_note(connection, request.events)):
-        notes.append(late)
-    if request.question == Question.events and request.events is not None:
-        unseen = queries.unseen_events_note(connection, request.events)
-        notes += [unseen] if unseen else []
+    if request.question in OF_PARTICIPANTS:
+        given = request.participants or request.groups
+        several = queries.several_people_note(connection, given, videos_of(connection, request))
+        notes += [several] if several else []
+    if request.question in OF_EVENTS and request.events is not None:
+        about_events = (
+            queries.unassigned_events_note,
+            queries.repeated_events_note,
+            queries.late_events_note,
+            queries.unseen_events_note,
+        )
+        notes += [text for note_on in about_events if (text := note_on(connection, request.events))]
     if request.question == Question.averages and request.events is not None:
         missing = queries.missing_baseline_note(
             connection,
