@@ -27,9 +27,9 @@ dashboard: OUT ?= demo/results
 dashboard: $(DEMO_INSTALLED)
 	$(BIN)/fervid dashboard "$(OUT)"
 
-# Two processes more than cores, because tests also wait: for servers, browsers and other processes.
+# One process more than cores, because tests also wait: for servers, browsers and other processes.
 test: $(INSTALLED)
-	$(BIN)/pytest --numprocesses $$(($$($(BIN)/python -c "import os; print(os.cpu_count())") + 2)) --dist loadfile
+	$(BIN)/pytest --numprocesses $$(($$($(BIN)/python -c "import os; print(os.cpu_count())") + 1)) --dist loadfile
 
 # Lint, types, and the tests without the markers slow and browser.
 test-fast: lint types

@@ -614,7 +614,7 @@ def test_compare_has_the_notes_of_the_command_on_faces_and_late_markers(
         assert note in words(shown)
         assert "s with good faces belong to no person" in words(shown)
     assert "Outside the video: 1 of 3 events" in words(shown)
-    assert "Nobody is seen during 1 of 5 events, such as 'ad B' at 10 s of a/alice.mp4" in words(shown)
+    assert "Nobody is seen during 1 of 5 events (each counted in each of its videos), such as 'ad B'" in words(shown)
     rename(store.root, ALICE, 0, "Alice")
     for shown in (page("compare", store.root), compare_markers(page, store.root)):
         assert "In 1 of 2 videos, people without a name (1 in all) are visible beside named ones" in words(shown)

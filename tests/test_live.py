@@ -369,7 +369,8 @@ def test_a_password_that_is_not_percent_encoded_is_not_repeated(address, tmp_pat
     ("address", "shown"),
     [
         ("rtsp://10.0.0.5/cam@1", "rtsp://10.0.0.5/cam@1"),
-        ("rtsp://hall.example:554/cam@1?user=a@b", "rtsp://hall.example:554/cam@1"),
+        ("rtsp://hall.example/cam@1?user=a@b", "rtsp://hall.example/cam@1"),
+        ("rtsp://10.0.0.5:554/cam@1?user=a@b", "rtsp://10.0.0.5:554/cam@1"),
         ("rtsp://admin:secret@10.0.0.5:554/cam@1", "rtsp://10.0.0.5:554/cam@1"),
         ("rtsp://admin:sec%2Fret@hall/cam", "rtsp://hall/cam"),
         ("rtsp://admin:s@secret@[::1]/cam", "rtsp://[::1]/cam"),

@@ -604,8 +604,8 @@ def test_events_during_which_nobody_is_seen_are_reported(results, tmp_path):
     for question in ("events", "averages", "compare"):
         run = fervid("summary", results, question, "--events", events)
         assert (
-            "Nobody is seen during 1 of 7 events, such as 'b' at 6 s of 1.mp4: nothing is known about them."
-            in " ".join(run.output.split())
+            "Nobody is seen during 1 of 7 events (each counted in each of its videos), such as 'b' at 6 s of 1.mp4: "
+            "nothing is known about them." in " ".join(run.output.split())
         )
     events.write_text("start_s,end_s,label\n1,2,a\n")
     assert "Nobody is seen" not in fervid("summary", results, "events", "--events", events).output

@@ -171,8 +171,8 @@ def unseen_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.
         return None
     path, start_s, label = min(unseen)
     return (
-        f"Nobody is seen during {len(unseen)} of {len(matched)} events, such as {label!r} at {start_s:g} s of {path}: "
-        "nothing is known about them."
+        f"Nobody is seen during {len(unseen)} of {len(matched)} events (each counted in each of its videos), such as "
+        f"{label!r} at {start_s:g} s of {path}: nothing is known about them."
     )
 
 
