@@ -152,7 +152,7 @@ def test_the_jackknife_of_pooled_kappa():
     # Shares of 0.55 and four times 0.11 have 1 / (0.55² + 4 * 0.11²) - 1 = 1.85 degrees of freedom.
     one_long = [table * seconds / table.sum() for table, seconds in zip(tables, (290, 60, 60, 60, 60), strict=False)]
     note = pooled_kappa(one_long).note
-    assert note == "no interval: one participant has 55 % of the compared time"
+    assert note == "no interval: few participants have most of the compared time, one of them 55 %"
     half = np.eye(2) * 30  # five participants with full agreement, and one with 3 s of disagreement
     assert pooled_kappa([half] * 5 + [half + np.array([[0, 3], [0, 0]])]).high == 1
     one_class = pooled_kappa([np.array([[5.0, 0.0], [0.0, 0.0]])] * 5)
@@ -300,6 +300,8 @@ def test_codes_of_european_spreadsheets_are_read_and_those_without_duration_left
     assert read_codes(file) == [Code(0.5, 1.0, "happy")]
     file.write_text("Video;Code;Onset;Offset\na.mp4;happy;0,5;1\n")
     assert read_codes(file) == [Code(0.5, 1.0, "happy", None, "a.mp4")]
+    file.write_text("Time,End,Subject,Behavior\n0,1,Anna,happy\n")  # similar to a table of BORIS
+    assert read_codes(file) == [Code(0, 1, "happy", "Anna")]
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

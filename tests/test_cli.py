@@ -181,6 +181,15 @@ def test_the_doctor_checks_weights_and_finds_nothing_wrong():
         assert word in run.output
 
 
+def test_the_doctor_reports_a_missing_torchvision(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.delitem(sys.modules, "fer_models.detection.suppression", raising=False)
+    monkeypatch.delattr("fer_models.detection.suppression", raising=False)
+    run = fervid("doctor")
+    assert run.exit_code == 1
+    assert "operators" in run.output and "cannot be loaded" in run.output
+
+
 def test_a_wrong_recipe_or_data_is_refused(tmp_path):
     run = fervid("train", "resnet1001", "--data", tmp_path / "missing.parquet")
     assert run.exit_code == 2

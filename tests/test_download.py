@@ -246,12 +246,14 @@ def test_without_weights_auto_is_the_detector_in_the_package(face_clip, tmp_path
     assert "fervid models fetch retinaface" in run.output and "fervid models add retinaface FILE" in run.output
 
 
-def test_without_the_package_the_doctor_is_content(monkeypatch):
+def test_without_the_package_the_doctor_is_content(monkeypatch, tmp_path):
     hide_package(monkeypatch)
     finding = retinaface()
     assert (finding.state, finding.needed) == ("optional", False)
     assert finding.found == f"not installed (optional): {install_command('retinaface')}"
-    for command in (("models", "fetch", "retinaface"), ("analyze", ".", "--out", "out", "--detector", "retinaface")):
+    (tmp_path / "a.mp4").write_bytes(b"0")
+    analyze = ("analyze", tmp_path, "--out", tmp_path / "out", "--detector", "retinaface")
+    for command in (("models", "fetch", "retinaface"), analyze):
         run = fervid(*command)
         assert run.exit_code == 1 and "pip install 'retina-face" in run.output
 

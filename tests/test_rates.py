@@ -121,7 +121,7 @@ def test_a_median_that_rests_on_one_participant_has_no_interval():
     duration_s = np.append(np.arange(1.0, 401), [1000.0, 1001, 1002, 1003])
     found = median_interval(duration_s, np.ones(404, bool), ["a"] * 400 + ["b", "c", "d", "e"])
     assert (found.estimate, found.low, found.high) == (202.5, None, None)
-    assert found.note == "no interval: one participant has 99 % of the observed ends"
+    assert found.note == "no interval: few participants have most of the observed ends, one of them 99 %"
 
 
 def test_the_interval_of_a_median_contains_it():
@@ -167,10 +167,11 @@ def test_a_rate_that_rests_on_one_participant_has_no_interval():
     found = rate_per_minute(np.array([60, 1, 0, 1, 0, 1]), np.array([6000.0, 10, 10, 10, 10, 10]))
     assert found.estimate == pytest.approx(63 / (6050 / 60))
     assert (found.low, found.high) == (None, None)
-    assert found.note == "no interval: one participant has 99 % of the observed time"
+    assert found.note == "no interval: few participants have most of the observed time, one of them 99 %"
     # Shares of 0.55 and four times 0.11 have 1 / (0.55² + 4 * 0.11²) - 1 = 1.85 degrees of freedom.
     found = rate_per_minute(np.array([30.0, 2, 4, 3, 1]), np.array([290.0, 60, 60, 60, 60]))
-    assert (found.high, found.note) == (None, "no interval: one participant has 55 % of the observed time")
+    assert found.high is None
+    assert found.note == "no interval: few participants have most of the observed time, one of them 55 %"
 
 
 def test_a_median_without_an_episode_says_so():
@@ -433,7 +434,8 @@ def test_participants_without_a_baseline_are_counted_by_event(tmp_path):
         store.commit_analysis({"video_id": f"v{number}", "analysis_id": "a1", "path": f"{number}.mp4"}, timeline)
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n3,5,film\n1,6,clip\n5.5,6,end\n")
-    note = "Trials without a good face in the 1 s before the onset are left out: "
+    note = "Trials without a good face in the 1 s before the onset are left out, each counted for each of its "
+    note += "participants (or videos): "
     with connect(store.root) as connection:
         assert queries.missing_baseline_note(connection, events, before_s=1) == (
             f"{note}2 of 3 (all trials of 2 of 3 participants) for 'clip'; 1 of 3 (all trials of 1 of 3 participants) "
@@ -467,8 +469,8 @@ def test_averages_are_of_trials_with_a_baseline_only(tmp_path):
     assert [rows[0][name] for name in names] == pytest.approx([5, 5, 1, 0.3, 0.1], abs=0.001)
     with connect(store.root) as connection:
         assert queries.missing_baseline_note(connection, tmp_path / "events.csv", before_s=1) == (
-            "Trials without a good face in the 1 s before the onset are left out: "
-            "6 of 11 (all trials of 1 of 6 participants) for 'ad'."
+            "Trials without a good face in the 1 s before the onset are left out, each counted for each of its "
+            "participants (or videos): 6 of 11 (all trials of 1 of 6 participants) for 'ad'."
         )
     # Without a window, all trials count.
     rows = happy_averages(store.root, tmp_path, "0,1,ad\n2,3,ad", bin_ms=500, before_s=0)

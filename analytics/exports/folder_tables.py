@@ -19,7 +19,7 @@ WITH named AS (SELECT unnest($ids::VARCHAR[]) AS video_id, unnest($names::VARCHA
 chosen AS (SELECT video_id, path, name FROM videos JOIN named USING (video_id))
 """
 _SHOWN = ", ".join(f"smooth_{name}" for name in EMOTIONS)
-# A row per person and sampled frame. A frame without a visible person has one row; faces without a track are none.
+# A row per person and sampled frame. A frame without a visible person has one row; faces without a track have none.
 _FRAMES = f"""
 SELECT name AS video, frames.frame_index, frames.pts_s, frames.duration_s, status, person,
     faces.track_id, smooth_emotion AS emotion, {_SHOWN}, quality_ok, quality_reason, x1_px, y1_px, x2_px, y2_px

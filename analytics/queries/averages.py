@@ -165,7 +165,10 @@ def missing_baseline_note(
     ]
     if not counts:
         return None
-    return f"Trials without a good face in the {before_s:g} s before the onset are left out: {'; '.join(counts)}."
+    return (
+        f"Trials without a good face in the {before_s:g} s before the onset are left out, each counted for each of its "
+        f"participants (or videos): {'; '.join(counts)}."
+    )
 
 
 def _missing(has_baseline: Mapping[tuple[int, int], bool]) -> str:

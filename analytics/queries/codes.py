@@ -64,8 +64,8 @@ def _read_table(path: Path) -> list[Code]:
         for is_header, read in _TABLES:
             if is_header(header):
                 table = parse_csv(content, str(path), CodesError, n_lines_before=number)
-                places = [f"{path}, line {line_number}" for line_number in table.line_numbers]
-                return read(list(zip(places, table.rows, strict=True)), path)
+                sources = [f"{path}, line {line_number}" for line_number in table.line_numbers]
+                return read(list(zip(sources, table.rows, strict=True)), path)
     raise CodesError(
         f"{path}: no known format: give an ELAN file, BORIS's tabular or aggregated events, or a CSV file with the "
         "columns start_s, end_s, code and optionally person, video"
@@ -189,6 +189,10 @@ def _read_csv(rows: _Rows, path: Path) -> list[Code]:
     return codes
 
 
+def _is_tabular(header: set[str]) -> bool:
+    return header >= {"Time", "Subject", "Behavior"} and not header.isdisjoint({"Behavior type", "Status"})
+
+
 def _has_times(header: set[str]) -> bool:
     found = {name.lower() for name in header}
     return not found.isdisjoint(START_HEADERS) and not found.isdisjoint(END_HEADERS)
@@ -200,7 +204,7 @@ def _seconds(row: Mapping[str, str], column: str, where: str) -> float:
 
 _TABLES = (
     ({"Start (s)", "Stop (s)", "Subject", "Behavior"}.issubset, _read_aggregated),
-    ({"Time", "Subject", "Behavior"}.issubset, _read_tabular),
+    (_is_tabular, _read_tabular),
     (_has_times, _read_csv),
 )
 

@@ -259,11 +259,12 @@ def _no_column(name: str, candidates: Sequence[str]) -> str:
 
     >>> _no_column("emotio", ["emotion", "smooth_emotion"])
     "no column 'emotio': did you mean emotion?"
-    >>> _no_column("sad", [])  # as in WHERE emotion = "sad"
+    >>> _no_column("sad", ["emotion", "p_sad"])  # as in WHERE emotion = "sad"
     "no column 'sad': did you mean p_sad, or the text 'sad' in single quotes?"
     """
     if name in EMOTIONS:
-        return f"no column {name!r}: did you mean p_{name}, or the text '{name}' in single quotes?"
+        column = next((f"{one}, or " for one in candidates if one.endswith(f"_{name}")), "")
+        return f"no column {name!r}: did you mean {column}the text '{name}' in single quotes?"
     close = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=_SIMILAR)
     return f"no column {name!r}: " + (f"did you mean {close[0]}?" if close else "docs/schema.md lists all columns")
 

@@ -52,13 +52,13 @@ def decode_csv(content: bytes, source: str, error_class: type[FervidError]) -> s
 
 
 def parse_csv(content: bytes, source: str, error_class: type[FervidError], *, n_lines_before: int = 0) -> CsvTable:
-    r"""Parse the content of a CSV file, of which the first line is the header.
+    r"""Parse the content of a CSV file; its header is the first line after `n_lines_before` others.
 
     Args:
         content: the content of the file.
         source: its name, for messages.
         error_class: the class of the error to raise.
-        n_lines_before: number of lines before the header, which are left out.
+        n_lines_before: number of lines to skip.
 
     Raises:
         error_class: if it is not a CSV file in UTF-8.

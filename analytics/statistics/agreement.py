@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.statistics.intervals import MIN_UNITS, ROUNDING, Estimate, dominated_by_one, jackknife_reach
+from analytics.statistics.intervals import MIN_UNITS, ROUNDING, Estimate, jackknife_reach, unequal_weights_note
 from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 
 Array = NDArray[np.float64]
@@ -162,7 +162,7 @@ def pooled_kappa(confusions: Sequence[Array]) -> Estimate:
     squares = np.sum([(kappa - other) ** 2 for other in others if other is not None])
     reach = jackknife_reach(squares, weights)
     if reach is None:
-        return Estimate(kappa, note=dominated_by_one(weights, "compared time"))
+        return Estimate(kappa, note=unequal_weights_note(weights, "compared time"))
     if reach < ROUNDING:
         return Estimate(kappa, note="no interval: the values do not vary")
     return Estimate(kappa, float(kappa - reach), float(kappa + reach)).within(-1, 1)

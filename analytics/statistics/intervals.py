@@ -149,7 +149,7 @@ def jackknife_reach(squares: Array, weights: Array) -> Array | None:
         weights: (n,) share of each unit in what the estimate rests on; their sum is 1.
 
     Returns:
-        `(...)`; None with fewer than `MIN_DEGREES_OF_FREEDOM`, see `dominated_by_one`.
+        `(...)`; None with fewer than `MIN_DEGREES_OF_FREEDOM`, see `unequal_weights_note`.
     """
     degrees_of_freedom = 1 / float((weights**2).sum()) - 1
     if degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
@@ -158,9 +158,9 @@ def jackknife_reach(squares: Array, weights: Array) -> Array | None:
     return np.asarray(t_quantile(degrees_of_freedom) * np.sqrt((n - 1) / n * squares))
 
 
-def dominated_by_one(weights: Array, of_what: str) -> str:
+def unequal_weights_note(weights: Array, of_what: str) -> str:
     """The note of an estimate for which `jackknife_reach` is None."""
-    return f"no interval: one participant has {100 * weights.max():.0f} % of the {of_what}"
+    return f"no interval: few participants have most of the {of_what}, one of them {100 * weights.max():.0f} %"
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.statistics.intervals import MIN_UNITS, Estimate, dominated_by_one, jackknife_reach
+from analytics.statistics.intervals import MIN_UNITS, Estimate, jackknife_reach, unequal_weights_note
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def rate_per_minute(counts: Array, observed_s: Array) -> Estimate:
     changes = (counts / counts.sum() - weights) / (1 - weights)
     reach = jackknife_reach((changes**2).sum(), weights)
     if reach is None:
-        return Estimate(rate, note=dominated_by_one(weights, "observed time"))
+        return Estimate(rate, note=unequal_weights_note(weights, "observed time"))
     if reach < 1e-12:
         return Estimate(rate, note="no interval: the values do not vary")
     return Estimate(rate, float(rate * np.exp(-reach)), float(rate * np.exp(reach)))

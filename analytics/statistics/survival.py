@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.statistics.intervals import MIN_UNITS, Estimate, dominated_by_one, jackknife_reach
+from analytics.statistics.intervals import MIN_UNITS, Estimate, jackknife_reach, unequal_weights_note
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def median_interval(duration_s: Array, ended: np.ndarray, clusters: Sequence[str
         squares += (_log_share_influence(duration_s, ended, of_cluster == k, times) / (1 - weights[k])) ** 2
     reach = jackknife_reach(squares, weights)
     if reach is None:
-        return Estimate(median, note=dominated_by_one(weights, "observed ends"))
+        return Estimate(median, note=unequal_weights_note(weights, "observed ends"))
     hazard = -np.log(np.clip(share, 1e-12, 1 - 1e-12))
     factor = np.exp(np.minimum(reach / hazard, 700))
     low = _first_at_most_half(times, np.exp(-hazard * factor))

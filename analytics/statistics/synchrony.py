@@ -75,10 +75,10 @@ def peak(correlations: Array) -> LaggedCorrelation | None:
 def shifted_peaks(x: Array, y: Array, max_lag: int) -> Array:
     """Peaks of the lagged correlation after shifting `y` in a circle, one for each of at most `MAX_SHIFTS` shifts.
 
-    A shift keeps the autocorrelation of each series and breaks only their alignment. Known samples are shifted among
-    their own places: the gaps stay, because a shift of them would change the number of common samples. Shifts are
-    evenly spaced, at least `2 max_lag + 1` samples apart, so that no two of them search the same alignment, and at
-    least as far from the true one.
+    A shift keeps the autocorrelation of each series and breaks only their alignment. Only known samples are shifted,
+    to positions of other known samples: shifted gaps would change the number of common samples. Shifts are evenly
+    spaced, at least `2 max_lag + 1` samples apart, so that no two of them search the same alignment, and at least as
+    far from the true one.
     """
     known = ~np.isnan(y)
     n = int(known.sum())

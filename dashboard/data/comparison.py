@@ -33,7 +33,7 @@ class Compared:
     time_title: str
     limit_note: str | None  # on videos or markers of which `means` has only the first part
     onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
-    onset_notes: Sequence[str] = ()  # on participants without a baseline, and on markers shown before others
+    onset_notes: Sequence[str] = ()  # on trials without a baseline, and on markers shown before others
 
     @property
     def groups(self) -> list[str]:
@@ -91,7 +91,7 @@ def low_quality_note(_results: Results, key: tuple[Any, ...], video_ids: list[st
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def onset_notes(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -> list[str]:
-    """Sentences on participants without a baseline, and on markers before whose onset another is shown; cached."""
+    """Sentences on trials without a baseline, and on markers before whose onset another is shown; cached."""
     table = pa.Table.from_pandas(events, EVENTS, preserve_index=False)
     about = (queries.missing_baseline_note, queries.baseline_overlap_note)
     notes = _results.answer(lambda connection: [note_on(connection, table, before_s=BASELINE_S) for note_on in about])

@@ -63,9 +63,9 @@ def find_detector(name: str) -> Path:
 
     if name == "retinaface" and name not in list_model_dirs():
         is_installed = importlib.util.find_spec("retinaface") is not None
-        package = "" if is_installed else f"the package is not installed. Run: {install_command(name)}; and "
+        package = "" if is_installed else f". Its package is not installed either. Run: {install_command(name)}"
         raise WeightsError(
-            f"retinaface: {package}its weights are not installed. `fervid models fetch retinaface` downloads them, "
-            "`fervid models add retinaface FILE` installs them from a file"
+            "retinaface: its weights are not installed. `fervid models fetch retinaface` downloads them, "
+            f"`fervid models add retinaface FILE` installs them from a file{package}"
         )
     return find_model(name, "detector")

@@ -9,7 +9,9 @@ The positions of the faces are known: `face_boxes` and `visible_spans` give the 
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -152,9 +154,10 @@ def make_demo_videos(folder: Path, on_clip: Callable[[Path], None] = lambda path
     wall = paint_wall()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for clip in CLIPS:
-        paths.append(write_clip(clip, wall, folder / clip.name))
-        on_clip(paths[-1])
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow and FFmpeg release the GIL while they compute
+        for path in threads.map(lambda clip: write_clip(clip, wall, folder / clip.name), CLIPS):
+            paths.append(path)
+            on_clip(path)
     return paths
 
 

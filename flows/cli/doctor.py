@@ -72,8 +72,8 @@ def operators() -> Finding:
     """Whether torchvision's operators can be loaded: packages of different builds of PyTorch do not fit together."""
     try:
         from fer_models.detection import suppression  # noqa: F401  (loads them)
-    except InstallationError as error:
-        return Finding("operators", str(error), ok=False, needed=True)
+    except (InstallationError, ImportError, RuntimeError) as error:  # the last two by `import torchvision`
+        return Finding("operators", f"cannot be loaded: {error}", ok=False, needed=True)
     return Finding("operators", "torchvision fits torch", needed=True)
 
 

@@ -37,7 +37,8 @@ SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces G
 """
 # Number of still images with faces: their frame has no duration.
 STILL_IMAGES_SQL = """
-SELECT count(*) FROM (SELECT bool_and(duration_s IS NULL) AS is_still FROM faces GROUP BY video_id) WHERE is_still
+SELECT count(*) FROM (SELECT bool_and(duration_s IS NULL) AS is_still FROM visible('faces') GROUP BY video_id)
+WHERE is_still
 """
 LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
@@ -135,7 +136,8 @@ def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Pa
         ((n_stills,),) = connection.sql(STILL_IMAGES_SQL).fetchall()
         if n_stills:
             images = "1 still image with faces has" if n_stills == 1 else f"{n_stills} still images with faces have"
-            note(f"{images} no rows, because images have no time: fervid summary RESULTS compare counts them")
+            command = "fervid summary RESULTS compare --groups FILE"
+            note(f"{images} no rows, because images have no time: compare them with {command}")
         for text in (
             queries.mixed_settings_note(connection),
             queries.baseline_note(connection),

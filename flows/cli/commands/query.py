@@ -77,7 +77,7 @@ def query(
 
 
 def note_on_events(results: Path, events: Path, video: str | Sequence[str] | None = None) -> None:
-    """Print notes on events that name no video, perhaps by mistake, repeat others, or lie after the end of a video.
+    """Print notes on events that may name no video by mistake, repeat others, or lie outside the analyzed part.
 
     Args:
         results: the results folder.

@@ -166,16 +166,17 @@ def _notes(
 
     notes = [] if len(rows) else [why_empty(connection, request.question, request.emotion)]
     notes += explanation(connection, request, rows, is_compact=is_compact)
+    video_ids = videos_of(connection, request)
     if request.question not in UNFILTERED:
-        video_ids = videos_of(connection, request)
         quality = queries.gate_note(connection, video_ids=video_ids, all_faces=request.all_faces)
         # The column low_quality_share of a comparison is about the people with a label only.
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
         about_videos = queries.mixed_settings_note, queries.baseline_note
         notes += [text for note_on in about_videos if (text := note_on(connection, video_ids)) is not None]
     if request.question in OF_PARTICIPANTS:
-        given = request.participants or request.groups
-        several = queries.several_people_note(connection, given, videos_of(connection, request))
+        # Only the comparison reads the participants of a groups file.
+        given = request.participants or (request.groups if request.question == Question.compare else None)
+        several = queries.several_people_note(connection, given, video_ids)
         notes += [several] if several else []
     if request.question in OF_EVENTS and request.events is not None:
         about_events = (
