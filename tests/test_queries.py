@@ -617,7 +617,7 @@ EXISTING = "videos, frames, faces, tracks, episodes, transitions, movements, obs
         ("SELECT path FROM videos JOIN faces USING (video)", "no column 'video': did you mean video_id?"),
         ("SELECT * EXCLUDE (emotio) FROM episodes", "no column 'emotio': did you mean emotion?"),
         ('FROM faces WHERE emotion = "sad"', "no column 'sad': did you mean the text 'sad' in single quotes?"),
-        ("SELECT sad FROM tracks", "no column 'sad': did you mean mean_sad, or the text 'sad' in single quotes?"),
+        ("SELECT sad FROM tracks", "no column 'sad': did you mean share_sad, or the text 'sad' in single quotes?"),
         ("SELECT zzzz FROM videos", "no column 'zzzz': docs/schema.md lists all columns"),
     ],
 )
