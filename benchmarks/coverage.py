@@ -34,9 +34,8 @@ from analytics.statistics.survival import median_interval
 from analytics.statistics.synchrony import (
     lagged_correlations,
     peak,
-    shifted_peaks,
-    stranger_peaks,
     surrogate_p_value,
+    surrogate_peaks,
     without_drift,
 )
 
@@ -312,8 +311,8 @@ def synchrony_level(rng: np.random.Generator, trials: int, pair: Pair) -> Iterat
         x, y = (without_drift(np.where(known, person(), np.nan)[part], 51) for known in seen)
         found = peak(lagged_correlations(x, y, 15))
         assert found is not None
-        others = stranger_peaks(x, y, [person()[part] for _ in range(pair.n_strangers)], 15, 51)
-        p = surrogate_p_value(found.r, np.append(shifted_peaks(x, y, 15), others))
+        strangers = [person()[part] for _ in range(pair.n_strangers)]
+        p = surrogate_p_value(found.r, surrogate_peaks(x, y, strangers, 15, 51))
         return None if p is None else p > 0.05
 
     share = coverage(trial, max(trials // 2, 50))

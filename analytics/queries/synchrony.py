@@ -23,9 +23,8 @@ from analytics.statistics.synchrony import (
     chance_level,
     lagged_correlations,
     peak,
-    shifted_peaks,
-    stranger_peaks,
     surrogate_p_value,
+    surrogate_peaks,
     without_drift,
 )
 from analytics.tables.affect import valence_proxy
@@ -218,8 +217,7 @@ def _lagged(
     found = peak(lagged_correlations(x, y, max_lag))
     if found is None:
         return {"n_surrogates": 0}
-    others = stranger_peaks(x, y, [stranger[part] for stranger in strangers], max_lag, window)
-    surrogates = np.concatenate([shifted_peaks(x, y, max_lag), others])
+    surrogates = surrogate_peaks(x, y, [stranger[part] for stranger in strangers], max_lag, window)
     return {
         "peak_r": found.r,
         "peak_lag_s": found.lag * config.grid_s,

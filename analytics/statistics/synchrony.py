@@ -118,6 +118,11 @@ def chance_level(surrogates: Array) -> float | None:
     return float(np.quantile(surrogates, 0.95)) if len(surrogates) >= MIN_SURROGATES else None
 
 
+def surrogate_peaks(x: Array, y: Array, strangers: Iterable[Array], max_lag: int, window: int) -> Array:
+    """Peaks of all surrogates of two series: those of `shifted_peaks`, then those of `stranger_peaks`."""
+    return np.append(shifted_peaks(x, y, max_lag), stranger_peaks(x, y, strangers, max_lag, window))
+
+
 def surrogate_p_value(r: float, surrogates: Array) -> float | None:
     """The share of surrogates of at least `r`, counting the observed one; None with fewer than `MIN_SURROGATES`."""
     if len(surrogates) < MIN_SURROGATES:

@@ -1,6 +1,5 @@
 """Face detection: one protocol, a table of its implementations, and `load_detector`."""
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +61,9 @@ def find_detector(name: str) -> Path:
     from fer_models.registry.model_registry import WeightsError, find_model, list_model_dirs
 
     if name == "retinaface" and name not in list_model_dirs():
-        is_installed = importlib.util.find_spec("retinaface") is not None
-        package = "" if is_installed else f". Its package is not installed either. Run: {install_command(name)}"
+        from fer_models.detection.retinaface_network import is_package_installed  # imported here: it loads torch
+
+        package = "" if is_package_installed() else f". Its package is missing, too. Run: {install_command(name)}"
         raise WeightsError(
             "retinaface: its weights are not installed. `fervid models fetch retinaface` downloads them, "
             f"`fervid models add retinaface FILE` installs them from a file{package}"
