@@ -28,6 +28,7 @@ from fer_models import load_classifier
 from fer_models.classification.architectures import ARCHITECTURES, MIN_INPUT_PX
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.datasets.reading import read_data
+from fer_models.device import autocast_dtype
 from fer_models.registry.model_registry import (
     WeightsError,
     find_model,
@@ -52,7 +53,7 @@ from fer_models.training.emotion.processes import Processes
 from fer_models.training.emotion.recipes import OPTIONS, RANGES, Recipe, parse_recipe_values, recipe_for
 from fer_models.training.emotion.registration import temperature_for
 from fer_models.training.emotion.teachers import Teachers, load_teachers, teacher_probabilities
-from fer_models.training.emotion.training import train_network
+from fer_models.training.emotion.training import resolve_precision, train_network
 from fer_models.training.runs import RunError, read_checkpoint, report_fresh_start, train_alone
 from flows.cli.commands.train import Labels, RecipeOptions
 from flows.cli.training_display import TrainingDisplay
@@ -62,6 +63,7 @@ from flows.training.retrain import version_name
 pytestmark = pytest.mark.slow
 
 FERVID = Path(sys.executable).with_name("fervid")
+CPU = torch.device("cpu")
 EPOCHS = 3
 SIZES = {"input_size_px": 20, "small_size_px": 16}  # small crops, for speed
 RECIPE = {"architecture": "face_resnet", "epochs": EPOCHS, "labels": "both", "seed": 1, **SIZES}
@@ -299,6 +301,14 @@ def test_a_diverged_training_stops(splits, tmp_path):
     recipe = recipe_for(**RECIPE, learning_rate=1e30, optimizer="adam")
     with pytest.raises(RunError, match="the training diverged"):
         train_network(splits, tmp_path, recipe, device="cpu")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_cpus_train_networks_with_depthwise_convolutions_in_float32(architecture):
+    recipe = recipe_for(architecture, init="")
+    others = "bf16" if autocast_dtype(CPU) == torch.bfloat16 else "fp32"
+    assert resolve_precision("auto", CPU, recipe) == ("fp32" if architecture == "efficientnet_b0_transfer" else others)
+    assert resolve_precision("bf16", CPU, recipe) == "bf16"
 
 
 def test_training_stops_early_without_improvement():
