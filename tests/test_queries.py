@@ -165,14 +165,36 @@ def test_analyses_with_different_settings_are_noted(tmp_path):
     with connect(store.root) as connection:
         note = queries.mixed_settings_note(connection)
         assert note is not None
-        assert note.startswith(
+        assert note == (
             "The analyses of these videos differ in --fps (5.0 in 1, all frames in 2); emotion model (default "
-            "aaaaaaaa in 2, default bbbbbbbb in 1); --baseline (none in 2, own_mean in 1). Do not compare "
+            "aaaaaaaa in 2, default bbbbbbbb in 1); --baseline (none in 2, own_mean in 1). Do not compare or pool "
+            "them: analyze all videos again with the same --fps, emotion model; build all timelines again with the "
+            "same --baseline (fervid timeline)."
         )
         assert queries.mixed_settings_note(connection, [f"v{1:016}", f"v{2:016}"]) is None
     for question in ("shares", "rates", "library", "dwell", "gate"):
         assert "differ in --fps" in " ".join(fervid("summary", store.root, question).output.split())
     assert "differ in --fps" in report_page(store.root)
+
+
+@pytest.mark.parametrize(
+    ("other", "advice"),
+    [
+        ({"observe": {"fps": 5.0}}, "analyze all videos again with the same --fps."),
+        (
+            {"timeline": {"baseline": {"method": "own_mean"}}},
+            "build all timelines again with the same --baseline (fervid timeline).",
+        ),
+    ],
+)
+def test_the_advice_on_different_settings_says_what_helps(tmp_path, other, advice):
+    """A rebuilt timeline has the frames and scores of its analysis."""
+    store = Store(tmp_path / "r")
+    for video, settings in (("v1", {}), ("v2", other)):
+        row = {"video_id": video, "analysis_id": "a1", "path": f"{video}.mp4", "settings": json.dumps(settings)}
+        store.commit_analysis(row, build_timeline(observe(np.arange(2) / 10, [Face(0)]), TimelineConfig()))
+    with connect(store.root) as connection:
+        assert (queries.mixed_settings_note(connection) or "").endswith(f"Do not compare or pool them: {advice}")
 
 
 def test_the_library_adds_up(connection):

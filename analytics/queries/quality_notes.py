@@ -32,16 +32,19 @@ WHERE settings ->> '$.timeline.baseline.method' = 'neutral_stretch' AND labelled
 GROUP BY has_span HAVING n > 0 ORDER BY has_span
 """
 # The settings that change labels most: what each is called, and its value. Videos of earlier versions lack some, which
-# then had the default.
-_SETTINGS = {
+# then had the default. Only another analysis can change the first ones, also a rebuilt timeline the others.
+_ANALYSIS_SETTINGS = {
     "--fps": "coalesce(settings ->> '$.observe.fps', 'all frames')",
     "emotion model": "(settings ->> '$.observe.model') || ' ' || (weights ->> '$.classifier')",
     "face detector": "(settings ->> '$.observe.detector') || ' ' || (weights ->> '$.detector')",
+}
+_TIMELINE_SETTINGS = {
     "quality filter": "if(settings ->> '$.timeline.quality.gate' = 'false', 'off', 'on')",
     "--speech": "coalesce(settings ->> '$.timeline.quality.speech', 'include')",
     "--baseline": "coalesce(settings ->> '$.timeline.baseline.method', 'none')",
     "--time-constant": "settings ->> '$.timeline.smoothing.time_constant_s'",
 }
+_SETTINGS = _ANALYSIS_SETTINGS | _TIMELINE_SETTINGS
 _VALUES_OF_SETTINGS = f"""
 SELECT {", ".join(f"histogram({value})" for value in _SETTINGS.values())}
 FROM videos WHERE status = 'done' AND {_ABOUT}
@@ -158,10 +161,12 @@ def mixed_settings_note(connection: duckdb.DuckDBPyConnection, video_ids: Collec
         f"{name} ({', '.join(f'{_shorten(value)} in {n}' for value, n in values.items())})"
         for name, values in mixed.items()
     )
-    return (
-        f"The analyses of these videos differ in {differences}. Do not compare or pool them: analyze them with the "
-        "same settings, or build their timelines again with fervid timeline."
+    of_analysis, of_timeline = (
+        ", ".join(name for name in mixed if name in settings) for settings in (_ANALYSIS_SETTINGS, _TIMELINE_SETTINGS)
     )
+    advice = [f"analyze all videos again with the same {of_analysis}"] if of_analysis else []
+    advice += [f"build all timelines again with the same {of_timeline} (fervid timeline)"] if of_timeline else []
+    return f"The analyses of these videos differ in {differences}. Do not compare or pool them: {'; '.join(advice)}."
 
 
 def _shorten(value: str) -> str:
