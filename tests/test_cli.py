@@ -130,6 +130,16 @@ def test_a_query_writes_what_other_programs_read(clip_results, tmp_path, form):
     assert len(json.loads(landmarks) if isinstance(landmarks, str) else landmarks) == 10
 
 
+def test_numbers_that_are_not_finite_are_missing(clip_results):
+    sql = "SELECT 'nan'::DOUBLE AS a, 'inf'::FLOAT AS b, '-inf'::DOUBLE AS c, 0.5 AS d, NULL::DOUBLE AS e"
+    assert fervid("query", clip_results, sql, "--format", "csv").stdout.splitlines() == [
+        '"a","b","c","d","e"',
+        ",,,0.5,",
+    ]
+    row = {"a": None, "b": None, "c": None, "d": 0.5, "e": None}
+    assert json.loads(fervid("query", clip_results, sql, "--format", "json").stdout) == [row]
+
+
 def test_csv_and_json_also_go_to_the_terminal(clip_results):
     text = fervid("query", clip_results, SQL, "--format", "csv").output
     assert pyarrow.csv.read_csv(pyarrow.py_buffer(text.encode())).num_rows == 3

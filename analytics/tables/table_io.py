@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -14,6 +15,9 @@ FORMATS = ("csv", "json", "parquet")
 
 def write_rows(rows: pa.Table, file: BinaryIO, form: str) -> None:
     """Write a table as CSV (lists as JSON), JSON (a list of objects) or Parquet.
+
+    In CSV and JSON, numbers that are not finite are missing: JSON cannot represent them, and to spreadsheets they are
+    text.
 
     Raises:
         ValueError: if there is no such format.
@@ -30,7 +34,7 @@ def write_rows(rows: pa.Table, file: BinaryIO, form: str) -> None:
 
 
 def plain(value: object) -> object:
-    """Convert a value for JSON: numbers stay numbers, NaN becomes null, times and other types become text.
+    """Convert a value for JSON: numbers stay numbers, NaN and infinity become null, times and other types become text.
 
     >>> plain(Decimal("3")), plain(Decimal("0.5")), plain(float("nan")), plain([1.0, None])
     (3, 0.5, None, [1.0, None])
@@ -47,13 +51,14 @@ def plain(value: object) -> object:
 
 
 def _flat(rows: pa.Table) -> pa.Table:
-    """Lists and structs as JSON text, and time intervals as text, because CSV cannot represent them."""
-    for i, field in enumerate(rows.schema):
+    """Lists and structs as JSON text, and time intervals as text; numbers that are not finite are missing."""
+    for i, (field, column) in enumerate(zip(rows.schema, rows.columns, strict=True)):
         if pa.types.is_nested(field.type):
-            text = [None if value is None else json.dumps(plain(value)) for value in rows[i].to_pylist()]
+            text = [None if value is None else json.dumps(plain(value)) for value in column.to_pylist()]
+            column = pa.array(text, pa.string())
         elif pa.types.is_interval(field.type) or pa.types.is_duration(field.type):
-            text = [None if value is None else str(value) for value in rows[i].to_pylist()]
-        else:
-            continue
-        rows = rows.set_column(i, field.name, pa.array(text, pa.string()))
+            column = pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+        elif pa.types.is_floating(field.type):
+            column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, field.type))
+        rows = rows.set_column(i, field.name, column)
     return rows
