@@ -14,7 +14,7 @@ from scipy import stats
 
 from analytics.exports import export_videos
 from analytics.queries.agreement import compare_with_codes
-from analytics.queries.codes import Code, CodesError, read_code_map, read_codes, translate_codes
+from analytics.queries.codes import Code, CodesError, offset_note, read_code_map, read_codes, translate_codes
 from analytics.queries.codings import CLASS_OF, CodedVideo, Tracks, codings_of
 from analytics.queries.connection import connect
 from analytics.results.notes import hide, rename
@@ -198,6 +198,59 @@ def test_tabular_events_of_boris_with_lines_above_the_header(tmp_path):
     file.write_text("Time,Subject,Behavior,Status\n1.0,,smile,START\n")
     with pytest.raises(CodesError, match="starts but does not stop"):
         read_codes(file)
+
+
+BORIS_7 = (
+    "Observation id,o1,,,,,\n\nMedia file(s)\n\nPlayer #1,a.mp4\n\nTime offset (s),-5.0,,,,,\n\n"
+    "Time,Media file path,Total length,FPS,Subject,Behavior,Status\n"
+    "-3.5,a.mp4,9,25,,happy,START\n-3,a.mp4,9,25,,happy,STOP\n"
+)
+BORIS_8 = (
+    "Observation id,Observation date,Source,Time offset (s),Media duration (s),Subject,Behavior,Start (s),Stop (s),"
+    "Media file name\n"
+    "o1,2026,player #1:C:\\clips\\a.mp4|player #2:b.mp4,59.25,60.000|60.000,,happy,60.75,61.25,Not found\n"
+)
+
+
+def test_time_offsets_of_boris_are_subtracted(tmp_path):
+    """BORIS adds the offset to the position in the media file, and looks for the file of such times in vain."""
+    file = tmp_path / "boris.csv"
+    for content, offset_s in (BORIS_7, -5), (BORIS_8, 59.25):
+        file.write_text(content)
+        codes = read_codes(file)
+        assert codes == [Code(1.5, 2.0, "happy", None, "a.mp4", offset_s)]
+        assert "from 1 code: " in (offset_note(codes) or "")
+        file.write_text(content.replace(f"{offset_s}", "noon"))
+        with pytest.raises(CodesError, match=r"line [27]: Time offset \(s\) must be a number of seconds, got 'noon"):
+            read_codes(file)
+    file.write_text(content.replace("59.25", ""))
+    assert [(code.start_s, code.offset_s) for code in read_codes(file)] == [(60.75, 0)]
+    assert offset_note(read_codes(file)) is None
+
+
+def test_observations_of_boris_with_several_media_files_in_a_row_are_refused(tmp_path):
+    """Their times count from the start of the first file. Files of several players are played at once."""
+    file = tmp_path / "boris.csv"
+    row = BORIS_8.splitlines()[1]
+    aggregated = (
+        "Observation id,Observation date,Media file,Total length,FPS,Subject,Behavior,Start (s),Stop (s)\n"
+        "o1,2026,a.mp4,540,25.0,,happy,1.8,8.1\no1,{date},b.mp4,540,25.0,,happy,227.7,253.4\n"
+    )
+    for content in (
+        BORIS_7.replace("Player #1,a.mp4", "Player #1,a.mp4\nPlayer #1,b.mp4"),
+        BORIS_8.replace("60.000|", "60.000;30.000|"),
+        aggregated.format(date="2026"),
+    ):
+        file.write_text(content)
+        with pytest.raises(CodesError, match="plays several media files one after another"):
+            read_codes(file)
+    for content in (
+        BORIS_7.replace("Player #1,a.mp4", "Player #1,a.mp4\nPlayer #2,b.mp4"),
+        BORIS_8 + row.replace("Not found", "b.mp4"),
+        aggregated.format(date="2027"),
+    ):
+        file.write_text(content)
+        assert read_codes(file)
 
 
 def test_a_boris_export_of_fervid_can_be_read(study, tmp_path):

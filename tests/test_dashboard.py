@@ -326,7 +326,9 @@ def test_names_in_uploads_do_not_read_files_of_the_server(store: Store, page: Pa
     for known, path in ((video_id, "in/abc.mp4"), (ALICE, "in/alice.mp4")):
         store.commit_analysis(row(known, path), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
     results = Results(store.root)
-    events = read_upload(read_events, f"start_s,end_s,label,video\n0,1,a,{file}\n0,1,b,\n".encode(), "events.csv")
+    events = read_upload(
+        read_events, f"start_s,end_s,label,video,time offset (s)\n0,1,a,{file}\n0,1,b,,-1\n".encode(), "events.csv"
+    )
     uploaded = markers.Markers("events.csv", events)
     with pytest.raises(UnknownVideoError, match=r"secret\.txt: no such video in the results, by path"):
         uploaded.of_video(results, video_id)
@@ -336,6 +338,7 @@ def test_names_in_uploads_do_not_read_files_of_the_server(store: Store, page: Pa
     shown.session_state["markers"] = uploaded
     shown.run().segmented_control[0].set_value("markers").run()
     assert "secret.txt: no such video in the results, by path" in words(shown)
+    assert "subtracted from 1 event" in words(shown)
     groups = {"in/alice.mp4": "x", "in/abc.mp4": "y"}
     for grouping in (Grouping({**groups, str(file): "y"}), Grouping(groups, {str(file): "Bob"})):
         shown.session_state["groups_of_file"] = GroupFile("groups.csv", grouping)
@@ -714,12 +717,13 @@ def test_agreement_is_shown_over_all_coded_videos(
 ) -> None:
     rename(results, ALICE, 0, "Anna")
     file = tmp_path / "codes.csv"
-    lines = ("0,2,happy,Anna,alice.mp4", "2,3,sad,Anna,alice.mp4", "3,4,smile,Anna,alice.mp4",
+    lines = ("0,2,happy,Anna,alice.mp4", "12,13,sad,Anna,alice.mp4,10", "3,4,smile,Anna,alice.mp4",
              "0,4,happy,Hanna,alice.mp4", "0,4,smile,Bo,alice.mp4", "0,1,sad,Bo,broken.mp4")  # fmt: skip
-    file.write_text("\n".join(["start_s,end_s,code,person,video", *lines]))
+    file.write_text("\n".join(["start_s,end_s,code,person,video,Time offset (s)", *lines]))
     monkeypatch.setenv(codes.ENVIRONMENT, str(file))
     shown = page("compare", results)
     assert "Codes that name no emotion are not compared: smile." in words(shown)
+    assert "subtracted from 1 code" in words(shown)
     left_out = "broken.mp4: the analysis failed; Hanna in alice.mp4: no visible person has this name or number"
     assert f"Not compared: {left_out}." in words(shown)
     figures = {metric.label: metric.value for metric in shown.metric}

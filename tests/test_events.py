@@ -8,7 +8,7 @@ import pytest
 from pympi import Elan
 from scenes import Face, feeling, observe
 
-from analytics.queries.event_files import EVENTS, EventsError, read_events, video_hint
+from analytics.queries.event_files import EVENTS, EventsError, offset_note, read_events, video_hint
 from analytics.queries.events import events_of_videos, events_table
 from analytics.results.video_record import VideoName
 from analytics.results.videos import UnknownVideoError
@@ -167,6 +167,20 @@ def test_events_side_by_side_share_the_time_of_a_track():
 )
 def test_files_of_spreadsheets_and_other_programs_are_read(csv_file, text):
     assert read_events(csv_file(text)).to_pylist() == [{"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": None}]
+
+
+def test_time_offsets_of_boris_are_subtracted(csv_file):
+    """BORIS adds the offset, here the clock time of the recording, to the position in the media file."""
+    header = "Observation id\tTime offset (s)\tMedia duration (s)\tBehavior\tStart (s)\tStop (s)\tMedia file name\n"
+    rows = "o1\t1665483000.5\t60\tad\t1665483002\t1665483002.75\ta.mp4\no2\t0.0\t60\tad\t1.5\t2.25\ta.mp4\n"
+    events = read_events(csv_file(header + rows))
+    assert events.to_pylist() == 2 * [{"label": "ad", "start_s": 1.5, "end_s": 2.25, "video": "a.mp4"}]
+    assert offset_note(events).startswith("The time offset of BORIS was subtracted from 1 event: ")
+    assert offset_note(read_events(csv_file(header))) == ""
+    with pytest.raises(EventsError, match=r"line 3: Time offset \(s\) must be a number of seconds, got 'noon'"):
+        read_events(csv_file((header + rows).replace("0.0", "noon")))
+    with pytest.raises(EventsError, match="line 3: observation o2 plays several media files one after another"):
+        read_events(csv_file((header + rows).replace("0.0\t60", "0.0\t60;90")))
 
 
 def test_annotations_of_elan_are_events(tmp_path):

@@ -6,6 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
+from analytics.queries.boris_files import (
+    OFFSET_HEADER,
+    check_media_files,
+    offset_sentence,
+    several_files,
+    source_file,
+    time_offset_s,
+)
 from analytics.queries.csv_files import SEPARATORS, decode_csv, parse_csv, parse_seconds, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
 from analytics.time_tolerance import is_longer, is_shorter
@@ -37,16 +45,19 @@ class Code:
     code: str
     person: str | None = None
     video: str | None = None
+    offset_s: float = 0.0  # what was subtracted from the times in the file
 
 
 def read_codes(path: Path) -> list[Code]:
     """The codes of a file: ELAN (`.eaf`), BORIS (tabular or aggregated events) or CSV, recognized by its content.
 
     A CSV file has the columns start_s, end_s, code and optionally person and video, separated by commas, semicolons or
-    tabs. Codes without duration, such as point events of BORIS, are left out.
+    tabs. Codes without duration, such as point events of BORIS, are left out. The time offsets of BORIS's observations
+    are subtracted.
 
     Raises:
-        CodesError: if the file cannot be read, or a code ends before it starts.
+        CodesError: if the file cannot be read, a code ends before it starts, or an observation of BORIS plays several
+            media files one after another.
     """
     codes = _read_elan(path) if path.suffix.lower() == ".eaf" else _read_table(path)
     for code in codes:
@@ -55,21 +66,43 @@ def read_codes(path: Path) -> list[Code]:
     return [code for code in codes if is_longer(code.end_s - code.start_s, 0)]
 
 
+def offset_note(codes: Iterable[Code]) -> str | None:
+    """A sentence on the time offsets that were subtracted from codes; None without any."""
+    return offset_sentence(sum(code.offset_s != 0 for code in codes), "code")
+
+
 def _read_table(path: Path) -> list[Code]:
     content = read_csv_file(path, CodesError)
     lines = io.StringIO(decode_csv(content, str(path), CodesError), newline="")
+    before: list[list[str]] = []
     for number, line in enumerate(lines):  # BORIS 7 writes lines about the observation before the header
         delimiter = max(SEPARATORS, key=line.count)
-        header = {name.strip().strip('"').strip() for name in line.split(delimiter)}
+        cells = [name.strip().strip('"').strip() for name in line.split(delimiter)]
         for is_header, read in _TABLES:
-            if is_header(header):
+            if is_header(set(cells)):
                 table = parse_csv(content, str(path), CodesError, n_lines_before=number)
                 sources = [f"{path}, line {line_number}" for line_number in table.line_numbers]
-                return read(list(zip(sources, table.rows, strict=True)), path)
+                same = _cells_before(before, path)
+                rows = [(source, {**same, **row}) for source, row in zip(sources, table.rows, strict=True)]
+                check_media_files(((where, row, named_video(row)) for where, row in rows), CodesError)
+                return read(rows, path)
+        before.append(cells)
     raise CodesError(
         f"{path}: no known format: give an ELAN file, BORIS's tabular or aggregated events, or a CSV file with the "
         "columns start_s, end_s, code and optionally person, video"
     )
+
+
+def _cells_before(lines: Sequence[Sequence[str]], path: Path) -> dict[str, str]:
+    """The time offset that BORIS 7 writes before the header, as a cell for every row."""
+    if sum(name == "Player #1" for name, *_ in lines) > 1:
+        raise CodesError(several_files(f"{path}: the observation"))
+    found = {}
+    for number, (name, *values) in enumerate(lines, 1):
+        if name == OFFSET_HEADER and values:
+            found = {name: values[0]}
+            time_offset_s(found, f"{path}, line {number}", CodesError)
+    return found
 
 
 def read_code_map(path: Path) -> dict[str, str | None]:
@@ -144,6 +177,7 @@ def _read_aggregated(rows: _Rows, path: Path) -> list[Code]:
             row["Behavior"],
             _person(row["Subject"]),
             named_video(row),
+            time_offset_s(row, where, CodesError),
         )
         for where, row in rows
         if row["Behavior"] and row.get("Behavior type", "STATE").upper() != "POINT"
@@ -169,8 +203,8 @@ def _read_tabular(rows: _Rows, path: Path) -> list[Code]:
                 raise CodesError(
                     f"{where}: {row['Behavior']} of {row['Subject']} stops at {row['Time']} s without a start"
                 )
-            stop_s = _seconds(row, "Time", where)
-            codes.append(Code(started.pop(key), stop_s, row["Behavior"], _person(row["Subject"]), video))
+            stop_s, offset_s = _seconds(row, "Time", where), time_offset_s(row, where, CodesError)
+            codes.append(Code(started.pop(key), stop_s, row["Behavior"], _person(row["Subject"]), video, offset_s))
     if started:
         subject, behavior, _ = next(iter(started))
         raise CodesError(f"{path}: {behavior} of {subject} starts but does not stop")
@@ -185,7 +219,8 @@ def _read_csv(rows: _Rows, path: Path) -> list[Code]:
         if code is None:
             raise CodesError(f"{where} has no code: one of the columns {', '.join(CODE_COLUMNS)} is needed")
         start, end = (next(name for name in names if name in cells) for names in (START_HEADERS, END_HEADERS))
-        codes.append(Code(_seconds(cells, start, where), _seconds(cells, end, where), code, person, named_video(row)))
+        start_s, end_s = _seconds(cells, start, where), _seconds(cells, end, where)
+        codes.append(Code(start_s, end_s, code, person, named_video(row), time_offset_s(row, where, CodesError)))
     return codes
 
 
@@ -199,7 +234,8 @@ def _has_times(header: set[str]) -> bool:
 
 
 def _seconds(row: Mapping[str, str], column: str, where: str) -> float:
-    return parse_seconds(row[column], f"{where}: {column}", CodesError)
+    offset_s = time_offset_s(row, where, CodesError)
+    return parse_seconds(row[column], f"{where}: {column}", CodesError, offset_s=offset_s)
 
 
 _TABLES = (
@@ -212,17 +248,22 @@ _TABLES = (
 def named_video(row: Mapping[str, str]) -> str | None:
     r"""The video that a line names, in the first of the columns `VIDEO_HEADERS` that is not empty.
 
-    BORIS names none for live observations.
+    BORIS names none for live observations. It does not find the one of some times that include an offset.
 
     >>> named_video({"Observation id": "1", "Media file": "C:\\clips\\a.mp4"})
     'a.mp4'
     >>> named_video({"Observation id": "1", "Media file name": "NA"})
+    >>> named_video({"Source": "player #1:/clips/a.mp4", "Media file name": "Not found"})
+    'a.mp4'
     """
     cells = {header.lower(): cell.strip() for header, cell in row.items() if header and cell}
     header = next((header for header in VIDEO_HEADERS if cells.get(header)), None)
     if header not in BORIS_VIDEO_HEADERS:
         return None if header is None else cells[header]
-    return None if cells[header] == "NA" else _linked_name(cells[header])
+    name = cells[header]
+    if name == "Not found":
+        name = source_file(cells.get("source", "")) or name
+    return None if name == "NA" else _linked_name(name)
 
 
 def _first(row: Mapping[str, str], names: Sequence[str]) -> str | None:

@@ -93,8 +93,16 @@ def parse_csv(content: bytes, source: str, error_class: type[FervidError], *, n_
     return table
 
 
-def parse_seconds(text: str, where: str, error_class: type[FervidError]) -> float:
-    """A time in seconds; a comma may be the decimal point, as in spreadsheets of many countries.
+def parse_number(text: str) -> float:
+    """A number, or NaN; a comma may be the decimal point, as in spreadsheets of many countries."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return math.nan
+
+
+def parse_seconds(text: str, where: str, error_class: type[FervidError], *, offset_s: float = 0.0) -> float:
+    """A time in seconds, from which `offset_s` is subtracted.
 
     Raises:
         error_class: if it is not a number, or beyond `MAX_SECONDS`; `where` is for its message.
@@ -102,10 +110,7 @@ def parse_seconds(text: str, where: str, error_class: type[FervidError]) -> floa
     >>> parse_seconds("1,5", "events.csv, line 2: start_s", FervidError)
     1.5
     """
-    try:
-        seconds = float(text.replace(",", "."))
-    except ValueError:
-        seconds = math.nan
+    seconds = parse_number(text) - offset_s
     if not abs(seconds) <= MAX_SECONDS:  # also refuses NaN
         raise error_class(f"{where} must be a number of seconds, got {text!r}")
     return seconds

@@ -3,7 +3,9 @@
 import streamlit as st
 
 from analytics.queries.codes import CodesError, read_codes
+from analytics.queries.codes import offset_note as note_on_codes
 from analytics.queries.event_files import EventsError, read_events
+from analytics.queries.event_files import offset_note as note_on_events
 from dashboard.data.codes import Codes, current_codes
 from dashboard.data.markers import Markers, current_markers
 from dashboard.data.uploads import read_upload
@@ -27,6 +29,8 @@ def choose_markers() -> Markers | None:
         if problem := st.session_state.pop("markers_problem", None):
             st.error(plain(problem))
         if markers is not None:
+            if note := note_on_events(markers.events):
+                st.caption(note)
             st.button("Remove markers", on_click=lambda: st.session_state.update(markers=None))
     return markers
 
@@ -55,6 +59,8 @@ def choose_codes() -> Codes | None:
         if problem := st.session_state.pop("codes_problem", None):
             st.error(plain(problem))
         if codes is not None:
+            if note := note_on_codes(codes.codes):
+                st.caption(note)
             st.button("Remove codes", on_click=lambda: st.session_state.update(codes=None))
     return codes
 

@@ -99,9 +99,12 @@ def agreement(
 
 
 def _codes(path: Path, names: dict[str, str | None]) -> "list[Code]":
-    from analytics.queries.codes import read_codes, translate_codes
+    from analytics.queries.codes import offset_note, read_codes, translate_codes
 
-    return translate_codes(read_codes(path), names, str(path))
+    codes = read_codes(path)
+    if text := offset_note(codes):
+        note(f"{path}: {text}")
+    return translate_codes(codes, names, str(path))
 
 
 def _people(path: Path) -> dict[str, int]:

@@ -77,7 +77,7 @@ def query(
 
 
 def note_on_events(results: Path, events: Path, video: str | Sequence[str] | None = None) -> None:
-    """Print notes on events that may name no video by mistake, repeat others, or lie outside the analyzed part.
+    """Print notes on events that were shifted, may name no video by mistake, repeat others, or lie outside the video.
 
     Args:
         results: the results folder.
@@ -85,9 +85,11 @@ def note_on_events(results: Path, events: Path, video: str | Sequence[str] | Non
         video: as for `connect`.
     """
     from analytics import connect, queries
-    from analytics.queries.event_files import read_events
+    from analytics.queries.event_files import offset_note, read_events
 
     read = read_events(events)
+    if shifted := offset_note(read):
+        note(shifted)
     with connect(results, video=video, observations=False) as connection:
         for note_on in (queries.unassigned_events_note, queries.repeated_events_note, queries.late_events_note):
             if text := note_on(connection, read):

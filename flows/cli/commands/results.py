@@ -163,6 +163,7 @@ def _notes(
 ) -> list[str]:
     """The notes to print below an answer, of which some columns are not shown if it `is_compact`."""
     from analytics import queries
+    from analytics.queries.event_files import offset_note
 
     notes = [] if len(rows) else [why_empty(connection, request.question, request.emotion)]
     notes += explanation(connection, request, rows, is_compact=is_compact)
@@ -186,6 +187,7 @@ def _notes(
             queries.unseen_events_note,
         )
         notes += [text for note_on in about_events if (text := note_on(connection, request.events))]
+        notes += [shifted] if (shifted := offset_note(request.events)) else []
     if request.question == Question.averages and request.events is not None:
         missing = queries.missing_baseline_note(
             connection,
