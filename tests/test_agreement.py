@@ -297,9 +297,10 @@ def test_an_elan_export_of_fervid_can_be_read_with_its_movements(tmp_path):
 
 def test_codes_become_emotions(tmp_path):
     file = tmp_path / "map.csv"
-    file.write_text("code,emotion\nsmile,happy\nblink,\n")
-    codes = [Code(0, 1, "Smile"), Code(1, 2, "blink"), Code(2, 3, "Anger"), Code(3, 4, "scared")]
-    assert [code.code for code in translate_codes(codes, read_code_map(file), "x")] == ["happy", "angry", "fear"]
+    file.write_text("code,emotion\nsmile,happy\nblink,\naway,\n")
+    codes = [Code(0, 1, "Smile"), Code(1, 2, "blink"), Code(2, 3, "Anger"), Code(3, 4, "scared"), Code(4, 5, "away")]
+    assert [code.code for code in translate_codes(codes, read_code_map(file), "x")] == ["happy", "angry", "fear", ""]
+    codes.pop()
     with pytest.raises(CodesError, match="unknown codes Smile: give --map"):  # a blink is a movement, not an emotion
         translate_codes(codes, {}, "x")
     file.write_text("code; emotion\nsmile; sad\n")
@@ -472,6 +473,28 @@ def test_a_second_coder_may_code_only_some_of_the_videos(tmp_path):
     rows = list(csv.DictReader(run.stdout.splitlines()))
     assert [(row["path"], float(row["compared_s"])) for row in rows] == [("", 2), ("/a.mp4", 0), ("/b.mp4", 2)]
     assert float(rows[0]["share_same"]) == pytest.approx(0.5)
+    assert "1 video with codes of only one coder is left out." in run.stderr
+
+
+def test_videos_without_codes_are_left_out_with_a_note(tmp_path):
+    """Each video has 2 of 12 s of smiling, which the coder did not see in b.mp4.
+
+    Kappa is (11/12 - 7/9) / (1 - 7/9), where 7/9 = 1/12 * 1/6 + 11/12 * 5/6.
+    """
+    store = Store(tmp_path / "results")
+    faces = [Face(i, p=feeling("happy" if 40 <= i < 60 else "neutral")) for i in range(120)]
+    timeline = build_timeline(observe(np.arange(120) / 10, faces), TimelineConfig())
+    for name in "ab":
+        ids = {"video_id": f"v{name}", "analysis_id": "a1", "path": f"/{name}.mp4", "duration_s": 12.0}
+        store.commit_analysis(ids, timeline)
+    codes = tmp_path / "codes.csv"
+    left_out = "1 of 2 analyzed videos has no code and is left out in spite of --uncoded: perhaps nobody coded them."
+    for line, kappa, is_noted in (("", 1, True), ("b.mp4,0,12,neutral\n", 0.625, False)):
+        codes.write_text(f"video,start_s,end_s,code\na.mp4,4,6,happy\n{line}")
+        run = fervid("agreement", store.root, "--codes", codes, "--uncoded", "neutral", "--format", "csv")
+        assert float(next(csv.DictReader(run.stdout.splitlines()))["kappa"]) == pytest.approx(kappa)
+        assert (left_out in run.stderr) == is_noted
+    assert "left out" not in fervid("agreement", store.root, "--codes", codes, "--format", "csv").stderr
 
 
 def test_codes_of_videos_that_are_not_chosen_are_left_out(tmp_path):
@@ -531,6 +554,33 @@ def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):
         run = fervid("agreement", study, "--codes", codes, *options, "--format", "csv")
         overall = next(csv.DictReader(run.stdout.splitlines()))
         assert (float(overall["compared_s"]), overall["kappa"]) == (pytest.approx(compared_s), kappa)
+
+
+def test_time_of_ignored_codes_is_not_uncoded(study, tmp_path):
+    """Half a second without a view of the face in the neutral part, half of it during a code."""
+    codes, names = tmp_path / "codes.csv", tmp_path / "map.csv"
+    names.write_text("code,emotion\naway,\n")
+    compared_s = {}
+    for lines, options in (
+        ("2,4,happy\n1.5,3,away\n", ["--uncoded", "neutral"]),
+        ("2,4,happy\n1.5,3,away\n", []),
+        ("3,4,away\n", ["--uncoded", "neutral"]),
+        ("3,4,away\n", []),
+    ):
+        codes.write_text(f"start_s,end_s,code\n{lines}")
+        run = fervid("agreement", study, "--codes", codes, "--map", names, *options, "--format", "csv")
+        compared_s[lines, bool(options)] = float(next(csv.DictReader(run.stdout.splitlines()))["compared_s"])
+    assert list(compared_s.values()) == [3.5, 2, 3, 0]
+
+
+def test_a_tier_of_ignored_codes_is_no_person():
+    videos = {"v1": CodedVideo("v1", "/clips/a.mp4", 10.0)}
+    codes = [Code(1, 2, "happy", "Ann"), Code(3, 4, "", "talk"), Code(5, 6, "", "P1")]
+    found = codings_of(codes, videos, [*videos.values()], Tracks({}, {}, {"v1": {0: False, 1: False}}), "neutral")
+    assert [(key, codes.coding.start_s.tolist()) for (_, key), codes in found.items()] == [
+        ("Ann", [0, 1, 2]),
+        (1, [0, 6]),
+    ]
 
 
 def test_rounding_errors_between_codes_are_no_gaps():

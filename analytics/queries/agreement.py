@@ -1,6 +1,6 @@
 """Agreement of the timelines with human codes, or of two human coders with each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.queries.codes import Code, CodesError
-from analytics.queries.codings import CLASS_OF, CodedVideo, codings_of, find_tracks, pair_with_coder, pair_with_tracks
+from analytics.queries.codings import (
+    CLASS_OF,
+    CodedVideo,
+    Who,
+    codings_of,
+    find_tracks,
+    pair_with_coder,
+    pair_with_tracks,
+)
 from analytics.queries.groups import Participants
 from analytics.queries.intervals import MAX_GAP_S
 from analytics.results.video_record import video_names
@@ -22,6 +30,7 @@ from analytics.statistics.agreement import (
     precision_and_recall,
 )
 from analytics.tables.result_schemas import AGREEMENT, AGREEMENT_CONFUSION, AGREEMENT_EMOTIONS
+from analytics.text import counted
 from fer_models.labels import EMOTIONS
 
 # Videos that codes may name: failed ones cannot be compared with codes.
@@ -38,6 +47,7 @@ class Agreement:
     emotions: pa.Table  # rows of `result_schemas.AGREEMENT_EMOTIONS`
     confusion: pa.Table  # rows of `result_schemas.AGREEMENT_CONFUSION`
     tracks: Sequence[tuple[str, int | None]]  # video_id and track of each row of `summary` but the first
+    notes: Sequence[str]  # on videos that are left out because they have no code
 
 
 def compare_with_codes(
@@ -50,7 +60,7 @@ def compare_with_codes(
     uncoded: str | None = None,
     tolerance_s: float = 0.5,
 ) -> Agreement:
-    """Compare codes, whose names are emotions, with the labels of the results, or with those of a second coder.
+    """Compare codes, as of `translate_codes`, with the labels of the results, or with the codes of a second coder.
 
     Args:
         connection: the results; codes of videos that are not shown are left out.
@@ -59,7 +69,8 @@ def compare_with_codes(
         people: the track of each person that the codes name; others are found as `Tracks.find` does: by the name given
             in the dashboard, or `P3` or `3` for track 3.
         participants: the participant of each track, the units of the interval; None: each video is one.
-        uncoded: the emotion of time without a code, from 0 to the end of the video; None: this time is left out.
+        uncoded: the emotion of time without a code, from 0 to the end of a video with codes; None: this time is left
+            out.
         tolerance_s: greatest distance of two matching onsets.
 
     Raises:
@@ -70,12 +81,15 @@ def compare_with_codes(
     nameable = video_names(connection.sql(_NAMEABLE_VIDEOS).to_arrow_table())
     tracks = find_tracks(connection, people or {})
     reference = codings_of(codes, shown, nameable, tracks, uncoded)
-    if codes and not reference:
+    if any(code.code for code in codes) and not reference:
         raise CodesError(f"all codes belong to other videos than {', '.join(video.path for video in shown.values())}")
     if second is None:
         found = pair_with_tracks(connection, reference, tracks, shown)
+        notes = _left_out_notes([reference], shown.keys(), uncoded)
     else:
-        found = pair_with_coder(reference, codings_of(second, shown, nameable, tracks, uncoded), tracks, shown)
+        other_codes = codings_of(second, shown, nameable, tracks, uncoded)
+        found = pair_with_coder(reference, other_codes, tracks, shown)
+        notes = _left_out_notes([reference, other_codes], shown.keys(), uncoded)
     units = participants or Participants()
     compared = []
     for ((video_id, _), (person, coding)), (track_id, other) in zip(reference.items(), found, strict=True):
@@ -90,7 +104,25 @@ def compare_with_codes(
                 [match_events(mine, theirs, k, tolerance_s) for k in CLASS_OF.values()],
             )
         )
-    return _tables(compared)
+    return _tables(compared, notes)
+
+
+def _left_out_notes(coders: Sequence[Collection[Who]], shown: Collection[str], uncoded: str | None) -> list[str]:
+    """Sentences on videos coded by only one of two coders, and on those without a code, if `uncoded` is given."""
+    coded = [{video_id for video_id, _ in people} for people in coders]
+    n_coded, n_by_all = len(set.union(*coded)), len(set.intersection(*coded))
+    notes = []
+    if n := n_coded - n_by_all:
+        notes.append(f"{counted(n, 'video')} with codes of only one coder {'is' if n == 1 else 'are'} left out.")
+    if uncoded is not None and (n := len(shown) - n_coded):
+        have, are = ("has", "is") if n == 1 else ("have", "are")
+        notes.append(
+            f"{n} of {counted(len(shown), 'analyzed video')} {have} no code and {are} left out in spite of --uncoded: "
+            "perhaps nobody coded them."
+        )
+    if uncoded is not None and notes:
+        notes[-1] += f" If a coder found nothing to code in a video, add a line with {uncoded} over the whole video."
+    return notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +135,7 @@ class _Compared:
     events: list[EventMatch]  # the matched events of each emotion
 
 
-def _tables(compared: Sequence[_Compared]) -> Agreement:
+def _tables(compared: Sequence[_Compared], notes: Sequence[str]) -> Agreement:
     total = np.sum([one.confusion for one in compared], axis=0) if compared else np.zeros((len(EMOTIONS),) * 2)
     by_unit: dict[str, np.ndarray] = {}
     for one in compared:
@@ -136,6 +168,7 @@ def _tables(compared: Sequence[_Compared]) -> Agreement:
         pa.Table.from_pylist(emotions, AGREEMENT_EMOTIONS),
         pa.table({"coded": list(EMOTIONS), **columns}, AGREEMENT_CONFUSION),
         [(one.video.video_id, one.track_id) for one in by_path],
+        notes,
     )
 
 

@@ -121,22 +121,25 @@ def read_code_map(path: Path) -> dict[str, str | None]:
 
 
 def translate_codes(codes: Iterable[Code], code_map: Mapping[str, str | None], source: str) -> list[Code]:
-    """Replace the names of codes by emotions; movements, and codes that the map leaves empty, are dropped.
+    """Replace the names of codes by emotions, or by nothing where the map leaves them empty; movements are dropped.
 
     Raises:
         CodesError: if a name is neither in the map nor known.
     """
-    codes = list(codes)
-    names = {code.code.strip().lower() for code in codes}
+    named = [(code.code.strip().lower(), code) for code in codes]
+    names = {name for name, _ in named}
     known: dict[str, str | None] = dict.fromkeys(MOVEMENT_KINDS)
     known |= {name: emotion for name in names if (emotion := emotion_named(name))}
     known |= code_map
-    if unknown := sorted({code.code for code in codes if code.code.strip().lower() not in known}):
+    if unknown := sorted({code.code for name, code in named if name not in known}):
         raise CodesError(
             f"{source}: unknown codes {', '.join(unknown)}: give --map FILE, a CSV with the columns code and emotion"
         )
-    translated = [(code, known[code.code.strip().lower()]) for code in codes]
-    return [replace(code, code=emotion) for code, emotion in translated if emotion is not None]
+    return [
+        replace(code, code=known[name] or "")
+        for name, code in named
+        if known[name] is not None or name not in MOVEMENT_KINDS
+    ]
 
 
 def _read_elan(path: Path) -> list[Code]:

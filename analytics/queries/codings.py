@@ -19,6 +19,7 @@ from fer_models.labels import EMOTIONS
 
 Who = tuple[str, int | str]  # video_id, and the track or, if no track has the name, the person's name in the codes
 CLASS_OF = {name: i for i, name in enumerate(EMOTIONS)}
+_IGNORED = -1  # the class of codes without an emotion, whose time is not compared
 
 
 class PersonCodes(NamedTuple):
@@ -95,7 +96,8 @@ def codings_of(
     """The codes of each person of each video that is shown; names of the same track are one person.
 
     Args:
-        codes: whose names are emotions; one without a video belongs to the only video.
+        codes: whose names are emotions, or empty: their time is neither coded nor uncoded. One without a video belongs
+            to the only video.
         videos: the finished videos that are shown, by id.
         nameable: the videos that codes may name, including those that are not shown, whose codes are left out.
         tracks: the tracks that names of people refer to.
@@ -104,6 +106,8 @@ def codings_of(
     Raises:
         CodesError: if a video cannot be found, or codes of one person overlap.
     """
+    if uncoded is None:
+        codes = [code for code in codes if code.code]
     ids = {name: _video(name, videos.keys(), nameable) for name in dict.fromkeys(code.video for code in codes)}
     by_person: dict[Who, list[Code]] = defaultdict(list)
     for code in codes:
@@ -112,12 +116,17 @@ def codings_of(
             continue
         track_id = tracks.find(video_id, person)
         by_person[video_id, person if track_id is None else track_id].append(code)
+    n_people = Counter(video_id for video_id, _ in by_person)
     found = {}
     for (video_id, key), own in by_person.items():
+        if not (isinstance(key, int) or n_people[video_id] == 1 or any(code.code for code in own)):
+            continue  # a tier of other codes rather than a person
         name = ", ".join(dict.fromkeys(code.person for code in own if code.person))
-        rows = _join_equal((code.start_s, code.end_s, CLASS_OF[code.code]) for code in own)
+        rows = _join_equal((code.start_s, code.end_s, CLASS_OF[code.code]) for code in own if code.code)
         if uncoded is not None:
-            rows = _fill(rows, CLASS_OF[uncoded], videos[video_id].duration_s or 0.0)
+            ignored = [(code.start_s, code.end_s, _IGNORED) for code in own if not code.code]
+            rows = _fill(sorted([*rows, *ignored]), CLASS_OF[uncoded], videos[video_id].duration_s or 0.0)
+            rows = [row for row in rows if row[2] != _IGNORED]
         try:
             found[video_id, key] = PersonCodes(name, _coding(rows))
         except ValueError as error:

@@ -40,7 +40,9 @@ def agreement(
     code_map: Annotated[
         Path | None,
         typer.Option(
-            "--map", help="CSV file with the columns code and emotion; codes with an empty emotion are ignored."
+            "--map",
+            help="CSV file with the columns code and emotion; codes with an empty emotion are ignored, and their time "
+            "is not uncoded.",
         ),
     ] = None,
     people: Annotated[
@@ -52,7 +54,11 @@ def agreement(
         typer.Option(help="CSV file with the columns path and participant, the units of the confidence interval."),
     ] = None,
     uncoded: Annotated[
-        str | None, typer.Option(metavar="EMOTION", help="Emotion of time without a code (default: ignore such time).")
+        str | None,
+        typer.Option(
+            metavar="EMOTION",
+            help="Emotion of time without a code, in videos in which the person has one (default: ignore such time).",
+        ),
     ] = None,
     tolerance_s: Annotated[
         float,
@@ -92,10 +98,12 @@ def agreement(
         everything = chosen == Format.table and output is None and show is None
         for part in Part if everything else [show or Part.summary]:
             write_answer(getattr(found, part), chosen, output)
-    (say if everything else note)(
+    explanation = (
         "Rows are codes, columns labels (or codes of the second coder), in seconds; only time that both cover counts. "
         f"Events match if their onsets are at most {tolerance_s:g} s apart. docs/statistics.md explains each figure."
     )
+    for line in (*found.notes, explanation):
+        (say if everything else note)(line)
 
 
 def _codes(path: Path, names: dict[str, str | None]) -> "list[Code]":
