@@ -557,7 +557,7 @@ def test_time_without_a_code_can_stand_for_an_emotion(study, tmp_path):
 
 
 def test_time_of_ignored_codes_is_not_uncoded(study, tmp_path):
-    """Half a second without a view of the face in the neutral part, half of it during a code."""
+    """The ignored code covers half a second without another code. A video with nothing else counts as coded."""
     codes, names = tmp_path / "codes.csv", tmp_path / "map.csv"
     names.write_text("code,emotion\naway,\n")
     compared_s = {}
