@@ -105,15 +105,66 @@ def test_blinks_need_20_frames_per_second(fps, n_blinks):
 
 @pytest.mark.parametrize("broken", ["unknown", "gap", "shot"])
 def test_no_blink_across_a_break(broken):
-    openness, n = dips(100, slice(25, 29)), np.arange(100)
+    openness, n = dips(100, slice(25, 33)), np.arange(100)
     changed: dict[str, np.ndarray] = {"eye_openness": openness}
     if broken == "unknown":
-        openness[27] = np.nan
+        openness[27:30] = np.nan  # 0.12 s
     elif broken == "gap":
-        changed["start_s"] = n / 25 + 0.5 * (n >= 27)
+        changed["start_s"] = n / 25 + 0.11 * (n >= 29)
+        changed["end_s"] = changed["start_s"] + 1 / 25
     else:
-        changed["part"] = (n >= 27).astype(np.int64)
+        changed["part"] = (n >= 29).astype(np.int64)
     assert found(find_movements(measures(**changed), CONFIG)) == []
+
+
+def test_two_missing_faces_break_nothing():
+    """Of a blink from 1 to 1.32 s, the faces from 1.08 to 1.16 s are missing; their time is measured."""
+    openness = dips(100, slice(25, 33))
+    openness[27:29] = np.nan
+    movements = find_movements(measures(eye_openness=openness), CONFIG)
+    assert found(movements) == [("blink", 1.0, 1.32)]
+    assert movements.measured_s.sum() == pytest.approx(4)
+    assert np.flatnonzero(~movements.is_measured).tolist() == [27, 28]
+
+
+def test_a_dip_of_one_frame_is_no_blink_beside_missing_faces():
+    openness = dips(100, slice(25, 26))
+    openness[[24, 26]] = np.nan
+    assert found(find_movements(measures(eye_openness=openness), CONFIG)) == []
+
+
+@pytest.mark.parametrize(("n_known", "measured_s"), [(12, 0), (13, 0.52)])
+def test_less_than_half_a_second_is_not_measured(n_known, measured_s):
+    openness = dips(100, slice(5, 8))
+    openness[n_known:] = np.nan
+    movements = find_movements(measures(eye_openness=openness), CONFIG)
+    assert movements.measured_s.sum() == pytest.approx(measured_s)
+    assert len(found(movements)) == movements.is_measured.any() == (measured_s > 0)
+
+
+@pytest.mark.parametrize(
+    ("fps", "every", "is_measured"),
+    [(25, 4, True), (25, 3, False), (25, 2, False), (30, 2, False), (60, 2, True)],
+)
+def test_most_of_the_time_needs_20_faces_per_second(fps, every, is_measured):
+    """Each second, third or fourth face is missing; at 60 frames per second, 30 faces per second remain."""
+    openness = np.where(np.arange(4 * fps) % every == 1, np.nan, 0.3)
+    movements = find_movements(measures(4 * fps, fps, eye_openness=openness), CONFIG)
+    assert movements.is_measured.any() == is_measured
+
+
+@pytest.mark.parametrize(("fps", "missing"), [(25, 0.05), (25, 0.1), (30, 0.1), (30, 0.2), (50, 0.2)])
+def test_rates_hardly_depend_on_single_missing_faces(fps, missing):
+    """In 300 s, 100 blinks of 0.2 s, and speech of 3 Hz in half of the time."""
+    time_s = np.arange(300 * fps) / fps
+    openness = np.where((time_s + 1) % 3 < 0.2, 0.06, 0.3)
+    mouth = np.where(time_s % 10 < 5, 0.1 * (1 - np.cos(2 * np.pi * 3 * time_s)), 0)
+    openness[np.random.default_rng(0).random(len(time_s)) < missing] = np.nan
+    movements = find_movements(measures(len(time_s), fps, eye_openness=openness, mouth_opening=mouth), CONFIG)
+    measured_s, is_blink = movements.measured_s.sum(), movements.kind == MOVEMENT_KINDS.index("blink")
+    assert measured_s == pytest.approx(300, rel=0.01)
+    assert is_blink.sum() / measured_s * 60 == pytest.approx(20, rel=0.03)
+    assert (movements.end_s - movements.start_s)[~is_blink].sum() / measured_s == pytest.approx(0.5, rel=0.03)
 
 
 def test_speaking_is_found_from_the_first_to_the_last_swing():
@@ -135,11 +186,13 @@ def test_only_swings_of_speech_count(hertz, size, speaks):
     assert bool(found(find_movements(measures(240, 60, mouth_opening=opening), CONFIG))) == speaks
 
 
-def test_outliers_of_single_frames_five_times_per_second_are_not_speech():
+@pytest.mark.parametrize("missing", [0, 0.1])
+def test_outliers_of_single_frames_five_times_per_second_are_not_speech(missing):
     """Every fifth frame differs, as key frames may do."""
-    opening = np.where(np.arange(100) % 5 == 0, 0.2, 0.1)
-    movements = find_movements(measures(mouth_opening=opening, pitch_deg=100 * opening), CONFIG)
-    assert found(movements) == []
+    opening = np.where(np.arange(1000) % 5 == 0, 0.2, 0.1)
+    opening[np.random.default_rng(0).random(1000) < missing] = np.nan
+    movements = find_movements(measures(1000, mouth_opening=opening, pitch_deg=100 * opening), CONFIG)
+    assert found(movements) == [] and movements.measured_s.sum() == pytest.approx(40, rel=0.01)
 
 
 def test_a_mouth_that_opens_once_does_not_speak():

@@ -433,7 +433,7 @@ TRACKS = pa.schema(
             pa.float64(),
             "s",
             "time in which movements can be found: good faces with trusted landmarks, at 20 or more frames per second, "
-            "with the time of frames missing between them; NULL in results of version 0.1",
+            "with gaps of up to 0.1 s between them, for 0.5 s or longer; NULL in results of version 0.1",
         ),
         _field(
             "movements",

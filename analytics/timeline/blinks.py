@@ -33,7 +33,7 @@ class BlinkRule:
 
 
 def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, rule: BlinkRule) -> RowSpans:
-    """The blinks in one run of rows without gaps; blinks that begin before the run or end after it are left out.
+    """The blinks in one run of rows; blinks that begin before the run or end after it are left out.
 
     How far the eyes are open around a row is the smaller of two highest values: that of the `max_duration_s` before
     it and that of the `max_duration_s` after it. The strength of a blink is the largest share by which the openness

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analytics.tables.schema import MOVEMENT_KINDS
-from analytics.time_tolerance import is_longer
+from analytics.time_tolerance import is_longer, is_shorter
 from analytics.timeline.blinks import BlinkRule, find_blinks
-from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations, unbroken_runs
+from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations
 
 _BLINK, _SPEAKING, _NOD, _HEAD_SHAKE = range(len(MOVEMENT_KINDS))
 
@@ -37,6 +37,13 @@ class MovementConfig:
     # Longest time between frames: at fewer than 20 frames per second, a blink of 0.1 s may fall between two frames, and
     # the swings of a mouth that opens and closes seven times per second can no longer be counted.
     max_step_s: float = 0.05
+    # Longest time without a trusted face within a run: two frames of 25 per second, three of 30. If each missing face
+    # ended a run, many movements would be cut, and rates too low.
+    max_gap_s: float = 0.1
+    min_run_s: float = 0.5  # shorter runs are not measured: the longest blink and open eyes around it take as long
+    # Smallest share of the time of a run in which faces are at most `max_step_s` apart. If every second one of 25 faces
+    # per second is missing, so is most speech.
+    min_dense_share: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_landmark_score <= 1:
@@ -68,7 +75,7 @@ class Movements:
     strength: np.ndarray  # (n,) strength of each movement, see `schema.MOVEMENTS`
     is_speaking: np.ndarray  # (m,) bool
     # (m,) seconds from each face to the next one of its unbroken run, and the duration of the last one's frame, at most
-    # `max_step_s`; 0 where movements could not be measured: untrusted, or too far in time from other trusted faces.
+    # `max_step_s`; 0 where movements could not be measured: untrusted, or in a run that is too short.
     measured_s: np.ndarray
     is_measured: np.ndarray  # (m,) bool, whether movements could be measured while the whole frame is shown
 
@@ -112,10 +119,15 @@ def without_outliers(values: np.ndarray) -> np.ndarray:
 
 
 def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
-    """Find all movements; none spans a shot boundary or a gap of more than `max_step_s` without a trusted face."""
+    """Find all movements; none spans a shot boundary or a gap of more than `max_gap_s` without a trusted face.
+
+    In shorter gaps, nothing is interpolated: next to outliers of single frames, that would invent movements.
+    """
     found: list[tuple[int, RowSpans]] = []
     usual = _usual(faces.track, faces.eye_openness)
-    runs = unbroken_runs(faces.part, faces.start_s, _is_known(faces), config.max_step_s)
+    # After `max_step_s`, a frame does not show what happens anymore. The end of the only frame of a video is NaN.
+    end_s = np.fmin(faces.end_s, faces.start_s + config.max_step_s)
+    runs = _unbroken_runs(faces, end_s, config)
     for run in runs:
         start_s = faces.start_s[run]
         blinks = find_blinks(start_s, faces.eye_openness[run], usual[run[0]], config.blink)
@@ -129,8 +141,6 @@ def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
     )
     order = np.lexsort((kind, faces.start_s[first], faces.track[first]))
     kind, first, last, strength = kind[order], first[order], last[order], strength[order]
-    # After `max_step_s`, the last frame of a run does not show what happens anymore.
-    end_s = np.minimum(faces.end_s, faces.start_s + config.max_step_s)
     is_speaking = np.zeros(len(faces.track), bool)
     for begin, end in zip(first[kind == _SPEAKING].tolist(), last[kind == _SPEAKING].tolist(), strict=True):
         is_speaking[begin : end + 1] = True
@@ -161,9 +171,28 @@ def _head_gestures(faces: TrackedMeasures, run: np.ndarray, rule: OscillationRul
     return found
 
 
-def _is_known(faces: TrackedMeasures) -> np.ndarray:
-    is_known: np.ndarray = ~np.isnan(faces.eye_openness + faces.mouth_opening + faces.yaw_deg + faces.pitch_deg)
-    return is_known
+def _unbroken_runs(faces: TrackedMeasures, end_s: np.ndarray, config: MovementConfig) -> list[np.ndarray]:
+    """The rows of each run of known faces of a part in which movements can be measured.
+
+    Args:
+        faces: the faces.
+        end_s: (m,) time up to which each face shows what happens.
+        config: the settings.
+    """
+    row = np.flatnonzero(~np.isnan(faces.eye_openness + faces.mouth_opening + faces.yaw_deg + faces.pitch_deg))
+    before, after = row[:-1], row[1:]
+    is_new = (
+        (faces.part[after] != faces.part[before])
+        | is_longer(faces.end_s[before] - faces.start_s[before], config.max_step_s)
+        | is_longer(faces.start_s[after] - faces.end_s[before], config.max_gap_s)
+    )
+    runs: list[np.ndarray] = []
+    for run in np.split(row, np.flatnonzero(is_new) + 1):
+        step_s = np.diff(faces.start_s[run], append=end_s[run[-1:]])
+        run_s, dense_s = step_s.sum(), step_s[~is_longer(step_s, config.max_step_s)].sum()
+        if not (is_shorter(run_s, config.min_run_s) or is_shorter(dense_s, config.min_dense_share * run_s)):
+            runs.append(run)
+    return runs
 
 
 def _rows_of(run: np.ndarray, spans: RowSpans) -> RowSpans:

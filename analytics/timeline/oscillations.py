@@ -57,20 +57,6 @@ class RowSpans:
         return cls(np.array(first, np.int64), np.array(last, np.int64), np.array(strength, float))
 
 
-def unbroken_runs(part: np.ndarray, pts_s: np.ndarray, is_known: np.ndarray, max_step_s: float) -> list[np.ndarray]:
-    """The rows of each run of known rows that are at most `max_step_s` apart, at least two rows each.
-
-    Args:
-        part: (m,) whole numbers, one for each part of a track without a shot boundary; its rows are contiguous.
-        pts_s: (m,) time of each row, increasing within a part.
-        is_known: (m,) bool.
-        max_step_s: a longer step between known rows ends a run.
-    """
-    row = np.flatnonzero(is_known)
-    is_new = (part[row][1:] != part[row][:-1]) | is_longer(np.diff(pts_s[row]), max_step_s)
-    return [run for run in np.split(row, np.flatnonzero(is_new) + 1) if len(run) > 1]
-
-
 def find_oscillations(pts_s: np.ndarray, values: np.ndarray, rule: OscillationRule) -> RowSpans:
     """The intervals of one run in which `values` oscillates, from the start of the first swing to the end of the last.
 

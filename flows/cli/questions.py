@@ -255,7 +255,7 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
     if n_missing:
         notes.append(
             f"The movements of {n_missing} {of_all} are not known: they need trusted landmarks in at least 20 analyzed "
-            "frames per second (--fps)."
+            "frames per second (--fps), for 0.5 s or longer."
         )
     return notes
 
