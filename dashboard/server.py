@@ -29,7 +29,7 @@ from dashboard.data.downloads import MIME as DOWNLOAD_MIME
 from dashboard.data.downloads import download
 from dashboard.data.edits import EditError, store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
-from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, MIME, find_media
+from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, find_media
 from dashboard.data.prefect_runs import LOOPBACK_ADDRESSES
 from dashboard.data.results import ENVIRONMENT, current_results
 from dashboard.data.timeline_window import boxes, window
@@ -100,7 +100,7 @@ def video_file(request: Request) -> Response:
         raise HTTPException(404, "The file is too large to be read for a thumbnail.")
     if not media.has_analyzed_content():
         raise HTTPException(409, "The file has changed since it was analyzed. Analyze it again to see it.")
-    return FileResponse(media.shown, media_type=MIME.get(media.shown.suffix.lower(), "application/octet-stream"))
+    return FileResponse(media.shown, media_type=media.mime)
 
 
 def window_json(request: Request) -> Response:
