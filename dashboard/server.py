@@ -93,7 +93,7 @@ def video_file(request: Request) -> Response:
     if media is None:
         raise HTTPException(404, "There is no such video.")
     if media.shown is None:
-        kind = "Browsers cannot play this kind of file: make a preview copy on page Timeline."
+        kind = "Browsers cannot show this kind of file: make a preview copy on page Timeline."
         raise HTTPException(404, kind if media.exists else "The file is not where it was: page Timeline asks for it.")
     is_thumbnail = "thumbnail" in request.query_params
     if is_thumbnail and media.shown.stat().st_size > MAX_THUMBNAIL_BYTES:

@@ -14,23 +14,8 @@ export function button(text, label, onclick, attributes = {}) {
   return element("button", { type: "button", "aria-label": label, title: label, onclick, ...attributes }, text);
 }
 
-// A menu that closes on Esc, when the focus leaves it, and on a click elsewhere.
 export function menu(summary, ...items) {
-  const details = element("details", { class: "actions" }, summary, element("div", { class: "menu", tabindex: "-1" }, ...items));
-  const close = () => (details.open = false);
-  const onPointer = (event) => event.composedPath().includes(details) || close();
-  const onKey = (event) => {
-    if (event.key !== "Escape") return;
-    close();
-    summary.focus();
-  };
-  details.addEventListener("toggle", () => {
-    const change = details.open ? "addEventListener" : "removeEventListener";
-    document[change]("pointerdown", onPointer);
-    document[change]("keydown", onKey);
-  });
-  details.addEventListener("focusout", ({ relatedTarget }) => relatedTarget && !details.contains(relatedTarget) && close());
-  return details;
+  return element("details", { class: "actions" }, summary, element("div", { class: "menu", tabindex: "-1" }, ...items));
 }
 
 export function swatch(color) {

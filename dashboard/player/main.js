@@ -64,8 +64,12 @@ class Player {
     this.keys = (event) => this.press(event);
     document.addEventListener("keydown", this.keys, { capture: true });
     this.clicked = []; // the elements of the last click, until Tab moves the focus
-    this.pointer = (event) => (this.clicked = event.composedPath());
+    this.pointer = (event) => {
+      this.clicked = event.composedPath();
+      this.closeMenu((menu) => this.clicked.includes(menu));
+    };
     document.addEventListener("pointerdown", this.pointer, { capture: true });
+    this.root.addEventListener("focusout", ({ relatedTarget }) => relatedTarget && this.closeMenu((menu) => menu.contains(relatedTarget)));
     this.screen.seek(data.at_s ?? 0);
     if (data.play) this.playOnce();
   }
@@ -163,17 +167,32 @@ class Player {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 
+  // Closes the open menu unless it contains what was clicked or gets the focus.
+  closeMenu(contains) {
+    const menu = this.root.querySelector("details[open]");
+    if (menu && !contains(menu)) menu.open = false;
+  }
+
+  // Closes the open menu and returns to its button; false if there is none.
+  leaveMenu() {
+    const menu = this.root.querySelector("details[open]");
+    if (!menu) return false;
+    menu.querySelector("summary").focus();
+    menu.open = false;
+    return true;
+  }
+
   press(event) {
     const path = event.composedPath();
     const [focused] = path;
     if (event.key === "Tab") this.clicked = [];
+    if (event.key === "Escape" && (this.dialog.open || this.leaveMenu())) return;
     const typing = path.some((node) => /^(TEXTAREA|SELECT)$/.test(node.tagName ?? "") || (node.tagName === "INPUT" && node.type !== "range" && node.type !== "checkbox") || node.isContentEditable);
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const onWidget = path.some((node) => node.tagName === "INPUT" || /^(separator|slider|listbox|menu|tablist|radiogroup)$/.test(node.getAttribute?.("role") ?? ""));
     if (onWidget && event.key.startsWith("Arrow")) return;
     // Whoever moves the focus with Tab presses buttons with the space bar; after a click, it plays the video.
     if (event.key === " " && focused.matches?.(PRESSABLE) && focused !== this.screen.playButton && !this.clicked.includes(focused)) return;
-    if (event.key === "Escape" && path.some((node) => node.open === true)) return; // closes a menu or the list of shortcuts
     const { screen, lanes } = this;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (this.data.video.is_image && !KEYS_OF_IMAGES.includes(key)) return;
