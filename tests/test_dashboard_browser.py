@@ -897,6 +897,7 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
         assert image.getpixel((2, 2))[:3] == (255, 255, 255)
         assert len(image.convert("RGB").getcolors(1_000_000) or []) > 3
     page.get_by_role("button", name="raw").click()
+    page.get_by_text("Export", exact=True).click()
     assert "raw probabilities" in texts_of(saved_chart(page))
     with page.expect_download() as download:
         page.get_by_role("link", name="all rows, Parquet").click()
