@@ -32,6 +32,8 @@ def main() -> None:
     st.set_page_config(page_title=f"Fervid: {results.root.name}", page_icon=str(HERE / "icon.svg"), layout="wide")
     pages = [st.Page(HERE / "views" / f"{name.lower()}.py", title=name, icon=icon) for name, icon in PAGES.items()]
     page = st.navigation(pages, position="top")
+    if page.title != "Timeline" and st.query_params:  # left in the address by the Back button
+        st.query_params.clear()
     show_notice()
     try:
         page.run()

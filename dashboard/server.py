@@ -29,7 +29,7 @@ from dashboard.data.downloads import MIME as DOWNLOAD_MIME
 from dashboard.data.downloads import download
 from dashboard.data.edits import EditError, store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
-from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, MIME, find_media
+from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, find_media
 from dashboard.data.prefect_runs import LOOPBACK_ADDRESSES
 from dashboard.data.results import ENVIRONMENT, current_results
 from dashboard.data.timeline_window import boxes, window
@@ -93,14 +93,14 @@ def video_file(request: Request) -> Response:
     if media is None:
         raise HTTPException(404, "There is no such video.")
     if media.shown is None:
-        kind = "Browsers cannot play this kind of file: make a preview copy on page Timeline."
+        kind = "Browsers cannot show this kind of file: make a preview copy on page Timeline."
         raise HTTPException(404, kind if media.exists else "The file is not where it was: page Timeline asks for it.")
     is_thumbnail = "thumbnail" in request.query_params
     if is_thumbnail and media.shown.stat().st_size > MAX_THUMBNAIL_BYTES:
         raise HTTPException(404, "The file is too large to be read for a thumbnail.")
     if not media.has_analyzed_content():
         raise HTTPException(409, "The file has changed since it was analyzed. Analyze it again to see it.")
-    return FileResponse(media.shown, media_type=MIME.get(media.shown.suffix.lower(), "application/octet-stream"))
+    return FileResponse(media.shown, media_type=media.mime)
 
 
 def window_json(request: Request) -> Response:

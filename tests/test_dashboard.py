@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import fervid
+from PIL import ExifTags, Image
 from pympi import Elan
 from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe, still_landmarks
 from scipy import stats
@@ -46,6 +47,7 @@ from analytics.queries.sql_files import run_sql_for_videos
 from analytics.results import verification
 from analytics.results.compaction import compact
 from analytics.results.damage import Damage
+from analytics.results.ids import content_id
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.storage_paths import StoragePath
@@ -53,12 +55,13 @@ from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.timeline.baseline import BaselineConfig
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
+from analytics.timeline.observations import missing_frames_table
 from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.downloads import download
 from dashboard.data.edits import store_edit
 from dashboard.data.live_refresh import results_etag, trainings_etag
-from dashboard.data.media import find_media, make_preview
+from dashboard.data.media import find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
 from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results
@@ -274,11 +277,26 @@ def test_both_contents_of_a_replaced_file_can_be_opened(results: Path, store: St
             assert (shown.selectbox[0].value, shown.query_params["video"]) == (video, video)
 
 
-def test_a_failed_video_is_explained(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("video", "why"),
+    [
+        (BROKEN, "in/broken.mp4 could not be analyzed: in/broken.mp4: not a video"),
+        ("v0000000000000008", "There is no video v0000000000000008 here; it may have been purged."),
+    ],
+)
+def test_a_video_that_cannot_be_shown_is_explained_and_no_other_is_shown(
+    results: Path, monkeypatch: pytest.MonkeyPatch, video: str, why: str
+) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(results))
     shown = AppTest.from_file(ROOT / "dashboard" / "views" / "timeline.py", default_timeout=APP_TIMEOUT_S)
-    shown.query_params["video"] = BROKEN
-    assert "in/broken.mp4 could not be analyzed: in/broken.mp4: not a video" in words(shown.run())
+    shown.query_params["video"] = video
+    for _ in range(2):
+        assert words(shown.run()) == why
+        assert (shown.selectbox[0].value, shown.query_params["video"]) == (None, video)
+    shown.selectbox[0].set_value(ALICE).run()
+    assert not shown.exception
+    assert shown.query_params["video"] == ALICE
+    assert "00:12.0 · 3 people" in words(shown)
 
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "nan", "soon", "", "-3"])
@@ -303,6 +321,22 @@ def test_a_video_that_moved_is_reported_and_can_be_relocated(results: Path, page
         shown.text_input[0].set_value(pasted).run()
         assert "another video" in words(shown)
     assert read_notes(results, ALICE).moved_to is None
+
+
+def test_a_relocated_file_is_found_where_it_was_analyzed_once_it_has_moved_back(store: Store, tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "alice.mp4", store.root / "moved.mp4"
+    path.write_bytes(b"what was analyzed")
+    known = content_id(path)
+    store.commit_analysis(row(known, str(path)), timeline(np.zeros(0), []))
+    found = []
+    for source, target in ((path, elsewhere), (elsewhere, path), (path, elsewhere)):
+        source.rename(target)
+        if not found:
+            relocate(Results(store.root), known, str(elsewhere))
+        media = find_media(Results(store.root), known)
+        assert media is not None
+        found.append((media.path, media.exists))
+    assert found == [(elsewhere, True), (path, True), (elsewhere, True)]
 
 
 def test_a_file_that_may_not_be_looked_at_counts_as_moved(store: Store, page: Page) -> None:
@@ -1064,6 +1098,25 @@ def test_the_summary_of_a_video_counts_frames_that_could_not_be_decoded(store: S
     assert summary_line(Results(store.root), ALICE).endswith(" · 3 of 20 frames could not be decoded")
 
 
+def test_the_summary_of_a_live_session_counts_missing_frames(store: Store) -> None:
+    """Frames 3, 6 and 9 of 12 were dropped, and the signal was lost from 1.2 to 3.2 s."""
+    seen = [observe([i / 10], [Face(0)], first=i) for i in range(12) if i not in (3, 6, 9)]
+    dropped = missing_frames_table(np.array([3, 6, 9]), np.array([0.3, 0.6, 0.9]), "dropped")
+    lost = missing_frames_table(np.array([12]), np.array([1.2]), "no_signal")
+    after = observe([3.2, 3.3], [Face(0), Face(1)], first=13)
+    observed = pa.concat_tables([*seen, dropped, lost, after]).sort_by("frame_index")
+    videos = {ALICE: observed, NOBODY: observe(np.arange(20) / 10, [])}
+    for known, frames in videos.items():
+        about = row(known, "live", live_since=datetime.now(UTC))
+        store.commit_analysis(about, build_timeline(frames, TimelineConfig()))
+    opened = Results(store.root)
+    said = summary_line(opened, ALICE)
+    assert said.endswith(" · 3 of 14 frames dropped because processing fell behind · no signal for 2.0 s")
+    assert "dropped" not in summary_line(opened, NOBODY)
+    shown = [player_data(opened, find_media(opened, known), None, None).video for known in videos]
+    assert [video.has_missing_frames for video in shown] == [True, False]
+
+
 def test_a_still_image_has_faces_but_no_people(store: Store, page: Page) -> None:
     store.commit_analysis(row(ALICE, "alice.png", duration_s=0.0), timeline(np.zeros(1), [Face(0), Face(0, x=400)]))
     shown = page("timeline", store.root)
@@ -1566,6 +1619,49 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
     assert preview.codec == "h264"
     assert preview.n_frames == original.n_frames
     np.testing.assert_allclose(preview.pts_s, original.pts_s - original.pts_s[0], atol=0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "exif_orientation", "rotate", "mime"),
+    [
+        ("a.jpg", 1, 0, "image/jpeg"),
+        ("a.jpg", 6, 0, "image/jpeg"),  # browsers rotate it
+        ("a.jpg", 2, 0, None),  # mirrored
+        ("a.jpg", 1, 90, None),  # analyzed with --rotate 90
+        ("a.png", 1, 0, "image/png"),
+        ("a.png", 6, 0, None),
+        ("a.webp", 1, 0, "image/webp"),
+        ("a.bmp", 1, 0, "image/bmp"),
+        ("a.tiff", 1, 0, None),
+        ("png_named.jpg", 1, 0, "image/png"),
+    ],
+)
+def test_images_that_browsers_show_are_served_and_others_have_a_preview(
+    store: Store, client: TestClient, tmp_path: Path, name: str, exif_orientation: int, rotate: int, mime: str | None
+) -> None:
+    path = tmp_path / name
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = exif_orientation
+    kind = "PNG" if name.startswith("png") else None
+    Image.new("RGB", (64, 48), "red").save(path, kind, **({} if name.endswith(".bmp") else {"exif": exif}))
+    info, known = probe(path, rotate=rotate), content_id(path)
+    about = {"codec": info.codec, "container": info.container, "n_frames": 1, "duration_s": info.duration_s}
+    about |= {"rotation_deg": info.rotation_deg, "is_mirrored": info.is_mirrored}
+    settings = json.dumps({"observe": {"video_stream": None, "rotate": rotate}})
+    store.commit_analysis(row(known, str(path), settings=settings, **about), timeline(np.zeros(1), []))
+    current_results().refresh()
+    served = client.get(f"/fervid/video/{known}")
+    assert served.status_code == (404 if mime is None else 200)
+    if mime is None:
+        media = find_media(current_results(), known)
+        assert media is not None
+        assert probe(make_preview(media)).width_px == info.width_px
+        served, mime = client.get(f"/fervid/video/{known}"), "video/mp4"
+    else:
+        assert served.content == path.read_bytes()
+        path.write_bytes(b"another file")
+        assert client.get(f"/fervid/video/{known}").status_code == 409
+    assert served.headers["content-type"] == mime
 
 
 def test_the_analyzed_stream_decides_whether_browsers_play_a_file(store: Store, tmp_path: Path) -> None:

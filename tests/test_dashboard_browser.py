@@ -16,17 +16,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import write_clip
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import Browser, Page, Playwright, Position, Response, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from scenes import Face, feeling, observe, still_landmarks
@@ -37,6 +39,7 @@ from analytics.results.ids import file_sha256, video_id
 from analytics.results.notes import hide, notes_path, read_notes
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
+from analytics.timeline.observations import missing_frames_table
 from dashboard.data.results import CHECK_EVERY_S
 from dashboard.views.library import COLUMNS
 from dashboard.widgets.mount import PLAYER
@@ -346,8 +349,12 @@ def test_a_moment_is_played_from_its_start(page: Page, address: str, results: Pa
     assert {row["emotion"]: float(row["start_s"]) for row in rows} == {"happy": 0, "sad": start_s}
     until_still(page)
     page.get_by_role("button", name="play sad of").click()
-    page.wait_for_url("**/timeline?*play=1*")
+    page.wait_for_url("**/timeline?*")
     until(page, f"video => {PLAYS} && video.currentTime > {start_s - 1}")
+    assert "&t=" in page.url
+    assert "play" not in page.url  # a reload does not play it again
+    page.go_back()
+    page.wait_for_url(f"{address}/moments")
 
 
 def test_a_click_opens_what_the_row_says_although_the_list_has_changed(
@@ -586,10 +593,36 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     ):
         page.keyboard.press(key)
         until_at(page, time_s)
-    page.get_by_role("button", name="raw").focus()
+    stacked, lines = (page.get_by_role("button", name=name) for name in ("stacked", "lines"))
+    lines.click()
+    stacked.click()
     page.keyboard.press("Space")
     until(page, f"video => {PLAYS} && video.currentTime > 3.3")
-    assert page.get_by_role("button", name="raw").get_attribute("aria-pressed") == "false"  # not pressed by the key
+    page.keyboard.press("k")
+    until(page, "video => video.paused")
+    # Only who moves the focus with the keyboard presses buttons with the space bar.
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(lines).to_have_attribute("aria-pressed", "true")
+    hide = page.get_by_role("button", name="hide P0")
+    for leave in (
+        lambda: page.keyboard.press("Escape"),
+        lambda: page.locator("h1").click(),
+        lambda: page.get_by_role("textbox", name="name of P1").focus(),
+    ):
+        page.get_by_label("change P0").focus()
+        page.keyboard.press("Space")
+        expect(hide).to_be_visible()
+        leave()
+        expect(hide).to_be_hidden()
+    page.get_by_role("button", name="Markers").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_text("A CSV file with the columns start_s")).to_be_visible()
+    page.keyboard.press("Escape")
+    assert page.evaluate(f"() => {{ {FIND_VIDEO} return video.paused; }}")
+    page.get_by_role("button", name="play or pause (space)").focus()
+    page.keyboard.press("Space")
+    until(page, f"video => {PLAYS}")
     page.keyboard.press("k")
     until(page, "video => video.paused")
     page.keyboard.press(">")
@@ -744,14 +777,88 @@ def test_tags_of_a_still_image_have_labels_although_nobody_is_tracked(page: Page
     assert tags == [["image · happy 0.90", "image · blurred"], ["passing · no label", "passing · blurred"]]
 
 
+@pytest.fixture
+def photo(results: Path, tmp_path: Path) -> Iterator[str]:
+    """The id of a JPEG of 640 x 480 px, stored sideways: red, with a face between 250 and 350 px from the left."""
+    path = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (480, 640), "red").save(path, exif=exif)
+    known = video_id(file_sha256(path))
+    about = {"path": str(path), "container": "jpeg", "codec": "jpeg", "n_frames": 1, "duration_s": 0.0}
+    about |= {"width_px": 640, "height_px": 480, "rotation_deg": 90}
+    timeline = build_timeline(observe([0], [Face(0, p=feeling("happy"))]), TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a8", **about}, timeline)
+    yield known
+    remove_video(results, known)
+
+
+def test_a_photo_is_shown_with_its_boxes_and_without_a_timeline(page: Page, address: str, photo: str) -> None:
+    open_page(page, f"{address}/timeline?video={photo}")
+    image = page.get_by_role("img", name="the image")
+    until_true(lambda: image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [640, 480], page)
+    expect(page.locator(".box.labeled")).to_have_count(1)
+    shown, box = image.bounding_box(), page.locator(".box").bounding_box()
+    assert shown is not None and box is not None
+    assert (box["x"] - shown["x"]) / shown["width"] == pytest.approx(250 / 640, abs=0.01)
+    assert box["height"] / shown["height"] == pytest.approx(100 / 480, abs=0.01)
+    expect(page.get_by_text("image · happy 1.00")).to_be_visible()
+    for timed in ("video", "canvas", "section[aria-label=episodes]", "button[aria-label^=play]", ".clock"):
+        for each in page.locator(timed).all():
+            expect(each).to_be_hidden()
+    page.keyboard.press("m")
+    page.keyboard.press("t")
+    expect(page.locator(".tag")).to_have_count(0)
+    expect(page.locator(".status")).to_be_empty()
+    page.get_by_text("Export", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="all rows, CSV").click()
+    assert len(list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))) == 1
+    expect(page.get_by_role("link", name="subtitles, SRT")).to_be_hidden()
+    shot(page, "photo")
+    open_page(page, address)
+    canvas = page.locator("tr").filter(has_text="photo.jpg").locator("canvas[data-drawn=true]")
+    middle = "c => [...c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data]"
+    assert canvas.evaluate(middle) == pytest.approx([255, 0, 0, 255], abs=2)
+
+
+def test_a_live_session_has_the_clock_of_its_latest_update(page: Page, address: str, results: Path) -> None:
+    known = "v000000000000000a"
+
+    def commit(n_frames: int) -> None:
+        seen = observe(np.arange(n_frames) / 10, [Face(i) for i in range(n_frames)])
+        dropped = missing_frames_table(np.array([n_frames]), np.array([n_frames / 10]), "dropped")
+        about = {
+            "path": "camera",
+            "live_since": datetime.now(UTC),
+            "is_running": True,
+            "finished_at": datetime.now(UTC),
+        }
+        about |= {"duration_s": n_frames / 10}
+        timeline = build_timeline(pa.concat_tables([seen, dropped]), TimelineConfig())
+        Store(results).commit_analysis({"video_id": known, "analysis_id": f"a{n_frames}", **about}, timeline)
+
+    commit(20)
+    open_page(page, f"{address}/timeline?video={known}")
+    expect(page.locator(".clock")).to_have_text("00:00.00 / 00:02.1")
+    expect(page.get_by_text("gaps: not visible, or frames are missing")).to_be_visible()
+    commit(40)
+    expect(page.locator(".clock")).to_have_text("00:00.00 / 00:04.1")
+    remove_video(results, known)
+
+
 def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, results: Path, clip: Path) -> None:
     open_timeline(page, address, "?t=2")
     until_at(page, 2)
     page.keyboard.press("m")
     expect(page.get_by_text("Marker begins at 00:02.00")).to_be_visible()
+    mark = page.get_by_role("button", name="begin or end a marker")
+    page.get_by_role("button", name="cancel the marker").click()
+    expect(mark).to_have_text("Begin a marker here")
+    mark.click()
     page.keyboard.press("l")
     until_at(page, 7)
-    page.keyboard.press("m")
+    mark.click()
     label = page.get_by_role("textbox", name="label of marker marker 1")
     expect(label).to_be_visible()
     label.fill("ad A")
@@ -790,6 +897,7 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
         assert image.getpixel((2, 2))[:3] == (255, 255, 255)
         assert len(image.convert("RGB").getcolors(1_000_000) or []) > 3
     page.get_by_role("button", name="raw").click()
+    page.get_by_text("Export", exact=True).click()
     assert "raw probabilities" in texts_of(saved_chart(page))
     with page.expect_download() as download:
         page.get_by_role("link", name="all rows, Parquet").click()
@@ -799,7 +907,12 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
 
 def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str) -> None:
     open_timeline(page, address)
-    page.get_by_role("textbox", name="name of P0").fill("Bea <b>")
+    name = page.get_by_role("textbox", name="name of P0")
+    name.fill("")
+    page.keyboard.insert_text(61 * "y")
+    expect(name).to_have_value(60 * "y")
+    expect(page.get_by_text("Names and labels have at most 60 letters.")).to_be_visible()
+    name.fill("Bea <b>")
     page.keyboard.press("Enter")
     expect(page.get_by_role("img", name="probabilities of Bea <b> over time")).to_be_visible()
     page.reload()

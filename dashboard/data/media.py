@@ -1,4 +1,4 @@
-"""The file that the player shows: the video itself where a browser can play it, else a preview copy made on demand."""
+"""The file that the player shows: the original where browsers can show it, else a preview copy made on demand."""
 
 import json
 import os
@@ -27,6 +27,15 @@ PREVIEW_HEIGHT_PX = 720
 PREVIEW_BATCH = 8
 # Formats that Chromium, Firefox and Safari all play. HEVC plays in some of them only, so a preview is made.
 PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
+# Still images that browsers show, by their format as `fer_models.video.still_images` names it.
+IMAGE_MIME = {
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "jpeg": "image/jpeg",
+    "mpo": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+}
 MIME = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm"}
 VIDEO_SQL = "SELECT * FROM videos WHERE video_id = $video_id"
 PATHS_SQL = "SELECT DISTINCT path FROM videos"
@@ -34,7 +43,7 @@ PATHS_SQL = "SELECT DISTINCT path FROM videos"
 
 @dataclass(frozen=True)
 class Media:
-    """The file behind a video, if it is still there, and whether a browser can play it."""
+    """The file behind a video, if it is still there, and whether a browser can show it."""
 
     video_id: str
     path: Path
@@ -45,15 +54,23 @@ class Media:
     is_live: bool = False  # True for a live session, whose frames were not kept
     video_stream: int | None = None  # the video stream that the analysis read, and below the rotation of its frames
     rotate: int = 0
+    image_mime: str | None = None  # the MIME type of a still image in a format that browsers show
 
     @property
     def shown(self) -> Path | None:
-        """The file that the player gets; None if there is none that a browser can play."""
+        """The file that the player gets; None if there is none that a browser can show."""
         if self.exists and self.playable:
             return self.path
         if is_remote(self.preview) or not self.preview.is_file() or self.preview.is_symlink():
             return None
         return self.preview
+
+    @property
+    def mime(self) -> str:
+        """The MIME type of the shown file."""
+        if self.shown != self.path:
+            return MIME[".mp4"]
+        return self.image_mime or MIME.get(self.path.suffix.lower(), "application/octet-stream")
 
     def has_analyzed_content(self) -> bool:
         """Whether the shown file is the analyzed video, byte for byte, or a preview in the results folder."""
@@ -70,7 +87,9 @@ def find_media(results: Results, video_id: str) -> Media | None:
     (row,) = rows
     if row["live_since"] is not None:
         return Media(video_id, Path(row["path"]), False, False, Path(), is_live=True)
-    path = Path(read_notes(results.root, video_id).moved_to or row["path"])
+    # A file may have moved back since the user said where it is.
+    paths = [Path(path) for path in (read_notes(results.root, video_id).moved_to, row["path"]) if path]
+    path = next(filter(is_file, paths), paths[0])
     observe = json.loads(row["settings"] or "{}").get("observe", {})
     read_as = observe.get("video_stream"), observe.get("rotate", 0)
     # A browser would show another stream, frames that are not rotated, or stretched ones.
@@ -83,6 +102,10 @@ def find_media(results: Results, video_id: str) -> Media | None:
     if not is_file(path):
         return Media(video_id, path, False, False, preview)
     container, codec = row["container"] or "", row["codec"] or ""
+    if (image_mime := IMAGE_MIME.get(container)) and row["n_frames"] == 1 and not row["duration_s"]:
+        # All browsers rotate JPEG as its EXIF data says, but not the other formats.
+        playable = is_as_stored and (image_mime == "image/jpeg" or not row["rotation_deg"])
+        return Media(video_id, path, True, playable, preview, 0.0, False, *read_as, image_mime)
     family = "mp4" if "mp4" in container else "webm" if path.suffix.lower() == ".webm" else ""
     try:
         with open_container(path) as file:

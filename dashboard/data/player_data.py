@@ -16,11 +16,12 @@ from dashboard.data.results import Results
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 VIDEO_SQL = """
-    SELECT videos.*, first_s, last_s, is_image,
+    SELECT videos.*, first_s, last_s, is_image, has_missing_frames,
         coalesce(settings ->> '$.observe.keep_landmarks' = 'true', false) AS has_landmarks
     FROM videos, (
         SELECT min(pts_s) AS first_s, max(pts_s + coalesce(duration_s, 0)) AS last_s,
-            coalesce(bool_and(duration_s IS NULL), false) AS is_image
+            coalesce(bool_and(duration_s IS NULL), false) AS is_image,
+            coalesce(bool_or(status IN ('decode_error', 'dropped', 'no_signal')), false) AS has_missing_frames
         FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
@@ -54,6 +55,8 @@ class PlayerVideo:
     width_px: int | None
     height_px: int | None
     is_image: bool  # whether it is a still image, whose faces are not tracked
+    is_image_file: bool  # whether the file that shows it is an image, and not a preview copy
+    has_missing_frames: bool  # whether frames were dropped or not decoded, or there was no signal
     has_landmarks: bool  # whether they were stored, with --keep-landmarks
 
 
@@ -135,6 +138,8 @@ def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
         width_px=video["width_px"],
         height_px=video["height_px"],
         is_image=video["is_image"],
+        is_image_file=media.shown is not None and media.mime.startswith("image/"),
+        has_missing_frames=video["has_missing_frames"],
         has_landmarks=video["has_landmarks"],
     )
 

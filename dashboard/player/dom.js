@@ -14,6 +14,10 @@ export function button(text, label, onclick, attributes = {}) {
   return element("button", { type: "button", "aria-label": label, title: label, onclick, ...attributes }, text);
 }
 
+export function menu(summary, ...items) {
+  return element("details", { class: "actions" }, summary, element("div", { class: "menu", tabindex: "-1" }, ...items));
+}
+
 export function swatch(color) {
   const node = element("span", { class: "swatch", "aria-hidden": "true" });
   node.style.background = color ?? "#888888";

@@ -118,9 +118,10 @@ export class Lanes {
   personLane(track, isFirst) {
     const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
     this.canvases.set(track.id, canvas);
-    const key = this.data.tracks.some((each) => each.left_out_share) ? "hatched: low quality, underlined: left out by --speech" : "hatched: low quality";
+    const leftOut = this.data.tracks.some((each) => each.left_out_share) ? ", underlined: left out by --speech" : "";
+    const gaps = this.data.video.has_missing_frames ? "; gaps: not visible, or frames are missing" : "";
     const whyUnlabeled = track.left_out_share ? "no label: its good faces are left out by --speech" : "no face of good quality";
-    const note = this.unlabeled.has(track.id) ? whyUnlabeled : isFirst ? `probabilities · label · quality (${key})` : "";
+    const note = this.unlabeled.has(track.id) ? whyUnlabeled : isFirst ? `probabilities · label · quality (hatched: low quality${leftOut}${gaps})` : "";
     return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas, this.movementLane(track));
   }
 

@@ -2,7 +2,7 @@
 // `data`; everything else is requested from the routes beside the app while the user plays, zooms and pans.
 
 import { chartPng, chartSvg } from "./chart_export.js";
-import { button, clock, element, loadSetting, routeUrl, saveSetting, send } from "./dom.js";
+import { button, clock, element, loadSetting, menu, routeUrl, saveSetting, send } from "./dom.js";
 import { Lanes } from "./lanes.js";
 import { People } from "./people.js";
 import { Screen } from "./screen.js";
@@ -10,6 +10,8 @@ import { Screen } from "./screen.js";
 const players = new WeakMap(); // by the element that Streamlit gives: it calls again with new data
 const [MIN_LEFT, DEFAULT_LEFT, MAX_LEFT] = [20, 36, 70]; // percent of the width
 const MIN_MARKER_S = 0.04;
+// What the space bar presses by itself.
+const PRESSABLE = "a, button, input, summary, " + ["button", "checkbox", "menuitem", "option", "radio", "switch", "tab"].map((role) => `[role=${role}]`).join(", ");
 const SLOW_MS = 400; // an edit that takes longer is reported
 const FILES = [
   ["faces.csv", "all rows, CSV"], ["faces.parquet", "all rows, Parquet"], ["episodes.csv", "episodes, CSV"],
@@ -20,6 +22,8 @@ const SHORTCUTS = [
   ["< >", "slower, faster"], ["V", "mute"], ["F", "full screen"], ["P", "repeat the episode"], ["B", "boxes"], ["T", "tags"], ["O", "landmarks"],
   ["M", "begin and end a marker"], ["Esc", "cancel the marker"], ["+ −", "zoom in, out"], ["0", "show the whole video"], ["?", "this list"],
 ];
+
+const KEYS_OF_IMAGES = ["f", "b", "t", "o", "?"];
 
 export function mount({ parentElement, data, setTriggerValue }) {
   const known = players.get(parentElement);
@@ -36,7 +40,7 @@ class Player {
     this.data = data;
     this.setTriggerValue = setTriggerValue;
     this.lastEdit = Promise.resolve();
-    this.root = element("div", { class: "player", tabindex: "-1" });
+    this.root = element("div", { class: data.video.is_image ? "player still" : "player", tabindex: "-1" });
     parent.append(this.root);
     this.left = element("div", { class: "left" });
     const right = element("div", { class: "right card" });
@@ -52,22 +56,41 @@ class Player {
       choose: (episode) => (this.screen.chosen = episode),
       edit: (step) => this.store(step),
       now: () => this.screen.time_s,
+      say: (words) => this.screen.say(words),
+      mark: () => this.mark(),
+      cancelMark: () => this.cancelMarker(),
     });
     this.lanes = new Lanes(right, data, { seek, onSource: (source) => this.screen.setSource(source), menu: this.exportMenu() });
     this.keys = (event) => this.press(event);
     document.addEventListener("keydown", this.keys, { capture: true });
+    this.clicked = []; // the elements of the last click, until Tab moves the focus
+    this.pointer = (event) => {
+      this.clicked = event.composedPath();
+      this.closeMenu((menu) => this.clicked.includes(menu));
+    };
+    document.addEventListener("pointerdown", this.pointer, { capture: true });
+    this.root.addEventListener("focusout", ({ relatedTarget }) => relatedTarget && this.closeMenu((menu) => menu.contains(relatedTarget)));
     this.screen.seek(data.at_s ?? 0);
-    if (data.play) this.screen.play();
+    if (data.play) this.playOnce();
   }
 
   update(data) {
+    this.root.classList.toggle("still", data.video.is_image);
     const moved = data.at_s !== this.data.at_s || data.video.id !== this.data.video.id;
     this.data = data;
     this.screen.update(data);
     this.people.update(data);
     this.lanes.update(data);
     if (moved) this.screen.seek(data.at_s ?? 0);
-    if (moved && data.play) this.screen.play();
+    if (moved && data.play) this.playOnce();
+  }
+
+  // Without the parameter in the address, a reload does not play the video again.
+  playOnce() {
+    this.screen.play();
+    const url = new URL(location.href);
+    url.searchParams.delete("play");
+    history.replaceState(history.state, "", url);
   }
 
   // Edits are stored one after another; each leads to new data, or to a message that says why it was not stored.
@@ -111,7 +134,10 @@ class Player {
   }
 
   help() {
-    const rows = SHORTCUTS.flatMap(([keys, meaning]) => [element("dt", {}, keys), element("dd", {}, meaning)]);
+    const rows = SHORTCUTS.flatMap(([keys, meaning]) => {
+      const timed = { class: KEYS_OF_IMAGES.includes(keys.toLowerCase()) ? null : "timed" };
+      return [element("dt", timed, keys), element("dd", timed, meaning)];
+    });
     const close = button("Close", "close the list of shortcuts", () => this.toggleHelp());
     this.dialog = element("dialog", { class: "help", "aria-label": "keyboard shortcuts" }, element("h2", {}, "Keyboard shortcuts"), element("dl", {}, ...rows), close);
     return this.dialog;
@@ -124,13 +150,13 @@ class Player {
 
   exportMenu() {
     const links = FILES.map(([name, text]) => {
-      const link = element("a", { href: "#", download: "" }, text);
+      const link = element("a", { href: "#", download: "", class: name.startsWith("faces.") ? null : "timed" }, text);
       link.addEventListener("click", () => (link.href = routeUrl(`export/${this.data.video.id}/${name}`)));
       return link;
     });
-    const svg = button("chart, SVG", "save the chart as SVG", () => this.save("svg"));
-    const png = button("chart, PNG", "save the chart as PNG", () => this.save("png"));
-    return element("details", { class: "actions" }, element("summary", { title: "save this video's data and chart" }, "Export"), element("div", { class: "menu" }, svg, png, ...links));
+    const svg = button("chart, SVG", "save the chart as SVG", () => this.save("svg"), { class: "timed" });
+    const png = button("chart, PNG", "save the chart as PNG", () => this.save("png"), { class: "timed" });
+    return menu(element("summary", { title: "save this video's data and chart" }, "Export"), svg, png, ...links);
   }
 
   async save(kind) {
@@ -141,13 +167,35 @@ class Player {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 
+  // Closes the open menu unless it contains what was clicked or gets the focus.
+  closeMenu(contains) {
+    const menu = this.root.querySelector("details[open]");
+    if (menu && !contains(menu)) menu.open = false;
+  }
+
+  // Closes the open menu and returns to its button; false if there is none.
+  leaveMenu() {
+    const menu = this.root.querySelector("details[open]");
+    if (!menu) return false;
+    menu.querySelector("summary").focus();
+    menu.open = false;
+    return true;
+  }
+
   press(event) {
     const path = event.composedPath();
+    const [focused] = path;
+    if (event.key === "Tab") this.clicked = [];
+    if (event.key === "Escape" && (this.dialog.open || this.leaveMenu())) return;
     const typing = path.some((node) => /^(TEXTAREA|SELECT)$/.test(node.tagName ?? "") || (node.tagName === "INPUT" && node.type !== "range" && node.type !== "checkbox") || node.isContentEditable);
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const onWidget = path.some((node) => node.tagName === "INPUT" || /^(separator|slider|listbox|menu|tablist|radiogroup)$/.test(node.getAttribute?.("role") ?? ""));
     if (onWidget && event.key.startsWith("Arrow")) return;
+    // Whoever moves the focus with Tab presses buttons with the space bar; after a click, it plays the video.
+    if (event.key === " " && focused.matches?.(PRESSABLE) && focused !== this.screen.playButton && !this.clicked.includes(focused)) return;
     const { screen, lanes } = this;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (this.data.video.is_image && !KEYS_OF_IMAGES.includes(key)) return;
     const action = {
       " ": () => screen.toggle(),
       k: () => screen.toggle(),
@@ -171,7 +219,7 @@ class Player {
       "-": () => lanes.zoom(2),
       0: () => lanes.showAll(),
       "?": () => this.toggleHelp(),
-    }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    }[key];
     if (!action) return;
     event.preventDefault();
     event.stopPropagation(); // Streamlit has shortcuts of its own
@@ -183,6 +231,7 @@ class Player {
     const time_s = this.screen.time_s;
     if (this.markerStart_s === undefined) {
       this.markerStart_s = time_s;
+      this.people.showMarking(true);
       this.screen.say(`Marker begins at ${clock(time_s)}. Press M again to end it, Esc to cancel.`);
       return;
     }
@@ -195,6 +244,7 @@ class Player {
 
   cancelMarker() {
     this.markerStart_s = undefined;
+    this.people.showMarking(false);
     this.screen.say("");
   }
 
@@ -215,6 +265,7 @@ class Player {
 
   close() {
     document.removeEventListener("keydown", this.keys, { capture: true });
+    document.removeEventListener("pointerdown", this.pointer, { capture: true });
     this.screen.close();
     this.lanes.close();
     this.root.remove();

@@ -1,13 +1,14 @@
 // Who is in the video and under which name, the episodes and the markers: each leads to its moment.
 
-import { button, clock, element, percent, swatch, tabId } from "./dom.js";
+import { button, clock, element, menu, percent, swatch, tabId } from "./dom.js";
 
 const MAX_EPISODES = 200;
+const MAX_LETTERS = 60; // `MAX_NAME_LENGTH` of the server
 const MIN_LABELED_SHARE = 0.9; // a smaller share of the time with a label is shown
 
 export class People {
-  constructor(parent, data, { seek, choose, edit, now }) {
-    Object.assign(this, { seek, choose, now });
+  constructor(parent, data, { seek, choose, edit, now, say, mark, cancelMark }) {
+    Object.assign(this, { seek, choose, now, say });
     this.shown = new Map(); // what each list shows, as JSON
     this.edit = (step) => {
       this.shown.clear(); // draws the lists again even if the edit changes nothing
@@ -18,12 +19,15 @@ export class People {
     this.corrections = element("ul", { class: "rows", "aria-label": "merged and split people" });
     this.episodes = element("ul", { class: "rows" });
     this.markers = element("ul", { class: "rows" });
+    this.markButton = button("", "begin or end a marker at the current time (M)", mark);
+    this.cancelMarkButton = button("Cancel", "cancel the marker (Esc)", cancelMark);
+    this.showMarking(false);
     const lists = element(
       "div",
       { class: "lists", tabindex: "0", role: "region", "aria-label": "people, episodes and markers" },
       element("section", { class: "card", "aria-label": "people" }, element("h2", {}, "People"), this.people, this.undo, this.corrections),
       element("section", { class: "card", "aria-label": "episodes" }, element("h2", {}, "Episodes"), this.episodes),
-      element("section", { class: "card", "aria-label": "markers" }, element("h2", {}, "Markers"), this.markers),
+      element("section", { class: "card", "aria-label": "markers" }, element("h2", {}, "Markers"), this.markers, this.markButton, this.cancelMarkButton),
     );
     parent.append(lists);
     this.update(data);
@@ -50,10 +54,12 @@ export class People {
       if (more > 0) rows.push(element("li", { class: "mute" }, `${more} more: save all with Export (episodes, CSV).`));
       return rows.length ? rows : [element("li", { class: "mute" }, "No emotion is clear for long enough.")];
     });
-    this.redraw(this.markers, data.markers, () => [
-      ...data.markers.map((marker) => this.marker(marker)),
-      element("li", { class: "mute" }, "Press M where a marker begins, and again where it ends."),
-    ]);
+    this.redraw(this.markers, data.markers, () => data.markers.map((marker) => this.marker(marker)));
+  }
+
+  showMarking(isMarking) {
+    this.markButton.textContent = isMarking ? "End the marker here" : "Begin a marker here";
+    this.cancelMarkButton.hidden = !isMarking;
   }
 
   // Draws a list again if what it shows has changed. While the user is typing in it, this waits: the text would be lost.
@@ -75,9 +81,10 @@ export class People {
     return element("input", {
       type: "text",
       value,
-      maxlength: "60",
+      maxlength: MAX_LETTERS,
       "data-id": id,
       ...attributes,
+      oninput: ({ target }) => target.value.length === MAX_LETTERS && this.say(`Names and labels have at most ${MAX_LETTERS} letters.`),
       onkeydown: ({ key, target }) => key === "Enter" && target.blur(),
       onchange: ({ target }) => {
         target.defaultValue = target.value;
@@ -123,7 +130,7 @@ export class People {
     );
     const split = button("Split here", `split ${track.name} at the current time`, () => this.edit({ kind: "split", track_id: track.id, value: this.now() }));
     const summary = element("summary", { "aria-label": `change ${track.name}`, title: "hide, merge, split" }, "⋯");
-    return element("details", { class: "actions" }, summary, element("div", { class: "menu" }, hide, others.length && this.data.can_correct ? merge : null, this.data.can_correct ? split : null));
+    return menu(summary, hide, others.length && this.data.can_correct ? merge : null, this.data.can_correct ? split : null);
   }
 
   episode(episode, names) {

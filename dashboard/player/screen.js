@@ -1,4 +1,4 @@
-// The video, the boxes over its faces, and its controls.
+// The video or still image, the boxes over its faces, and its controls.
 
 import { button, clock, element, loadSetting, refusalOf, request, routeUrl, saveSetting } from "./dom.js";
 import { drawFaces } from "./overlay.js";
@@ -29,15 +29,16 @@ export class Screen {
     this.video = element("video", { preload: "auto", playsinline: true, "aria-label": "the video" });
     this.video.volume = loadSetting("volume", 1);
     this.video.muted = loadSetting("muted", false);
+    this.image = element("img", { alt: "the image" });
     this.overlay = element("div", { class: "overlay", "aria-hidden": "true" });
-    this.stage = element("div", { class: "stage" }, this.video, this.overlay);
+    this.stage = element("div", { class: "stage" }, this.video, this.image, this.overlay);
     this.status = element("div", { class: "status", role: "status" });
     parent.append(element("section", { class: "card screen", "aria-label": "video" }, this.stage, this.controls(onLink, onHelp), this.status));
     for (const name of ["play", "pause", "ended"]) this.video.addEventListener(name, () => this.showState());
     for (const name of ["timeupdate", "seeked", "loadeddata"]) {
       this.video.addEventListener(name, () => this.moved(this.position_s));
     }
-    this.video.addEventListener("error", () => this.explainError());
+    for (const shown of [this.video, this.image]) shown.addEventListener("error", () => this.explainError());
     this.video.addEventListener("click", () => this.toggle());
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(this.stage);
@@ -47,19 +48,20 @@ export class Screen {
   }
 
   controls(onLink, onHelp) {
-    this.playButton = button("▶", "play or pause (space)", () => this.toggle());
-    this.clockText = element("span", { class: "clock", "aria-live": "off" });
+    const timed = { class: "timed" }; // what makes no sense for a still image
+    this.playButton = button("▶", "play or pause (space)", () => this.toggle(), timed);
+    this.clockText = element("span", { class: "clock timed", "aria-live": "off" });
     this.speedSelect = element(
       "select",
-      { "aria-label": "speed", title: "speed (< and >)", onchange: ({ target }) => this.setSpeed(Number(target.value)) },
+      { ...timed, "aria-label": "speed", title: "speed (< and >)", onchange: ({ target }) => this.setSpeed(Number(target.value)) },
       ...SPEEDS.map((speed) => element("option", { value: speed, selected: speed === 1 }, `${speed}×`)),
     );
-    this.muteButton = button("", "mute (V)", () => this.toggleMute());
+    this.muteButton = button("", "mute (V)", () => this.toggleMute(), timed);
     this.volume = element("input", {
-      type: "range", min: 0, max: 1, step: 0.05, value: this.video.volume, "aria-label": "volume",
+      ...timed, type: "range", min: 0, max: 1, step: 0.05, value: this.video.volume, "aria-label": "volume",
       oninput: ({ target }) => this.setVolume(Number(target.value)),
     });
-    this.loopButton = button("loop", "repeat this episode (P)", () => this.toggleLoop(), { "aria-pressed": "false" });
+    this.loopButton = button("loop", "repeat this episode (P)", () => this.toggleLoop(), { ...timed, "aria-pressed": "false" });
     this.boxesButton = this.switchButton("boxes", "boxes around faces (B)");
     this.tagsButton = this.switchButton("tags", "tags with name and emotion (T)");
     this.landmarksButton = this.switchButton("landmarks", "landmarks, head pose, eyes and mouth (O)");
@@ -68,8 +70,8 @@ export class Screen {
       "div",
       { class: "controls" },
       this.playButton,
-      button("‹", "one frame back (comma)", () => this.step(-1)),
-      button("›", "one frame forward (period)", () => this.step(1)),
+      button("‹", "one frame back (comma)", () => this.step(-1), timed),
+      button("›", "one frame forward (period)", () => this.step(1), timed),
       this.clockText,
       this.speedSelect,
       this.muteButton,
@@ -79,7 +81,7 @@ export class Screen {
       this.tagsButton,
       this.landmarksButton,
       button("full", "full screen (F)", () => this.toggleFullScreen()),
-      button("link", "copy a link to this moment", onLink),
+      button("link", "copy a link to this moment", onLink, timed),
       button("?", "keyboard shortcuts (?)", onHelp),
     );
   }
@@ -99,13 +101,15 @@ export class Screen {
     this.hidden = new Set(data.tracks.filter((track) => track.hidden).map((track) => track.id));
     const ratio = (video.width_px || 16) / (video.height_px || 9);
     this.stage.style.setProperty("--ratio", ratio);
-    this.video.hidden = !url;
+    const shown = video.is_image_file ? this.image : this.video;
+    for (const each of [this.video, this.image]) each.hidden = !url || each !== shown;
     if (url !== this.url) {
       this.url = url;
-      if (url) this.video.src = url;
-      else this.video.removeAttribute("src");
-      this.say(url ? "" : "No preview available; the timeline and face boxes still work.");
+      for (const each of [this.video, this.image]) each.removeAttribute("src");
+      if (url) shown.src = url;
+      this.say(url ? "" : `No preview available; ${video.is_image ? "the" : "the timeline and"} face boxes still work.`);
     }
+    this.showClock();
     this.draw();
   }
 
@@ -124,7 +128,7 @@ export class Screen {
       return this.seek(this.loop.start_s);
     }
     this.time_s = time_s;
-    this.clockText.textContent = `${clock(time_s)} / ${clock(this.data.video.duration_s, 1)}`;
+    this.showClock();
     this.onTime(time_s);
     this.draw();
   }
@@ -134,7 +138,7 @@ export class Screen {
     const to_s = Math.min(Math.max(time_s, this.data.video.start_s), Math.max(end_s - 2 * INTO_FRAME_S, 0));
     if (this.url) this.video.currentTime = to_s - this.data.video.start_s + INTO_FRAME_S;
     this.time_s = to_s;
-    this.clockText.textContent = `${clock(to_s)} / ${clock(this.data.video.duration_s, 1)}`;
+    this.showClock();
     this.onTime(to_s);
     this.draw();
   }
@@ -228,6 +232,10 @@ export class Screen {
     this.draw();
   }
 
+  showClock() {
+    this.clockText.textContent = `${clock(this.time_s)} / ${clock(this.data.video.duration_s, 1)}`;
+  }
+
   showState() {
     this.playButton.textContent = this.video.paused ? "▶" : "❚❚";
   }
@@ -237,8 +245,8 @@ export class Screen {
   }
 
   async explainError() {
-    if (!this.video.getAttribute("src")) return;
-    this.say((await refusalOf(this.url)) ?? "This browser cannot play the file. Make a preview copy above.");
+    if (!this.url) return;
+    this.say((await refusalOf(this.url)) ?? "This browser cannot show the file.");
   }
 
   async chunk(number) {

@@ -1,4 +1,4 @@
-// Thumbnails, drawn in the browser from the video itself when they come into view; they are stored nowhere.
+// Thumbnails, drawn in the browser from the video or image itself when they come into view; they are stored nowhere.
 
 import { element, refusalOf, routeUrl } from "./dom.js";
 
@@ -53,25 +53,34 @@ export class Thumbnails {
     if (failed.has(video)) return explain(canvas);
     if (this.source !== video) {
       this.source = video;
+      this.image = null; // of a still image
       const loaded = this.event("loadeddata");
       this.video.src = routeUrl(`video/${video}`, { thumbnail: 1 });
       await loaded.catch(async (error) => {
         if (this.closed) throw error;
-        failed.set(video, (await refusalOf(this.video.src)) ?? "This browser cannot play the file.");
+        this.image = await loadImage(this.video.src);
+        if (this.image) return;
+        failed.set(video, (await refusalOf(this.video.src)) ?? "This browser cannot show the file.");
         explain(canvas);
         throw error;
       });
     }
-    const sought = this.event("seeked");
-    this.video.currentTime = Math.min(at_s + 0.001, Math.max(0, this.video.duration - 0.05));
-    await sought;
-    const [from, to] = [this.video.videoWidth / this.video.videoHeight, canvas.width / canvas.height];
+    if (!this.image) await this.seek(at_s);
+    const shown = this.image ?? this.video;
+    const ratio = this.image ? shown.naturalWidth / shown.naturalHeight : shown.videoWidth / shown.videoHeight;
+    const [from, to] = [ratio, canvas.width / canvas.height];
     const [width, height] = from > to ? [canvas.width, canvas.width / from] : [canvas.height * from, canvas.height];
     const thumbnail = element("canvas", { width: canvas.width, height: canvas.height });
-    thumbnail.getContext("2d").drawImage(this.video, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+    thumbnail.getContext("2d").drawImage(shown, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
     kept.set(key, thumbnail);
     if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
     show(thumbnail, canvas);
+  }
+
+  async seek(at_s) {
+    const sought = this.event("seeked");
+    this.video.currentTime = Math.min(at_s + 0.001, Math.max(0, this.video.duration - 0.05));
+    await sought;
   }
 
   event(name) {
@@ -89,6 +98,12 @@ export class Thumbnails {
     this.observer.disconnect();
     this.video.removeAttribute("src");
   }
+}
+
+// The image at an address; null if it is none.
+async function loadImage(src) {
+  const image = element("img", { src });
+  return image.decode().then(() => image, () => null);
 }
 
 function explain(canvas) {

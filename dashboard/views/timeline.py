@@ -22,7 +22,7 @@ VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of 
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
     SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces,
-        n_read, n_undecoded
+        n_read, n_undecoded, n_dropped, no_signal_s
     FROM videos, (
         SELECT count(*) AS people FROM visible('tracks') WHERE video_id = $video_id
     ), (
@@ -34,7 +34,9 @@ LINE_SQL = """
     ), (
         -- The only frame of a still image has no duration; NULL for a video.
         SELECT CASE WHEN bool_and(duration_s IS NULL) THEN sum(n_faces) END AS n_image_faces,
-            count(*) AS n_read, count(*) FILTER (status = 'decode_error') AS n_undecoded
+            count(*) FILTER (status <> 'no_signal') AS n_read,
+            count(*) FILTER (status = 'decode_error') AS n_undecoded, count(*) FILTER (status = 'dropped') AS n_dropped,
+            coalesce(sum(duration_s) FILTER (status = 'no_signal'), 0) AS no_signal_s
         FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id
 """
@@ -65,6 +67,10 @@ def summary_line(results: Results, video_id: str) -> str:
         figures.append(f"{percent(row['left_out_share'], 1)} of the faces left out by --speech")
     if row["n_undecoded"]:
         figures.append(f"{row['n_undecoded']:,} of {row['n_read']:,} frames could not be decoded")
+    if row["n_dropped"]:
+        figures.append(f"{row['n_dropped']:,} of {row['n_read']:,} frames dropped because processing fell behind")
+    if row["no_signal_s"]:
+        figures.append(f"no signal for {row['no_signal_s']:.1f} s")
     return " · ".join(figures)
 
 
@@ -85,7 +91,7 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
                 st.rerun()
     elif media.shown is None:
         st.info(
-            "Browsers cannot play this kind of file. A preview copy (H.264, at most 720 lines, no sound) is kept in "
+            "Browsers cannot show this kind of file. A preview copy (H.264, at most 720 lines, no sound) is kept in "
             "the results folder until the video is purged."
         )
         if st.button("Make a preview copy"):
@@ -93,7 +99,7 @@ def show_media(results: Results, video_id: str, media: Media) -> None:
                 make_preview(media)
             st.rerun()
     elif media.shown == media.preview:
-        st.caption("This is a preview copy, because browsers cannot play the original file.")
+        st.caption("This is a preview copy, because browsers cannot show the original file.")
 
 
 def show_live_state(results: Results, video_id: str) -> None:
@@ -103,8 +109,11 @@ def show_live_state(results: Results, video_id: str) -> None:
         st.caption(f"A live session, as of {session['finished_at']:%H:%M:%S} UTC; this page follows it.")
 
 
-def explain_missing(results: Results, video_id: str) -> None:
-    """Say why a requested video cannot be shown."""
+def explain_missing(results: Results, video_id: str | None) -> None:
+    """Say why a requested video cannot be shown, or that there are none."""
+    if video_id is None:
+        st.info("There are no finished videos yet.")
+        return
     failed = results.ask(FAILED_SQL, video_id=video_id).to_pylist()
     if failed:
         st.error(f"{plain(failed[0]['path'])} could not be analyzed: {plain(failed[0]['error'])}")
@@ -113,34 +122,30 @@ def explain_missing(results: Results, video_id: str) -> None:
 
 
 def choose_video(results: Results) -> str | None:
-    """The video in the address bar or the list, at first that of the last visit; None if there is none."""
+    """The video in the address bar or the list, at first that of the last visit; None if there is no such video."""
     paths = {video.video_id: video.path for video in results.done_videos()}
     requested = st.query_params.get("video")
-    if requested is not None and requested not in paths:
-        explain_missing(results, requested)
     if not paths:
-        st.info("There are no finished videos yet.")
         return None
-    if requested in paths:
-        st.session_state[VIDEO_KEY] = requested
+    if requested is not None:
+        st.session_state[VIDEO_KEY] = requested if requested in paths else None
     elif st.session_state.get(VIDEO_KEY) not in paths:
         st.session_state[VIDEO_KEY] = next(iter(paths))
     names = dict(zip(paths, without_common_folder(list(paths.values())), strict=True))
     # Streamlit identifies an option by its label. The earlier content of a replaced file has the same path.
     n_videos = Counter(names.values())
     names = {video: name if n_videos[name] == 1 else f"{name} ({video})" for video, name in names.items()}
-    chosen: str = st.selectbox(
+    chosen: str | None = st.selectbox(
         "Video",
         list(paths),
         format_func=names.__getitem__,
         key=VIDEO_KEY,
+        placeholder="Choose a video",
         on_change=lambda: st.query_params.from_dict({"video": st.session_state[VIDEO_KEY]}),
         persist_state="session",
     )
-    if requested is None:
+    if requested is None and chosen is not None:
         st.query_params["video"] = chosen  # setting only this parameter keeps a requested moment
-    elif chosen != requested:
-        st.query_params.from_dict({"video": chosen})
     return chosen
 
 
@@ -157,10 +162,13 @@ def main() -> None:
     """Draw the page."""
     results = current_results()
     st.title("Timeline")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    with row:
         video_id = choose_video(results)
-        if video_id is None:
-            return
+    if video_id is None:
+        explain_missing(results, st.query_params.get("video"))
+        return
+    with row:
         markers = choose_markers()
         codes = choose_codes()
         shows_validity = st.button("Validity", help=HELP)
