@@ -42,6 +42,18 @@ UNFILTERED = (Question.movements, Question.failures)  # the quality filter does 
 # The units of their intervals are participants.
 OF_PARTICIPANTS = (Question.compare, Question.rates, Question.dwell, Question.averages)
 OF_EVENTS = (Question.compare, Question.events, Question.averages)  # with --events, they are about videos with an event
+# The questions that use an option, by the name of its parameter; all questions use the other options.
+USED_BY: dict[str, tuple[Question, ...]] = {
+    "emotion": (Question.moments,),
+    "limit": (Question.moments,),
+    "bin_ms": (Question.timeline, Question.averages),
+    "groups": (Question.compare,),
+    "participants": OF_PARTICIPANTS,
+    "events": OF_EVENTS,
+    "before_s": (Question.events, Question.averages),
+    "after_s": (Question.averages,),
+    "all_faces": (Question.shares, Question.timeline, Question.compare),
+}
 
 
 @dataclass(frozen=True)
