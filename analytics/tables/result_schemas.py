@@ -58,7 +58,7 @@ VALIDITY = explained(
         "observed_s",
         pa.float64(),
         "s",
-        "time in which changes can be counted: the labeled time, and the gaps in it of up to 1 s",
+        "time in which changes can be counted: the labeled time, and the gaps in it of up to 1 s within a shot",
     ),
     ("changes_per_min", pa.float64(), "1/min", "changes of the label per minute of observed_s"),
     (
@@ -292,7 +292,7 @@ RATES = explained(
         pa.float64(),
         "s",
         "time with a label, over all people, and the gaps across which they are counted: up to 0.3 s for episodes, "
-        "and 1 s for transitions; dropped frames of a live session are gaps",
+        "and 1 s within a shot for transitions; dropped frames of a live session are gaps",
     ),
     ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
     ("estimate", pa.float64(), "1/min", "n per minute of observed_s"),

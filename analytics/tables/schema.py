@@ -511,8 +511,8 @@ TRANSITIONS = pa.schema(
         _field("count", pa.int64(), "", "number of such changes", nullable=False),
     ],
     metadata={
-        "description": "A row per track and kind of change of smooth_emotion. No change is counted across more than "
-        "1 s without a label."
+        "description": "A row per track and kind of change of smooth_emotion. No change is counted across a shot "
+        "boundary, or more than 1 s without a label: it was not observed."
     },
 )
 

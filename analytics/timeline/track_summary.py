@@ -137,8 +137,9 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
     """A row per track and pair of successive labels: the columns of `schema.TRANSITIONS` without the ids."""
     known = faces.label >= 0
     track, label = faces.track[known], faces.label[known]
-    # Gaps are those between labels, also where the face is visible, as in `observed_time`, the denominator of rates.
-    stretch = stretches(track, faces.start_s[known], faces.end_s[known])
+    # A change across a shot boundary was not observed. Gaps are those between labels, also where the face is visible,
+    # as in `observed_time`, the denominator of rates.
+    stretch = stretches(faces.shot[known], faces.start_s[known], faces.end_s[known])
     changes = np.flatnonzero((stretch[1:] == stretch[:-1]) & (label[1:] != label[:-1]))
     kinds, count = np.unique(
         np.column_stack([track[changes], label[changes], label[1:][changes]]), axis=0, return_counts=True
@@ -153,9 +154,9 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
     )
 
 
-def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
-    """Number the parts of tracks in which no two successive rows are more than `UNSEEN_S` apart, from 0."""
-    return number_runs(begins_run(track) | after_gap(start_s, end_s, UNSEEN_S))
+def stretches(keys: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
+    """Number the parts of runs of equal keys in which no two successive rows are more than `UNSEEN_S` apart, from 0."""
+    return number_runs(begins_run(keys) | after_gap(start_s, end_s, UNSEEN_S))
 
 
 def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:
