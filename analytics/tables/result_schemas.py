@@ -149,7 +149,8 @@ COMPARISON = explained(
         "note",
         pa.string(),
         "",
-        "why there is no interval or delta, and who is left out; NULL if there is nothing to say",
+        "why there is no interval or delta, who is left out, and who counts fully with less than 10 % of the median "
+        "labeled time of the group; NULL if there is nothing to say",
     ),
     (
         "low_quality_share",
