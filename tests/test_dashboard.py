@@ -382,6 +382,15 @@ def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> 
     ]
 
 
+def test_moments_of_equal_rounded_peaks_are_ordered_by_duration(store: Store) -> None:
+    """Smiles of about 5 and 6 s, whose peaks are 1.000 and 0.998."""
+    for video_id, length_s, p in ((ALICE, 5, 1.0), (NOBODY, 6, 0.998)):
+        faces = [Face(i, p=feeling("happy", p if i < 10 * length_s else 0)) for i in range(100)]
+        store.commit_analysis(row(video_id, f"{length_s}.mp4"), timeline(np.arange(100) / 10, faces))
+    by_peak = moments.find_moments(Results(store.root), "peak", moments.Filters(["happy"]))
+    assert [moment.video for moment in by_peak] == ["6.mp4", "5.mp4"]
+
+
 def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     (sad,) = moments.find_moments(Results(results), "peak", moments.Filters(["sad"]))
     rename(results, ALICE, sad.track_id, "Anna")

@@ -240,6 +240,16 @@ def test_top_moments_link_to_the_time(connection, tmp_path):
         queries.top_moments(connection, "joy")
 
 
+def test_moments_of_equal_rounded_peaks_are_ordered_by_duration(tmp_path):
+    """Smiles of about 4, 6 and 5 s, whose peaks are 1.00, and one of 8 s with a peak of 0.8."""
+    for number, (length_s, p) in enumerate([(4, 1.0), (6, 0.998), (5, 1.0), (8, 0.8)]):
+        faces = [Face(i, p=feeling("happy", p if i < 10 * length_s else 0)) for i in range(100)]
+        commit(Store(tmp_path / "r"), number, f"/{length_s}.mp4", faces, np.arange(100) / 10)
+    with connect(tmp_path / "r") as connection:
+        assert of(queries.top_moments(connection, "happy"), "path") == ["/6.mp4", "/5.mp4", "/4.mp4", "/8.mp4"]
+        assert of(queries.top_moments(connection, "happy", limit=1), "path") == ["/6.mp4"]
+
+
 def test_moments_count_the_faces_of_the_episode(tmp_path):
     """One person, happy for two seconds with five blurred faces, then sad for two."""
     faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), blur=1 if 5 <= i < 10 else 100) for i in range(40)]

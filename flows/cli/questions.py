@@ -148,8 +148,8 @@ MEANINGS = {
     Question.shares: "The columns of emotions are shares of labelled_s, the time with a label.",
     Question.timeline: "The columns of emotions are mean smoothed probabilities in the time bin from start_s.",
     Question.moments: (
-        "Episodes with the highest peak come first: peak is the highest smoothed probability of the emotion, reached "
-        "at apex_s."
+        "Episodes with the highest peak come first, and of those with equal peaks in two decimals the longest: peak is "
+        "the highest smoothed probability of the emotion, reached at apex_s."
     ),
     Question.transitions: "share is of all changes away from from_emotion.",
     Question.dwell: (
