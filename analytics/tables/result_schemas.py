@@ -234,7 +234,7 @@ DURING_EVENTS = explained(
     ("ok_s", pa.float64(), "s", "of seen_s, the time with a face of good quality that --speech does not leave out"),
     ("left_out_s", pa.float64(), "s", "of seen_s, the time that --speech leaves out"),
     ("labelled_s", pa.float64(), "s", "of seen_s, the time with a smooth_emotion"),
-    ("emotion", pa.string(), "", "the emotion shown longest"),
+    ("emotion", pa.string(), "", "the emotion shown longest; of equal ones, the first of share_…"),
     *((f"share_{name}", pa.float32(), "0 to 1", f"share of labelled_s that shows {name}") for name in EMOTIONS),
     *(
         (f"mean_{name}", pa.float32(), "0 to 1", f"mean of p_{name} over ok_s (--no-gate: seen_s), not smoothed")

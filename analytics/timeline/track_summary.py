@@ -84,7 +84,8 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "mean_det_score": to_column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
             "mean_face_px": to_column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **emotion_columns("mean", mean),
-            "emotion": decode_categories(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
+            # Rounded, so that the first of equal shares is chosen.
+            "emotion": decode_categories(np.where(np.isnan(share[:, 0]), -1, share.round(6).argmax(1)), EMOTIONS),
             "labelled_s": labelled_s,
             "carried_s": _seconds(faces, first, faces.is_carried),
             **emotion_columns("share", share),
