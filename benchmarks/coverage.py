@@ -369,6 +369,37 @@ def limits(rng: np.random.Generator, trials: int) -> Iterator[Row]:
     )
 
 
+def rate_limits(rng: np.random.Generator, trials: int) -> Iterator[Row]:
+    """Coverage of counts per minute where few people cause most events, or were observed for longer if they do."""
+
+    def one_in_three(n: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.where(rng.random(n) < 1 / 3, rng.gamma(4, 1.5, n), 0.2), np.full(n, 5.0)
+
+    def few(n: int) -> tuple[np.ndarray, np.ndarray]:
+        return rng.gamma(0.3, 2 / 0.3, n), np.full(n, 5.0)
+
+    def longer(n: int) -> tuple[np.ndarray, np.ndarray]:
+        log_minutes = rng.normal(0, 0.7, n)
+        log_rate = 0.6 * log_minutes + rng.normal(0, 0.7 * 0.8, n)  # their correlation is 0.6
+        return 2 * np.exp(log_rate), 5 * np.exp(log_minutes)
+
+    def holds_for(people: Callable[[int], tuple[np.ndarray, np.ndarray]], truth: float, n: int) -> bool | None:
+        rate, minutes = people(n)
+        return holds(rate_per_minute(rng.poisson(rate * minutes), 60 * minutes), truth)
+
+    for name, people, truth in (
+        ("one in three has 6 per minute, the others 0.2", one_in_three, 1 / 3 * 6 + 2 / 3 * 0.2),
+        ("gamma-distributed rates with shape 0.3", few, 2.0),
+        # The mean rate per minute observed is E(rate * minutes) / E(minutes) of log-normal variables.
+        (
+            "log-normal rates and times, sigma = 0.7, correlation 0.6",
+            longer,
+            2 * np.exp(0.7**2 / 2 + 0.6 * 0.7**2),
+        ),
+    ):
+        yield "events per minute", name, [coverage(partial(holds_for, people, truth, n), trials) for n in SIZES]
+
+
 def markdown(rows: list[Row]) -> str:
     """Format the rows as the table of the documentation page."""
     sizes = " | ".join(f"n = {n}" for n in SIZES)
@@ -409,6 +440,7 @@ def main() -> None:
         partial(synchrony_level, pair=Pair("180 s, lags to 3 s, common drift of 2 SD", drift=2.0)),
         unequal_contributions,
         synchrony_in_parts,
+        rate_limits,
     )
     table = markdown([row for part in parts for row in part(rng, options.trials)])
     if options.write is not None:

@@ -419,6 +419,25 @@ def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> 
     ]
 
 
+def test_the_player_counts_time_of_good_quality_as_validity_does(store: Store) -> None:
+    """One of 23 faces is blurred, in the frame that is shown for 0.9 of 3.05 s."""
+    faces = [Face(i, blur=1 if i == 10 else 100) for i in range(len(LONG_FRAME_S))]
+    store.commit_analysis(row(ALICE, "a.mp4"), timeline(np.array(LONG_FRAME_S), faces))
+    opened = Results(store.root)
+    (person,) = player_data(opened, find_media(opened, ALICE), None, None).tracks
+    (validity,) = opened.answer(queries.validity).to_pylist()
+    assert person.good_share == pytest.approx(1 - 0.9 / 3.05) == validity["good_share"]
+
+
+def test_moments_of_equal_rounded_peaks_are_ordered_by_duration(store: Store) -> None:
+    """Smiles of about 5 and 6 s, whose peaks are 1.000 and 0.998."""
+    for video_id, length_s, p in ((ALICE, 5, 1.0), (NOBODY, 6, 0.998)):
+        faces = [Face(i, p=feeling("happy", p if i < 10 * length_s else 0)) for i in range(100)]
+        store.commit_analysis(row(video_id, f"{length_s}.mp4"), timeline(np.arange(100) / 10, faces))
+    by_peak = moments.find_moments(Results(store.root), "peak", moments.Filters(["happy"]))
+    assert [moment.video for moment in by_peak] == ["6.mp4", "5.mp4"]
+
+
 def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     (sad,) = moments.find_moments(Results(results), "peak", moments.Filters(["sad"]))
     rename(results, ALICE, sad.track_id, "Anna")

@@ -943,7 +943,10 @@ def test_the_list_of_people_says_how_much_of_the_time_has_labels(
         "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
         data | {"can_correct": False},
     )
-    expect(page.get_by_text(line, exact=True)).to_be_visible()
+    shown = page.get_by_text(line, exact=True)
+    expect(shown).to_be_visible()
+    title = f"{100 * labeled_share:.0f} % of this time has a label; in 2 % of it the face is of good quality"
+    expect(shown).to_have_attribute("title", title.replace(" %", "\u00a0%"))
 
 
 def test_the_list_of_episodes_names_the_file_that_has_them_all(page: Page, address: str) -> None:

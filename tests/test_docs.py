@@ -19,7 +19,7 @@ from flows.cli.app import app
 from flows.cli.commands.results import summary
 from flows.cli.config_file import write_config
 from flows.cli.options import tables_of
-from flows.cli.questions import Question
+from flows.cli.questions import USED_BY, Question
 from flows.settings import AnalyzeSettings, EngineSettings
 
 pytestmark = pytest.mark.slow
@@ -82,6 +82,19 @@ def test_every_question_of_fervid_summary_is_described():
     questions = {question.value for question in Question}
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == questions
     assert set(re.findall(r"(\w+):", summary.__doc__)) == questions - {"overview"}
+
+
+def test_every_option_of_a_question_is_described(commands):
+    """In docs/summary.md, and in the help, where options of single questions begin with "For"."""
+    page = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*?\?[^|]*\| (.*?) \|", page, re.MULTILINE))
+    options = {p.name: p for p in dict(commands)["fervid summary"].params}
+    for name, questions in USED_BY.items():
+        option = options[name].opts[0]
+        assert {question for question, text in rows.items() if f"`{option}`" in text} == {*map(str, questions)}, name
+        if name != "events":  # whose help is that of several commands
+            asked = options[name].help.removeprefix("For ").partition(":")[0].replace(" --groups", "")
+            assert asked.split(", ") == [*map(str, questions)], name
 
 
 def test_the_models_page_begins_with_the_accuracy_of_the_packaged_models():

@@ -117,6 +117,17 @@ def test_what_happened_during_the_ad():
     assert first["change_neutral"] is None
 
 
+def test_of_emotions_shown_equally_long_the_first_one_counts():
+    """2.1 s happy, then 2.1 s angry: in binary, the sum of the former times is longer by a rounding error."""
+    faces = [Face(i, p=feeling("happy" if i < 21 else "angry")) for i in range(42)]
+    timeline = build_timeline(observe(np.arange(42) / 10, faces), TimelineConfig())
+    (track,), (during,) = (
+        rows.to_pylist() for rows in (timeline.tracks, events_table(events(("all", 0.0, 4.2)), timeline.faces))
+    )
+    for row in (track, during):
+        assert (row["share_happy"], row["emotion"]) == (pytest.approx(0.5), "angry")
+
+
 def test_means_include_low_quality_faces_where_the_analysis_does():
     """One person is happy for a second, then sad for a second with blurred faces."""
     faces = [Face(i, p=feeling("happy" if i < 10 else "sad"), blur=100 if i < 10 else 1) for i in range(20)]

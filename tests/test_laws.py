@@ -183,11 +183,14 @@ def test_labels_are_carried_at_most_0_3_s_and_marked(timeline):
 
 
 @law
-def test_transitions_are_the_changes_of_the_label_with_at_most_1_s_between(timeline):
+def test_transitions_are_the_changes_of_the_label_within_a_shot_with_at_most_1_s_between(timeline):
     changes = 0
+    frames = timeline.frames.to_pandas()
+    shot_of_frame = dict(zip(frames.frame_index, frames.is_cut.cumsum(), strict=True))
     for _, track in tracked_faces(timeline).dropna(subset="smooth_emotion").groupby("track_id"):
         gap_s = track.pts_s - (track.pts_s + track.duration_s).shift()
-        is_change = track.smooth_emotion != track.smooth_emotion.shift()
+        shot = track.frame_index.map(shot_of_frame)
+        is_change = (track.smooth_emotion != track.smooth_emotion.shift()) & (shot == shot.shift())
         changes += (is_change & (gap_s <= UNSEEN_S + 1e-6)).sum()
     assert sum(timeline.transitions["count"].to_pylist()) == changes
 

@@ -262,6 +262,16 @@ def test_top_moments_link_to_the_time(connection, tmp_path):
         queries.top_moments(connection, "joy")
 
 
+def test_moments_of_equal_rounded_peaks_are_ordered_by_duration(tmp_path):
+    """Smiles of about 4, 6 and 5 s, whose peaks are 1.00, and one of 8 s with a peak of 0.8."""
+    for number, (length_s, p) in enumerate([(4, 1.0), (6, 0.998), (5, 1.0), (8, 0.8)]):
+        faces = [Face(i, p=feeling("happy", p if i < 10 * length_s else 0)) for i in range(100)]
+        commit(Store(tmp_path / "r"), number, f"/{length_s}.mp4", faces, np.arange(100) / 10)
+    with connect(tmp_path / "r") as connection:
+        assert of(queries.top_moments(connection, "happy"), "path") == ["/6.mp4", "/5.mp4", "/4.mp4", "/8.mp4"]
+        assert of(queries.top_moments(connection, "happy", limit=1), "path") == ["/6.mp4"]
+
+
 def test_moments_count_the_faces_of_the_episode(tmp_path):
     """One person, happy for two seconds with five blurred faces, then sad for two."""
     faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), blur=1 if 5 <= i < 10 else 100) for i in range(40)]
@@ -454,8 +464,9 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
     groups.write_text("path,group\na.mp4,x\nb.mp4,y\n")
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n1,2,ad\n")
-    options = ["--emotion", "happy", *(["--groups", groups] if question == Question.compare else ["--events", events])]
-    run = fervid("summary", results, question.value, *options)
+    options = {"moments": ["--emotion", "happy"], "compare": ["--groups", groups]}
+    options |= {name: ["--events", events] for name in ("events", "averages")}
+    run = fervid("summary", results, question.value, *options.get(question.value, []))
     assert run.exit_code == 0, run.output
     n_faces = 80 if question == Question.compare else 160
     says_quality = question not in (Question.movements, Question.failures)  # which do not depend on it
@@ -482,8 +493,9 @@ def test_every_question_can_be_asked_from_the_command_line(results, tmp_path, qu
 def test_an_answer_says_what_its_values_are(results, tmp_path, question, says):
     events = tmp_path / "events.csv"
     events.write_text("start_s,end_s,label\n1,2,ad\n")
-    options = ["--events", events, "--before", 3, "--emotion", "happy"]
-    assert says in fervid("summary", results, question, *options).stdout
+    options = {"moments": ["--emotion", "happy"]}
+    options |= {name: ["--events", events, "--before", 3] for name in ("events", "averages")}
+    assert says in fervid("summary", results, question, *options.get(question, [])).stdout
     if question in ("shares", "rates"):  # notes are never among the rows of a file
         assert says not in fervid("summary", results, question, "--format", "csv").stdout
 
@@ -493,8 +505,9 @@ def test_wide_answers_are_compact_unless_all_columns_are_requested(results, tmp_
     groups, events = tmp_path / "groups.csv", tmp_path / "events.csv"
     groups.write_text("path,group\na.mp4,x\nb.mp4,y\n")
     events.write_text("start_s,end_s,label\n1,2,ad\n")
-    options = ["--groups", groups] if question == "compare" else ["--events", events]
-    short, long = (fervid("summary", results, question, *options, *form) for form in ([], ["--format", "long"]))
+    options = {"compare": ["--groups", groups]} | {name: ["--events", events] for name in ("events", "averages")}
+    asked = question, *options.get(question, [])
+    short, long = (fervid("summary", results, *asked, *form) for form in ([], ["--format", "long"]))
     assert (short.exit_code, long.exit_code) == (0, 0), short.output + long.output
     assert "All columns: --format long" in short.output
     assert len(short.output.splitlines()) < len(long.output.splitlines()) / 2
@@ -520,13 +533,22 @@ def test_an_empty_answer_says_why(results, tmp_path, monkeypatch, options, says)
     assert "no rows" in fervid("query", results, "SELECT * FROM faces WHERE false").stderr
 
 
-@pytest.mark.parametrize("question", [["rates"], ["compare", "--events", "none.csv"]])
-def test_all_faces_is_refused_where_the_answer_would_not_follow_it(results, tmp_path, monkeypatch, question):
-    monkeypatch.chdir(tmp_path)
-    tmp_path.joinpath("none.csv").write_text("start_s,end_s,label\n100,101,later\n")
-    run = fervid("summary", results, *question, "--all-faces")
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("rates --groups g.csv", "rates does not use it: it is for compare; --participants reads the column"),
+        ("library --groups g.csv", "--groups: library does not use it: it is for compare "),
+        ("shares --events e.csv", "shares does not use it: it is for compare, events, averages"),
+        ("validity --limit 10", "validity does not use it: it is for moments"),  # the default, but given
+        ("--before 5", "overview does not use it: it is for events, averages"),
+        ("rates --all-faces", "it is for shares, timeline, compare"),
+        ("compare --events e.csv --all-faces", "compare includes low-quality faces only with --groups"),
+    ],
+)
+def test_an_option_that_the_answer_would_not_follow_is_refused(results, words, says):
+    run = fervid("summary", results, *words.split())
     assert run.exit_code == 2
-    assert "only the answers to shares, timeline and compare with --groups" in run.output
+    assert says in re.sub(r"[│\s]+", " ", run.output)
 
 
 def test_compare_explains_its_rows_and_missing_intervals(results, tmp_path):
@@ -618,6 +640,7 @@ def test_the_schema_can_be_asked_for(results):
     assert (rows["faces", "pts_s"]["unit"], rows["faces", "pts_s"]["type"]) == ("s", "double")
     assert ("observations", "observation_id") in rows
     assert fervid("query", results, "SELECT 1", "--schema").exit_code == 2
+    assert fervid("query", results, "--schema", "--video", "a.mp4").exit_code == 2
     assert fervid("query", results).exit_code == 2
     assert set(of(describe("tracks"), "table")) == {"tracks"}
     with pytest.raises(QueryError, match="no table 'crowds'"):

@@ -270,6 +270,29 @@ def test_transitions_are_counted_in_observed_time(tmp_path, low_s, n_changes, ob
     assert changes["estimate"] == pytest.approx(n_changes / observed_s * 60) == validity["changes_per_min"]
 
 
+def test_changes_across_shot_boundaries_are_not_observed(tmp_path):
+    """Ten shots of 3 s of the same person: neutral for 1 s and then happy in the first five, neutral in the others.
+
+    The person is not visible in the last 0.2 s of the sixth and in the first 0.2 s of the seventh shot, nor in 0.4 s of
+    the eighth.
+    """
+    mood = {i: "happy" if i < 150 and i % 30 >= 10 else "neutral" for i in range(300)}
+    unseen = {178, 179, 180, 181, *range(220, 224)}
+    faces = [Face(i, p=feeling(mood[i]), appearance=100) for i in mood if i not in unseen]
+    gray = [60 if i // 30 % 2 else 160 for i in mood]
+    timeline = build_timeline(observe(np.arange(300) / 10, faces, gray=gray), TimelineConfig())
+    store = Store(tmp_path / "results")
+    store.commit_analysis({"video_id": "v1", "analysis_id": "a1", "path": "1.mp4"}, timeline)
+    with connect(store.root) as connection:
+        changes = {row["measure"]: row for row in queries.rates(connection).to_pylist()}["transitions"]
+        (transition,) = queries.transitions(connection).to_pylist()
+        (validity,) = queries.validity(connection).to_pylist()
+    assert (len(timeline.tracks), sum(timeline.frames["is_cut"].to_pylist())) == (1, 9)
+    assert (transition["from_emotion"], transition["to_emotion"], transition["n_changes"]) == ("neutral", "happy", 5)
+    assert (changes["n"], changes["observed_s"]) == (5, pytest.approx(29.6))
+    assert changes["estimate"] == pytest.approx(5 / 29.6 * 60) == validity["changes_per_min"]
+
+
 @pytest.mark.parametrize(("speech", "n_changes"), [("include", 5), ("exclude", 0)])
 def test_no_transition_is_counted_across_speech_that_is_left_out(speech, n_changes):
     """A minute of 2 s of silence and 8 s of speech in turn; the emotion changes with each silence."""

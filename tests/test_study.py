@@ -116,6 +116,31 @@ def test_videos_without_a_label_are_counted_in_the_note(tmp_path):
     assert row["note"] == "left out: 2 videos without a label in x; left out: 1 video without a label in y"
 
 
+def test_videos_with_little_labeled_time_are_counted_in_the_note(tmp_path):
+    """Videos of 20 s: in x, the person is visible for 1 s of one, in y for 2 s of one, a tenth of the median."""
+    root = study(tmp_path, {f"{g}{i}.mp4": 0.5 for g in "xy" for i in range(3)})
+    add_video(root, 90, "/brief.mp4", [Face(i) for i in range(5)])
+    add_video(root, 91, "tenth.mp4", [Face(i) for i in range(10)])
+    lines = [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(3)]
+    brief = "1 of 4 videos of x counts fully with less than 10 % of the median labeled time of 20.0 s: "
+    row = compare(root, [*lines, "brief.mp4,x,", "tenth.mp4,y,"])
+    assert row["note"].split("; ")[1:] == [f"{brief}/brief.mp4 with 1.0 s"]
+    row = compare(root, [*lines, "brief.mp4,x,Ann", "tenth.mp4,y,"])
+    assert row["note"].split("; ")[1:] == [f"{brief}Ann in /brief.mp4 with 1.0 s"]
+    add_video(root, 92, "pair.mp4", [Face(i, x=x) for x, n in ((100, 4), (500, 100)) for i in range(n)])
+    for track, name in enumerate(("Eve", "Ann")):
+        rename(root, f"v{92:016}", track, name)
+    row = compare(root, [*lines, "brief.mp4,x,", "pair.mp4,x,", "tenth.mp4,y,"])
+    assert row["note"].split("; ")[1:] == [
+        "2 of 6 people in videos of x count fully with less than 10 % of the median labeled time of 20.0 s, such as "
+        "Eve in pair.mp4 with 0.8 s"
+    ]
+    events = root.parent / "events.csv"  # brief.mp4 and pair.mp4 differ in the first event only
+    events.write_text("start_s,end_s,label\n0,20,film\n0,1,ad\n")
+    for row in fervid_rows("summary", root, "compare", "--events", events):
+        assert "people in videos of film count fully" in row["note"] and "of ad" not in row["note"]
+
+
 def test_three_against_three_get_no_interval(tmp_path):
     root = study(tmp_path, {f"{g}{i}.mp4": float(g == "x") for g in "xy" for i in range(3)})
     row = compare(root, [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(3)])
@@ -250,7 +275,8 @@ def test_unnamed_people_beside_named_ones_are_reported_as_participants(tmp_path)
     questions = [
         ["rates"],
         ["dwell"],
-        *([name, "--events", events, "--before", "1"] for name in ("compare", "averages")),
+        ["compare", "--events", events],
+        ["averages", "--events", events, "--before", "1"],
     ]
     outputs = [" ".join(fervid("summary", root, *question).output.split()) for question in questions]
     assert [f"In 2 of 6 videos, {note}" in output for output in outputs] == [True] * 4

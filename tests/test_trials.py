@@ -310,3 +310,10 @@ def test_covariates_that_do_not_fit_are_refused(results, tmp_path, content, says
     options = ["--format", "trials", "--out", str(tmp_path / "x"), "--covariates", str(file)]
     run = fervid("export", results, *options)
     assert (run.exit_code, says in " ".join(run.output.split())) == (1, True), run.output
+
+
+@pytest.mark.parametrize("option", ["--events", "--groups", "--covariates", "--bin-ms"])
+def test_options_of_trials_are_refused_for_other_formats(results, tmp_path, option):
+    run = fervid("export", results, "--format", "tracks", "--out", tmp_path / "x", option, 1000)
+    assert run.exit_code == 2, run.output
+    assert "are for --format trials" in run.output

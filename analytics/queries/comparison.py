@@ -20,9 +20,13 @@ from analytics.statistics.intervals import holm
 from analytics.tables.arrow_utils import to_float_array
 from analytics.tables.result_schemas import COMPARISON
 from analytics.text import counted
+from analytics.time_tolerance import is_shorter
 from fer_models.labels import EMOTIONS
 
 METHODS = {True: "paired t", False: "Welch t"}
+# A value from less than this share of the median labeled time of its group counts as much as the others, but a note
+# says so.
+LITTLE_TIME = 0.1
 
 
 def compare(
@@ -71,7 +75,7 @@ def compare(
     of_groups: dict[str, list[str]] = {}
     for video, group in group_of.items():
         of_groups.setdefault(group, []).append(video)
-    return compare_labeled_time(rows, of_groups)
+    return compare_labeled_time(rows, of_groups, {video.video_id: video.path for video in videos})
 
 
 def compare_events(
@@ -112,12 +116,12 @@ def compare_events(
         LabeledTime(label, video, people.find(video, track_id), track_id, seconds, seen_s, seen_s - ok_s - left_s)
         for (label, video, track_id, seen_s, ok_s, left_s), seconds in zip(tracks, label_s, strict=True)
     ]
-    shown_videos = {video for (video,) in connection.sql("SELECT video_id FROM videos").fetchall()}
+    paths = dict(connection.sql("SELECT video_id, path FROM videos").fetchall())
     videos: dict[str, set[str]] = {label: set() for label in labels}
     for event in of_videos.to_pylist():
-        if event["video_id"] in shown_videos:
+        if event["video_id"] in paths:
             videos[event["label"]].add(event["video_id"])
-    return compare_labeled_time(rows, videos)
+    return compare_labeled_time(rows, videos, paths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +143,9 @@ def label_seconds(rows: pa.Table, names: Collection[str]) -> np.ndarray:
     return seconds
 
 
-def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Collection[str]]) -> pa.Table:
+def compare_labeled_time(
+    rows: Iterable[LabeledTime], videos: Mapping[str, Collection[str]], paths: Mapping[str, str]
+) -> pa.Table:
     """Compare the share of time of each emotion between each pair of groups: the rows of `result_schemas.COMPARISON`.
 
     The share of a participant in a video is over the labeled time of their tracks; the share of a participant is the
@@ -148,6 +154,7 @@ def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Colle
     Args:
         rows: what each track showed; rows without labeled time are ignored.
         videos: the ids of the videos of each group; a group without rows is compared, too.
+        paths: the path of each video, for notes.
     """
     units: dict[str, dict[tuple[str, str], _Unit]] = {group: {} for group in sorted(videos)}
     for row in rows:
@@ -155,7 +162,7 @@ def compare_labeled_time(rows: Iterable[LabeledTime], videos: Mapping[str, Colle
             key = row.video_id, row.participant
             units[row.group].setdefault(key, _Unit(*key)).add(row)
     sides = [_Side(group, [*of_group.values()], frozenset(videos[group])) for group, of_group in units.items()]
-    found = [row for a, b in combinations(sides, 2) for row in _compare(a, b)]
+    found = [row for a, b in combinations(sides, 2) for row in _compare(a, b, paths)]
     return pa.Table.from_pylist(found, schema=COMPARISON)
 
 
@@ -190,7 +197,7 @@ class _Side:
         return len(self.videos - {unit.video_id for unit in self.units})
 
 
-def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
+def _compare(a: _Side, b: _Side, paths: Mapping[str, str]) -> list[dict[str, object]]:
     pairing = pair_samples(_sample(a.units), _sample(b.units))
     used_a, used_b = _used(a.units, pairing.clusters_a), _used(b.units, pairing.clusters_b)
     notes = []
@@ -199,6 +206,7 @@ def _compare(a: _Side, b: _Side) -> list[dict[str, object]]:
     for side in (a, b):
         if n_without := side.n_videos_without_label():
             notes.append(f"left out: {counted(n_without, 'video')} without a label in {side.name}")
+    notes += [_little_time_note(side.name, used, paths) for side, used in ((a, used_a), (b, used_b))]
     both = [*used_a, *used_b]
     common = {
         "group_a": a.name,
@@ -229,6 +237,26 @@ def _sample(units: list[_Unit]) -> Sample:
 def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
     used = set(participants)
     return [unit for unit in units if unit.participant in used]
+
+
+def _little_time_note(group: str, units: list[_Unit], paths: Mapping[str, str]) -> str:
+    """A note on units with little labeled time, which names the one with the least; empty without any."""
+    labelled_s = {unit: float(unit.label_s.sum()) for unit in units if unit.tracks}  # still images have no time
+    if not labelled_s:
+        return ""
+    median_s = float(np.median([*labelled_s.values()]))
+    n_little = sum(is_shorter(seconds, LITTLE_TIME * median_s) for seconds in labelled_s.values())
+    if not n_little:
+        return ""
+    least = min(labelled_s, key=lambda unit: labelled_s[unit])
+    person = f"{least.participant} in " if least.participant != least.video_id else ""
+    units_of = "videos" if len({unit.video_id for unit in labelled_s}) == len(labelled_s) else "people in videos"
+    count = "counts" if n_little == 1 else "count"
+    return (
+        f"{n_little} of {len(labelled_s)} {units_of} of {group} {count} fully with less than {100 * LITTLE_TIME:.0f} % "
+        f"of the median labeled time of {median_s:.1f} s{':' if n_little == 1 else ', such as'} "
+        f"{person}{paths[least.video_id]} with {labelled_s[least]:.1f} s"
+    )
 
 
 def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:

@@ -78,18 +78,25 @@ _LEFT_OUT_BY_SPEECH = f"""
 CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
 """
 # FROM observed_time() has the time in which episodes and transitions of each track can be counted: the time with a
-# label, and the gaps across which they are counted. Dropped frames of a live session are such gaps.
+# label, and the gaps across which they are counted, for transitions those within a shot. Dropped frames of a live
+# session are such gaps.
 _OBSERVED_TIME = f"""
 CREATE TEMP MACRO observed_time() AS TABLE
 WITH labeled AS (
-    SELECT video_id, analysis_id, track_id, coalesce(duration_s, 0) AS time_s,
-        lead(pts_s) OVER (PARTITION BY video_id, analysis_id, track_id ORDER BY pts_s) - pts_s - time_s AS gap_s
+    SELECT video_id, analysis_id, track_id, pts_s, coalesce(duration_s, 0) AS time_s
     FROM visible('faces') WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL
+), in_shots AS (
+    SELECT *, count(*) FILTER (track_id IS NULL) OVER (PARTITION BY video_id, analysis_id ORDER BY pts_s) AS shot
+    FROM (FROM labeled UNION ALL BY NAME SELECT video_id, analysis_id, pts_s FROM frames WHERE is_cut)
+), with_gaps AS (
+    SELECT *, lead(pts_s) OVER of_track - pts_s - time_s AS gap_s, lead(shot) OVER of_track = shot AS in_shot
+    FROM in_shots WHERE track_id IS NOT NULL
+    WINDOW of_track AS (PARTITION BY video_id, analysis_id, track_id ORDER BY pts_s)
 )
 SELECT video_id, analysis_id, track_id,
     sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {MAX_GAP_S + TIME_TOLERANCE_S}), 0) AS episodes_s,
-    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {UNSEEN_S + TIME_TOLERANCE_S}), 0) AS transitions_s
-FROM labeled GROUP BY ALL
+    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {UNSEEN_S + TIME_TOLERANCE_S} AND in_shot), 0) AS transitions_s
+FROM with_gaps GROUP BY ALL
 """
 # time_bins(start_s, end_s, bin_ms) has the numbers of the bins in which a frame is shown, seconds_in_bin(…) its time in
 # one of them. Both round to microseconds, so that rounding errors of times never reach another bin. A frame of unknown

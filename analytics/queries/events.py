@@ -399,6 +399,7 @@ def _event_rows(
     labelled_s = shown.label_s.sum(axis=1)
     with np.errstate(invalid="ignore"):
         share = shown.label_s / labelled_s[:, None]
+    longest = shown.label_s.round(6).argmax(axis=1)  # rounded, so that the first of equal times is chosen
     return pa.table(
         {
             "label": pa.repeat(pa.scalar(label), len(there)),
@@ -409,7 +410,7 @@ def _event_rows(
             "ok_s": shown.ok_s,
             "left_out_s": shown.left_out_s,
             "labelled_s": labelled_s,
-            "emotion": decode_categories(np.where(labelled_s > 0, shown.label_s.argmax(axis=1), -1), EMOTIONS),
+            "emotion": decode_categories(np.where(labelled_s > 0, longest, -1), EMOTIONS),
             **emotion_columns("share", share),
             **emotion_columns("mean", shown.mean),
             **emotion_columns("change", shown.mean - before.of(there).mean),

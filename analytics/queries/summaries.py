@@ -46,6 +46,8 @@ def timeline(connection: duckdb.DuckDBPyConnection, *, bin_ms: int = 1000, all_f
 def top_moments(connection: duckdb.DuckDBPyConnection, emotion: str, *, limit: int = 10) -> pa.Table:
     """The `limit` episodes of an emotion with the highest peaks, with a link to the moment.
 
+    Of episodes with equal peaks in two decimals, the longest come first.
+
     Raises:
         ValueError: if there is no such emotion.
     """

@@ -58,7 +58,7 @@ VALIDITY = explained(
         "observed_s",
         pa.float64(),
         "s",
-        "time in which changes can be counted: the labeled time, and the gaps in it of up to 1 s",
+        "time in which changes can be counted: the labeled time, and the gaps in it of up to 1 s within a shot",
     ),
     ("changes_per_min", pa.float64(), "1/min", "changes of the label per minute of observed_s"),
     (
@@ -149,7 +149,8 @@ COMPARISON = explained(
         "note",
         pa.string(),
         "",
-        "why there is no interval or delta, and who is left out; NULL if there is nothing to say",
+        "why there is no interval or delta, who is left out, and who counts fully with less than 10 % of the median "
+        "labeled time of the group; NULL if there is nothing to say",
     ),
     (
         "low_quality_share",
@@ -233,7 +234,7 @@ DURING_EVENTS = explained(
     ("ok_s", pa.float64(), "s", "of seen_s, the time with a face of good quality that --speech does not leave out"),
     ("left_out_s", pa.float64(), "s", "of seen_s, the time that --speech leaves out"),
     ("labelled_s", pa.float64(), "s", "of seen_s, the time with a smooth_emotion"),
-    ("emotion", pa.string(), "", "the emotion shown longest"),
+    ("emotion", pa.string(), "", "the emotion shown longest; of equal ones, the first of share_…"),
     *((f"share_{name}", pa.float32(), "0 to 1", f"share of labelled_s that shows {name}") for name in EMOTIONS),
     *(
         (f"mean_{name}", pa.float32(), "0 to 1", f"mean of p_{name} over ok_s (--no-gate: seen_s), not smoothed")
@@ -292,7 +293,7 @@ RATES = explained(
         pa.float64(),
         "s",
         "time with a label, over all people, and the gaps across which they are counted: up to 0.3 s for episodes, "
-        "and 1 s for transitions; dropped frames of a live session are gaps",
+        "and 1 s within a shot for transitions; dropped frames of a live session are gaps",
     ),
     ("n_participants", pa.int64(), "", "participants (or videos) with a label"),
     ("estimate", pa.float64(), "1/min", "n per minute of observed_s"),

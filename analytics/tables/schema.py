@@ -404,7 +404,12 @@ TRACKS = pa.schema(
             "mean of p_{} over ok_s (with --no-gate over seen_s), without smoothing or baseline; the seven sum to 1, "
             "or to less with p_other, as p_… do",
         ),
-        _field("emotion", pa.string(), "", "dominant emotion: the one with the largest share of time"),
+        _field(
+            "emotion",
+            pa.string(),
+            "",
+            "dominant emotion: the one with the largest share of time; of equal ones, the first of the columns share_…",
+        ),
         _field("labelled_s", pa.float64(), "s", "time with a known smooth_emotion: the denominator of share_…"),
         _field("carried_s", pa.float64(), "s", "of labelled_s, the time with a carried label: see faces.label_carried"),
         *_per_emotion("share", "0 to 1", "share of labelled_s with smooth_emotion {}; the seven sum to 1"),
@@ -511,8 +516,8 @@ TRANSITIONS = pa.schema(
         _field("count", pa.int64(), "", "number of such changes", nullable=False),
     ],
     metadata={
-        "description": "A row per track and kind of change of smooth_emotion. No change is counted across more than "
-        "1 s without a label."
+        "description": "A row per track and kind of change of smooth_emotion. No change is counted across a shot "
+        "boundary, or more than 1 s without a label: it was not observed."
     },
 )
 

@@ -226,10 +226,9 @@ def _follow(
     smoothed[is_left_out] = np.nan  # no label is carried into them
     has_label = ~np.isnan(smoothed[:, 0])
     # A label outlasts rows without one, unless a shot ends or too much time passes.
-    stretch = stretches(track[has_label], start_s[has_label], end_s[has_label])
+    stretch = stretches(order.shot[has_label], start_s[has_label], end_s[has_label])
     label = np.full(len(row), -1, np.int8)
-    part = number_runs(begins_run(order.shot[has_label]) | begins_run(stretch))
-    label[has_label] = steady_labels(part, smoothed[has_label], config.smoothing.min_lead)
+    label[has_label] = steady_labels(stretch, smoothed[has_label], config.smoothing.min_lead)
     return TrackedFaces(
         row=row,
         track=track,

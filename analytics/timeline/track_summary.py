@@ -84,7 +84,8 @@ def tracks_table(faces: TrackedFaces) -> pa.Table:
             "mean_det_score": to_column(np.add.reduceat(faces.det_score, first) / n_faces, pa.float32()),
             "mean_face_px": to_column(np.add.reduceat(faces.face_px, first) / n_faces, pa.float32()),
             **emotion_columns("mean", mean),
-            "emotion": decode_categories(np.where(np.isnan(share[:, 0]), -1, share.argmax(1)), EMOTIONS),
+            # Rounded, so that the first of equal shares is chosen.
+            "emotion": decode_categories(np.where(np.isnan(share[:, 0]), -1, share.round(6).argmax(1)), EMOTIONS),
             "labelled_s": labelled_s,
             "carried_s": _seconds(faces, first, faces.is_carried),
             **emotion_columns("share", share),
@@ -137,8 +138,9 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
     """A row per track and pair of successive labels: the columns of `schema.TRANSITIONS` without the ids."""
     known = faces.label >= 0
     track, label = faces.track[known], faces.label[known]
-    # Gaps are those between labels, also where the face is visible, as in `observed_time`, the denominator of rates.
-    stretch = stretches(track, faces.start_s[known], faces.end_s[known])
+    # A change across a shot boundary was not observed. Gaps are those between labels, also where the face is visible,
+    # as in `observed_time`, the denominator of rates.
+    stretch = stretches(faces.shot[known], faces.start_s[known], faces.end_s[known])
     changes = np.flatnonzero((stretch[1:] == stretch[:-1]) & (label[1:] != label[:-1]))
     kinds, count = np.unique(
         np.column_stack([track[changes], label[changes], label[1:][changes]]), axis=0, return_counts=True
@@ -153,9 +155,9 @@ def transitions_table(faces: TrackedFaces) -> pa.Table:
     )
 
 
-def stretches(track: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
-    """Number the parts of tracks in which no two successive rows are more than `UNSEEN_S` apart, from 0."""
-    return number_runs(begins_run(track) | after_gap(start_s, end_s, UNSEEN_S))
+def stretches(keys: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
+    """Number the parts of runs of equal keys in which no two successive rows are more than `UNSEEN_S` apart, from 0."""
+    return number_runs(begins_run(keys) | after_gap(start_s, end_s, UNSEEN_S))
 
 
 def _switch_s(faces: TrackedFaces, first: np.ndarray) -> np.ndarray:

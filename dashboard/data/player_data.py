@@ -27,7 +27,7 @@ VIDEO_SQL = """
 """
 TRACKS_SQL = f"""
     SELECT track_id, person, is_hidden, emotion, switch_s, seen_s,
-        (n_faces_ok + n_faces_left_out) / nullif(n_faces, 0) AS good_share,
+        least((ok_s + left_out_s) / nullif(seen_s, 0), 1) AS good_share,
         left_out_s / nullif(seen_s, 0) AS left_out_share, labelled_s / nullif(seen_s, 0) AS labeled_share,
         movements_measured_s,
         {", ".join(f"coalesce(share_{name}, 0) AS {name}" for name in EMOTIONS)}
@@ -71,7 +71,7 @@ class PlayerTrack:
     emotion: str | None  # dominant emotion; None without a face of good quality
     shares: list[float]  # share of time of each emotion, in the order of `EMOTIONS`
     switch_s: float | None  # time of a possible identity switch
-    good_share: float | None  # share of the faces that are good
+    good_share: float | None  # share of the time in which the person is visible with a face of good quality
     left_out_share: float | None  # share of the time that --speech leaves out
     labeled_share: float | None  # share of the time in which the person is visible that has a label
     measured_s: float | None  # time in which movements could be found; None in results of version 0.1

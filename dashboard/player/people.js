@@ -105,7 +105,7 @@ export class People {
     const labeled = track.labeled_share ?? 0;
     const missing = labeled < MIN_LABELED_SHARE && shares.length ? [`labels for ${percent(labeled)} of it`] : [];
     const said = [`${clock(track.seen_s, 1)} visible`, ...missing, ...shares].join(" · ");
-    const validity = `${percent(labeled)} of this time has a label; ${percent(track.good_share ?? 0)} of the faces are of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
+    const validity = `${percent(labeled)} of this time has a label; in ${percent(track.good_share ?? 0)} of it the face is of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
     const figures = element("span", { class: "mute", title: validity }, said);
     const rows = [element("li", { class: track.hidden ? "person hidden" : "person" }, swatch(this.data.colors[track.emotion]), name, figures, this.actions(track))];
     if (track.switch_s !== null) {

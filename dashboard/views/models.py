@@ -17,7 +17,7 @@ from fer_models.registry.model_registry import ModelCard, WeightsError, list_mod
 
 # Prefix and suffix of metric names on a card, and what they mean: what is compared, or how.
 GROUPS = (
-    ("votes_", "", "against the emotion that most annotators named"),
+    ("votes_", "", "against the emotion with the most votes of the annotators, where one has most"),
     ("", "_not_in_training", "without images that are also in the training data"),
     ("", "_flip_averaged", "averaged over the image and its mirror image"),
     ("", "_crops_averaged", "averaged over several crops"),
@@ -47,7 +47,7 @@ def figure_name(figure: str) -> tuple[str, str]:
     """The group of a figure on a card, and its display name.
 
     >>> figure_name("votes_macro_f1")
-    ('against the emotion that most annotators named', 'macro F1')
+    ('against the emotion with the most votes of the annotators, where one has most', 'macro F1')
     """
     for prefix, suffix, group in GROUPS:
         if figure.startswith(prefix) and figure.endswith(suffix):

@@ -22,7 +22,7 @@ ALL_BUT_NEUTRAL = [name for name in EMOTIONS if name != "neutral"]
 RANKINGS = {
     "area (mean × duration)": "mean * episodes.duration_s",
     "peak × duration": "peak * episodes.duration_s",
-    "peak": "peak",
+    "peak": "round(peak, 2)",  # many peaks are 1.00: equal ones are ordered by duration
     "duration": "episodes.duration_s",
 }
 MOMENTS_SQL = """
@@ -34,7 +34,7 @@ MOMENTS_SQL = """
     WHERE list_contains($emotions, episodes.emotion) AND episodes.duration_s >= $min_duration_s AND NOT is_hidden
         AND coalesce(good, 0) >= $min_good
         AND contains(lower(path), lower($search)) AND ($participant = '' OR participant = $participant)
-    ORDER BY rank_value DESC, peak DESC, video_id, episodes.start_s LIMIT $limit
+    ORDER BY rank_value DESC, episodes.duration_s DESC, video_id, episodes.start_s LIMIT $limit
 """
 PEOPLE_SQL = """
     SELECT participant, bool_or(is_named) AS is_named, any_value(person) AS person, any_value(video_id) AS video_id

@@ -72,6 +72,12 @@ def usage_checked(make: Callable[..., T], **values: Any) -> T:
         raise typer.BadParameter(str(error)) from error
 
 
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 @contextlib.contextmanager
 def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
     """Let the first Ctrl-C (or SIGTERM) request an orderly stop, and a second one end the run immediately.

@@ -60,7 +60,8 @@ GROUP BY 1 ORDER BY 2 DESC, 1
 """
 EXAMPLE_SQL = (
     "SELECT parse_filename(path) AS video, track_id, emotion, start_s, end_s, peak "
-    "FROM episodes JOIN videos USING (video_id) ORDER BY peak DESC LIMIT 10"
+    "FROM episodes JOIN videos USING (video_id) "
+    "ORDER BY round(peak, 2) DESC, end_s - start_s DESC LIMIT 10"
 )
 
 

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from flows.cli.config_file import ConfigError, read_config
-from flows.cli.console import errors
+from flows.cli.console import errors, is_typed
 from flows.cli.escaping import escape_controls
 from flows.cli.validation import explain
 from flows.settings import AnalyzeSettings, EngineSettings, FervidSettings, LiveSettings, Time, TimelineSettings
@@ -80,12 +80,6 @@ def with_settings(*, without: Collection[str] = (), **kinds: type[FervidSettings
         return run
 
     return decorate
-
-
-def is_typed(context: typer.Context, name: str) -> bool:
-    """Whether a parameter was given on the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def is_group(field: FieldInfo) -> bool:

@@ -42,6 +42,18 @@ UNFILTERED = (Question.movements, Question.failures)  # the quality filter does 
 # The units of their intervals are participants.
 OF_PARTICIPANTS = (Question.compare, Question.rates, Question.dwell, Question.averages)
 OF_EVENTS = (Question.compare, Question.events, Question.averages)  # with --events, they are about videos with an event
+# The questions that use an option, by the name of its parameter; all questions use the other options.
+USED_BY: dict[str, tuple[Question, ...]] = {
+    "emotion": (Question.moments,),
+    "limit": (Question.moments,),
+    "bin_ms": (Question.timeline, Question.averages),
+    "groups": (Question.compare,),
+    "participants": OF_PARTICIPANTS,
+    "events": OF_EVENTS,
+    "before_s": (Question.events, Question.averages),
+    "after_s": (Question.averages,),
+    "all_faces": (Question.shares, Question.timeline, Question.compare),
+}
 
 
 @dataclass(frozen=True)
@@ -136,8 +148,8 @@ MEANINGS = {
     Question.shares: "The columns of emotions are shares of labelled_s, the time with a label.",
     Question.timeline: "The columns of emotions are mean smoothed probabilities in the time bin from start_s.",
     Question.moments: (
-        "Episodes with the highest peak come first: peak is the highest smoothed probability of the emotion, reached "
-        "at apex_s."
+        "Episodes with the highest peak come first, and of those with equal peaks in two decimals the longest: peak is "
+        "the highest smoothed probability of the emotion, reached at apex_s."
     ),
     Question.transitions: "share is of all changes away from from_emotion.",
     Question.dwell: (

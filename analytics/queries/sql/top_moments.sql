@@ -3,11 +3,12 @@
 -- time is rounded up, so that it is not in the frame before.
 -- n_low_quality of the n_faces of the episode are of low quality. $videos are the videos of the episodes
 -- (top_videos.sql), so that only their faces are read.
+-- Many peaks are 1.00: episodes with equal rounded peaks are ordered by duration, the longest first.
 WITH top AS MATERIALIZED (
-    SELECT video_id, analysis_id, track_id, start_s, apex_s, end_s, peak
+    SELECT video_id, analysis_id, track_id, start_s, apex_s, end_s, duration_s, peak
     FROM visible('episodes')
     WHERE emotion = $emotion
-    ORDER BY peak DESC, video_id, start_s, track_id
+    ORDER BY round(peak, 2) DESC, duration_s DESC, video_id, start_s, track_id
     LIMIT $limit
 ), seen AS (
     SELECT video_id, analysis_id, track_id, start_s, count(*) AS n_faces,
@@ -21,4 +22,4 @@ SELECT path, track_id, person, start_s, apex_s, end_s, peak, n_faces, n_low_qual
     printf('%s#t=%.3f', replace(replace(url_encode(path), '%2F', '/'), '%3A', ':'), ceil(1000 * apex_s) / 1000) AS link
 FROM top JOIN seen USING (video_id, analysis_id, track_id, start_s) JOIN videos USING (video_id, analysis_id)
     JOIN people USING (video_id, analysis_id, track_id)
-ORDER BY peak DESC, path, start_s, track_id
+ORDER BY round(peak, 2) DESC, top.duration_s DESC, path, start_s, track_id

@@ -1,6 +1,6 @@
 -- How far the results of each person can be trusted: how much of the time the face was visible, of good quality, left out
 -- by --speech and labeled, the main reason for low quality, how far the head was turned, how often the label changed in
--- observed_s (the labeled time with gaps of up to 1 s), and
+-- observed_s (the labeled time with gaps of up to 1 s in a shot), and
 -- the share of the labeled time with measured mouth movement, and of that of each emotion, in intervals of speaking-like
 -- mouth movement (NULL if nothing was measured).
 WITH posed AS (

@@ -10,7 +10,7 @@ import typer
 from analytics.text import counted
 from flows.cli.answers import OverwriteOption
 from flows.cli.commands.query import Events, note_on_events
-from flows.cli.console import Results, fatal_errors, note, say
+from flows.cli.console import Results, fatal_errors, is_typed, note, say
 
 
 class ExportFormat(StrEnum):
@@ -46,6 +46,7 @@ FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames
 
 
 def export(
+    context: typer.Context,
     results: Results,
     form: Annotated[
         ExportFormat,
@@ -88,8 +89,8 @@ def export(
     bin_ms: Annotated[int, typer.Option(min=1, help="For trials: length of a time bin in milliseconds.")] = 1000,
 ) -> None:
     """Write files for other programs: one for each video, or one table of all videos."""
-    if form != ExportFormat.trials and (events or groups or covariates):
-        raise typer.BadParameter("--events, --groups and --covariates are for --format trials")
+    if form != ExportFormat.trials and (events or groups or covariates or is_typed(context, "bin_ms")):
+        raise typer.BadParameter("--events, --groups, --covariates and --bin-ms are for --format trials")
     from analytics.results.verification import name_damaged_file
 
     with fatal_errors(), name_damaged_file(results):

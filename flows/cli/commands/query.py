@@ -48,6 +48,8 @@ def query(
     with fatal_errors():
         if (sql is None) != schema:
             raise typer.BadParameter("give either one SELECT or --schema", param_hint="SQL")
+        if schema and (video or all_analyses or events):
+            raise typer.BadParameter("--video, --all-analyses and --events are for a SELECT, not for --schema")
         form = resolve_format(form, output, overwrite=overwrite)
         if sql is None:
             from analytics.queries.connection import describe

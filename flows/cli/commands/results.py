@@ -11,11 +11,12 @@ from analytics.text import counted
 from flows.cli.answers import Format, FormatOption, OutputOption, OverwriteOption, resolve_format, write_answer
 from flows.cli.commands.query import Events, Memory, Timeout, Video
 from flows.cli.compact import compact, omits_columns
-from flows.cli.console import Results, fatal_errors, note, say
+from flows.cli.console import Results, fatal_errors, is_typed, note, say
 from flows.cli.questions import (
     OF_EVENTS,
     OF_PARTICIPANTS,
     UNFILTERED,
+    USED_BY,
     Question,
     Request,
     answer,
@@ -32,6 +33,7 @@ BEFORE_S = 5.0
 
 
 def summary(
+    context: typer.Context,
     results: Results,
     question: Annotated[Question, typer.Argument(metavar="QUESTION", help="Question to answer.")] = (Question.overview),
     video: Video = None,
@@ -48,9 +50,9 @@ def summary(
     participants: Annotated[
         Path | None,
         typer.Option(
-            help="For compare, rates, dwell, averages: a CSV file with the columns path and participant. Videos of one "
-            "participant count as one unit. Default: the column participant of --groups, else the people named in the "
-            "dashboard, else each video by itself."
+            help="For compare, rates, dwell, averages: a CSV file with the columns path and participant, such as that "
+            "of --groups. Videos of one participant count as one unit. Default: for compare, the column participant "
+            "of --groups; else the people named in the dashboard, else each video by itself."
         ),
     ] = None,
     events: Events = None,
@@ -86,6 +88,7 @@ def summary(
     would differ if low-quality faces counted; validity: how far the results of each person can be trusted; failures:
     which videos failed, or have damaged frames.
     """
+    _check_use(context, question)
     _check_options(question, emotion, groups, events, all_faces=all_faces)
     if question == Question.averages:
         _check_window(before_s, bin_ms)
@@ -121,10 +124,22 @@ def summary(
         _write_rows(results, request, compact(question, rows) if is_compact else rows, notes, form, output)
 
 
+def _check_use(context: typer.Context, question: Question) -> None:
+    """Raise a usage error if an option was given that the question does not use."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if question not in USED_BY.get(name, Question) and is_typed(context, name):
+            is_other = name == "groups" and question in OF_PARTICIPANTS
+            other = "; --participants reads the column participant of the same file" if is_other else ""
+            raise typer.BadParameter(
+                f"{question} does not use it: it is for {', '.join(USED_BY[name])}{other}", param_hint=parameter.opts[0]
+            )
+
+
 def _check_options(
     question: Question, emotion: str | None, groups: Path | None, events: Path | None, *, all_faces: bool
 ) -> None:
-    """Raise a usage error if a question lacks an option that it needs, or its answer would not follow --all-faces."""
+    """Raise a usage error if a question lacks an option that it needs, or events are compared with --all-faces."""
     if question == Question.moments and emotion is None:
         raise typer.BadParameter("moments needs an emotion, such as --emotion happy")
     if question == Question.compare and (groups is None) == (events is None):
@@ -132,12 +147,8 @@ def _check_options(
             "compare needs either --groups FILE, a CSV file with the columns path and group, or --events FILE",
             param_hint="--groups",
         )
-    follows = question in (Question.shares, Question.timeline) or (question == Question.compare and groups is not None)
-    if all_faces and not follows:
-        raise typer.BadParameter(
-            "only the answers to shares, timeline and compare with --groups can include low-quality faces",
-            param_hint="--all-faces",
-        )
+    if all_faces and question == Question.compare and groups is None:
+        raise typer.BadParameter("compare includes low-quality faces only with --groups", param_hint="--all-faces")
     if question in (Question.events, Question.averages) and events is None:
         raise typer.BadParameter(
             f"{question} needs --events FILE, a CSV file with the columns start_s, end_s and label",
