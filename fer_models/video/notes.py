@@ -46,10 +46,12 @@ def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream, 
         return []
     if timing.n_untimed == n_frames:
         rate = n_frames / (end_s - float(timing.pts_s[0]))
-        notes = [f"none of its {n_frames} frames has a time: {rate:g} frames/s were assumed"]
+        notes = [f"has no time for any of its {n_frames} frames: {rate:g} frames/s were assumed"]
     else:
-        notes = [f"{timing.n_untimed} of {n_frames} frames have no time: they were placed between the others"]
-    if file_s and not timing.n_clock_jumps and abs(file_s - end_s) > _MAX_DISAGREEMENT_S:
+        notes = [f"has no time for {timing.n_untimed} of {n_frames} frames: they were placed between the others"]
+    # Without audio, the duration of the file may be that up to the last known time.
+    is_shorter = bool(file_s and container.streams.audio) and end_s - file_s > _MAX_DISAGREEMENT_S
+    if not timing.n_clock_jumps and (is_shorter or file_s - end_s > _MAX_DISAGREEMENT_S):
         notes.append(f"its frames end at {end_s:.2f} s and the file at {file_s:.2f} s: times of frames may be wrong")
     return notes
 
@@ -72,7 +74,7 @@ def _gap_notes(container: av.container.InputContainer, timing: Timing) -> list[s
     is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s)))) + ROUNDING_S
     if not is_gap.any():
         return []
-    at = int(np.argmax(steps_s > steps_s.max() - ROUNDING_S))  # the first of those that differ by rounding only
+    at = int(np.argmax(steps_s))
     others = f", the longest of {is_gap.sum()} gaps" if is_gap.sum() > 1 else ""
     causes = "a pause or lost data"
     if container.format.flags & TS_DISCONT and len(container.streams) == 1 and steps_s[at] > MAX_STEP_S:

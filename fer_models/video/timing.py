@@ -199,7 +199,9 @@ def _repaired_timing(
     packet_frame: np.ndarray | None = None,
 ) -> Timing:
     """The timing of a stream whose times had to be repaired; it can only be decoded from the beginning."""
-    unit, start_s = _unit(stream), _start_s(container, packets)
+    unit = _unit(stream)
+    # The container states the first known time; frames without a time may come before.
+    start_s = min(_start_s(container, packets), Fraction(float(ticks[0])) * unit)
     pts_s = to_seconds(ticks, unit, start_s)
     return Timing(
         pts_s=pts_s,
@@ -264,7 +266,6 @@ def media_end_s(container: av.container.InputContainer, packets: Packets, timing
     end_s = timing.end_s
     if timing.n_clock_jumps:
         return end_s  # the timestamps of the audio jump as well
-    start_s = _start_s(container, packets)
     for other in container.streams.audio:
         if not other.time_base:
             continue
@@ -272,7 +273,7 @@ def media_end_s(container: av.container.InputContainer, packets: Packets, timing
             end = other.start_time + other.duration
         else:
             end = packets.ends.get(other.index, 0)
-        end_s = max(end_s, float(end * other.time_base - start_s))
+        end_s = max(end_s, float(end * other.time_base) - timing.start_time_s)
     return end_s
 
 
