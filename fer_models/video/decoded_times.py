@@ -116,5 +116,5 @@ def fill_unknown(ticks: np.ndarray, step: float, start: float) -> np.ndarray:
     filled[:first] = ticks[first] - step * np.arange(first, 0, -1)
     for left, right in pairwise([*known.tolist(), len(ticks)]):
         even = (ticks[right] - ticks[left]) / (right - left) if right < len(ticks) else step
-        filled[left:right] = ticks[left] + np.arange(right - left) * (min(step, even) if even > 0 else step)
+        filled[left:right] = ticks[left] + np.arange(right - left) * (min(step, even) if even >= 0 else step)
     return filled
