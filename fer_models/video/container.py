@@ -168,9 +168,10 @@ def read_packets(
     try:
         for packet in container.demux(*streams):
             heartbeat()
-            stream = packet.stream
-            if packet.pts is None and isinstance(stream, av.VideoStream) and stream.codec_context.reorder_depth == 0:
-                packet.pts = packet.dts
+            if packet.pts is None and isinstance(packet.stream, av.VideoStream):
+                codec = packet.stream.codec_context  # None if FFmpeg has no decoder
+                if codec and codec.reorder_depth == 0:
+                    packet.pts = packet.dts
             yield packet
     except IndexError:  # raised by PyAV at the end of a file that gained streams while it was read
         return
