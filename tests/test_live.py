@@ -177,6 +177,15 @@ def test_times_stay_those_of_the_stream_when_a_backlog_is_skipped(tmp_path, monk
     np.testing.assert_allclose([frame.pts_s for frame in frames], np.arange(150) / 25, atol=0.001)
 
 
+@pytest.mark.parametrize("x264", ["bframes=0", "bframes=2"])
+def test_frames_without_presentation_time_keep_their_distances(tmp_path, x264):
+    """AVI stores decoding times only; the decoder returns the last two frames after the end of the stream."""
+    write_b_frames(tmp_path / "a.avi", x264=x264)
+    frames = frames_of_pipe(tmp_path / "a.avi")
+    assert len(frames) == 150
+    np.testing.assert_allclose([frame.pts_s for frame in frames[:148]], np.arange(148) / 25, atol=0.001)
+
+
 @pytest.mark.parametrize("undecodable", [range(13, 150, 25), range(30, 50), range(30, 60), range(120, 150)])
 def test_undecodable_packets_are_reported_in_the_order_of_their_times(tmp_path, undecodable):
     damaged = write_b_frames(tmp_path / "a.mkv", undecodable)

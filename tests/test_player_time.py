@@ -45,6 +45,20 @@ def write_with_sound(path: Path, *, sound_at_s: float, video_at_s: float, n_fram
     return path
 
 
+def clear_times(path: Path, *numbers: int) -> None:
+    """Remove the times of the packets with these numbers from a video in MPEG-TS (ISO/IEC 13818-1, 2.4.3)."""
+    data, number = bytearray(path.read_bytes()), 0
+    for start in range(0, len(data), 188):
+        has_field, begins = data[start + 3] & 0x20, data[start + 1] & 0x40
+        pes = start + 4 + (1 + data[start + 4] if has_field else 0)
+        if begins and data[pes : pes + 3] == b"\0\0\1" and data[pes + 3] & 0xF0 == 0xE0:
+            if number in numbers:
+                data[pes + 7] &= 0x3F  # PTS_DTS_flags
+                data[pes + 9 : pes + 9 + data[pes + 8]] = b"\xff" * data[pes + 8]  # stuffing
+            number += 1
+    path.write_bytes(data)
+
+
 def join(target: Path, *parts: Path) -> Path:
     target.write_bytes(b"".join(part.read_bytes() for part in parts))
     return target
@@ -163,6 +177,74 @@ def test_an_assumed_frame_rate_is_noted(tmp_path, container, how, is_assumed):
     np.testing.assert_allclose(info.pts_s, np.arange(30) / (25 if is_assumed else 30), atol=1e-6)
 
 
+# --- missing times ---
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "b_frames"),
+    [
+        (".avi", "libx264", 0),
+        (".avi", "libx264", 2),
+        (".avi", "mpeg4", 0),
+        (".avi", "mpeg4", 2),
+        (".wmv", "libx264", 0),
+        (".wmv", "libx264", 2),
+    ],
+)
+def test_dropped_frames_leave_their_time_where_only_decoding_times_are_stored(tmp_path, suffix, codec, b_frames):
+    """AVI has an empty entry for each dropped frame. A frame is shown when its packet or a later one is decoded."""
+    times = [*range(20), *range(40, 60), 80, 81, 82]
+    how = {"codec": codec, "b_frames": b_frames, "sc_threshold": "0"}
+    info = probe(write_video(tmp_path / f"a{suffix}", grays(43), pts=times, **how))
+    delay = {("libx264", 2): 2, ("mpeg4", 2): 1}.get((codec, b_frames), 0)
+    np.testing.assert_allclose(info.pts_s, (delay + np.array(times)) / 25, atol=1.1e-3)
+    assert info.end_s == pytest.approx((delay + 83) / 25, abs=2e-3)
+    assert info.notes == ()
+    for part in (np.arange(43), np.array([5, 19, 20, 41])):
+        index, _, gray = read_all(read_frames_at(info, part))
+        assert index == part.tolist()
+        np.testing.assert_allclose(gray, 4 * part, atol=5)
+
+
+@pytest.mark.parametrize(
+    ("b_frames", "cleared", "n_untimed"),
+    [(0, [10], 1), (0, [0], 1), (2, [10], 0), (2, [10, 11, 12, 13], 2), (2, [0], 0)],
+)
+def test_a_frame_without_time_leaves_the_others_their_times(tmp_path, b_frames, cleared, n_untimed):
+    """With a delay of two frames, a frame is shown when the packet after the next one is decoded."""
+    times = [*range(20), *range(40, 83)]
+    how = {"b_frames": b_frames, "sc_threshold": "0", "gop": 250}
+    path = write_video(tmp_path / "a.ts", grays(63), pts=times, **how)
+    clear_times(path, *cleared)
+    info = probe(path)
+    np.testing.assert_allclose(info.pts_s, np.array(times) / 25, atol=1e-3)
+    note = f"has no time for {n_untimed} of 63 frames: they were placed between the others"
+    assert info.notes == ((note,) if n_untimed else ())
+    index, _, gray = read_all(read_frames_at(info, np.array([9, 30])))
+    assert index == [9, 30]
+    np.testing.assert_allclose(gray, [36, 120], atol=5)
+
+
+def test_frames_without_any_time_are_counted_and_their_end_is_compared(tmp_path):
+    """A second of sound with half a second and with three seconds of frames, none of which has a time."""
+    for n_frames, says in ((12, ""), (60, "its frames end at 2.40 s and the file at 1.")):
+        path = write_with_sound(tmp_path / "a.ts", sound_at_s=0, video_at_s=0, n_frames=n_frames)
+        clear_times(path, *range(n_frames))
+        info = probe(path)
+        np.testing.assert_allclose(info.pts_s, np.arange(n_frames) / 25, atol=1e-3)
+        assert info.notes[0] == f"has no time for any of its {n_frames} frames: 25 frames/s were assumed"
+        assert "".join(info.notes[1:]).startswith(says) and len(info.notes) == (2 if says else 1)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_the_rate_of_mpeg_ps_is_that_of_its_packets(tmp_path, codec):
+    """MPEG-PS has a time for a few of these short frames only, whose average distance is not the frame rate."""
+    path = write_video(tmp_path / "a.mpg", grays(60), codec=codec)
+    info = probe(path)
+    np.testing.assert_allclose(info.pts_s - info.pts_s[0], np.arange(60) / 25, atol=1e-3)
+    assert re.fullmatch(r"has no time for \d+ of 60 frames: they were placed between the others", *info.notes)
+
+
 # --- clocks that restart or jump ---
 
 
@@ -196,10 +278,13 @@ def test_concatenated_recordings_continue_from_the_last_frame(tmp_path, suffix, 
     assert read_all(read_frames_at(info, some))[0] == some.tolist()
 
 
-def test_a_clock_that_jumps_ahead_continues_from_the_last_frame(tmp_path):
-    """A recording of the first second, and one an hour later by the same clock."""
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_clock_that_jumps_ahead_continues_from_the_last_frame(tmp_path, is_complete):
+    """A recording of the first second, and one an hour later by the same clock, which may lack a time."""
     first = write_video(tmp_path / "first.ts", grays(25))
     later = write_video(tmp_path / "later.ts", grays(25), pts=list(range(90_000, 90_025)))
+    if not is_complete:
+        clear_times(later, 10)
     info = probe(join(tmp_path / "joined.ts", first, later))
     assert (info.n_frames, info.n_clock_jumps) == (50, 1)
     np.testing.assert_allclose(info.pts_s, np.arange(50) / 25, atol=1e-3)
@@ -254,11 +339,15 @@ def test_a_long_gap_of_a_single_stream_is_noted(tmp_path):
             "a pause or lost data, for which the last frame before it is counted",
         ),
         ([*range(20), *range(44, 60)], None),
+        ([29 * k + i for k in range(10) for i in range(5)], None),
         (range(0, 600, 30), None),
     ],
 )
 def test_gaps_between_frames_are_noted(tmp_path, suffix, times, note):
-    """A screen recording stores no frame while nothing changes; slides that all last as long leave no gap."""
+    """A screen recording stores no frame while nothing changes; slides that all last as long leave no gap.
+
+    Steps of 1 s are no gaps, however the container rounds times.
+    """
     info = probe(write_video(tmp_path / f"a{suffix}", grays(len(times)), pts=list(times), b_frames=0, sc_threshold="0"))
     np.testing.assert_allclose(info.pts_s, np.array(times) / 25, atol=1e-3)
     assert list(info.notes) == ([note] if note else [])

@@ -41,6 +41,14 @@ def test_times_rounded_to_milliseconds_lose_no_frame():
     assert frames_to_sample(pts_s, 10.0, fps=10).tolist() == list(range(0, 300, 3))
 
 
+def test_a_frame_is_found_by_its_printed_time():
+    """Of a video with 24000/1001 frames/s, every frame is the first from its time in whole microseconds on."""
+    pts_s = np.arange(472) * 1001 / 24000
+    for i, printed in enumerate(pts_s.round(6)):
+        before, after = (frames_to_sample(pts_s, 19.7, **{bound: printed}) for bound in ("end_s", "start_s"))
+        assert (before.tolist(), after.tolist()) == (list(range(i)), list(range(i, 472)))
+
+
 def test_the_grid_starts_at_the_first_frame():
     assert frames_to_sample(EVERY_40_MS + 8.333, 8.733, fps=12.5).tolist() == [0, 2, 4, 6, 8]
     assert frames_to_sample(EVERY_40_MS - 0.2, 0.2, fps=12.5).tolist() == [0, 2, 4, 6, 8]

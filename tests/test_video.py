@@ -185,6 +185,7 @@ def test_rounding_to_milliseconds_is_not_a_variable_rate(tmp_path):
         ("stream.mpg", {"codec": "mpeg2video", "b_frames": 2}),
         ("mpeg4_b.avi", {"codec": "mpeg4", "b_frames": 2}),
         ("h264_b.avi", {"b_frames": 2}),  # AVI does not store presentation times
+        ("h264.avi", {"b_frames": 0}),
         ("elementary.h264", {"container": "h264"}),  # elementary streams have no times
         ("vp9.webm", {"codec": "libvpx-vp9"}),
         ("mjpeg.avi", {"codec": "mjpeg", "pixel_format": "yuvj420p"}),
@@ -204,9 +205,9 @@ def test_any_part_of_any_format_is_as_in_the_whole(tmp_path, name, how):
         assert checksums(info, part, batch_size=5) == {i: whole[i] for i in part.tolist()}
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
 def test_seeks_lead_to_the_keyframe(tmp_path, caplog, name):
-    info = probe(write_video(tmp_path / name, grays(60)), "pyav")
+    info = probe(write_video(tmp_path / name, grays(60), b_frames=0 if name == "a.avi" else None), "pyav")
     caplog.set_level("INFO", logger="fer_models")
     assert read_all(read_frames_at(info, np.array([3, 40, 58])))[0] == [3, 40, 58]
     assert "reading from the beginning" not in caplog.text
@@ -494,18 +495,19 @@ def test_frames_lost_with_a_part_of_the_file_are_noted(tmp_path, suffix):
     [*product(("libx264", "mpeg4"), (".mkv", ".mp4", ".wmv")), ("libx264", ".mxf")],  # MXF does not store MPEG-4 Part 2
 )
 def test_times_that_are_those_of_decoding(tmp_path, codec, suffix):
-    """The first packet is at 0, each of the following 40 ms later, in the order of the file."""
-    original = write_video(tmp_path / "a.mp4", grays(60), codec=codec, b_frames=2)
+    """The first packet is at 0, each of the following when it is decoded; MXF has a constant rate."""
+    shown = np.array([*range(30), *(range(30, 60) if suffix == ".mxf" else range(50, 80))])
+    original = write_video(tmp_path / "a.mp4", grays(60), codec=codec, b_frames=2, pts=shown.tolist(), sc_threshold="0")
     with av.open(str(original)) as file, av.open(str(tmp_path / f"b{suffix}"), "w") as out:
         stream = out.add_stream_from_template(file.streams.video[0])
-        for n, packet in enumerate(file.demux(video=0)):
-            if packet.size:
-                packet.stream, packet.time_base = stream, Fraction(1, 25)
-                packet.pts = packet.dts = n
-                out.mux(packet)
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+        first_dts = packets[0].dts
+        for packet in packets:
+            packet.stream, packet.pts, packet.dts = stream, packet.dts - first_dts, packet.dts - first_dts
+            out.mux(packet)
     info = probe(tmp_path / f"b{suffix}")
     assert info.n_frames == 60
-    np.testing.assert_allclose(info.pts_s - info.pts_s[0], np.arange(60) / 25, atol=2e-3)
+    np.testing.assert_allclose(info.pts_s - info.pts_s[0], shown / 25, atol=2e-3)
     for part in (np.arange(60), np.arange(31, 60), np.array([5, 40, 58])):
         index, _, gray = read_all(read_frames_at(info, part))
         assert index == part.tolist()

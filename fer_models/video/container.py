@@ -35,6 +35,9 @@ MAX_FRAME_PX = 2**26
 MAX_PROBED_PX = 2**28
 # Limit in bytes on all frames that the threads of a decoder process at the same time, one frame per thread.
 _MAX_DECODING_BYTES = 512 * 2**20
+_GENPTS = 1  # FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets
+# Codecs whose packets do not tell FFmpeg the order of presentation: it would take the decoding time of the next packet.
+_UNORDERED_CODECS = frozenset({"h264", "hevc", "vvc"})
 _HLS_MAGIC = b"#EXTM3U"
 _HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "mif1"})
 
@@ -101,7 +104,14 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     with container:
         if container.metadata.get("major_brand") in _HEIF_BRANDS:
             raise VideoReadError(path, "is a HEIC image: rename it so that its name ends in .heic")
+        if any(s.codec_context and s.codec_context.name in _UNORDERED_CODECS for s in container.streams.video):
+            read_stored_times(container)
         yield container
+
+
+def read_stored_times(container: av.container.InputContainer) -> None:
+    """From here on, leave packets without a presentation time if the file stores none."""
+    container.flags &= ~_GENPTS
 
 
 def _other_content(path: Path) -> str | None:
@@ -150,12 +160,18 @@ def read_packets(
 ) -> Iterator[av.Packet[Any]]:
     """The packets of these streams, or of all streams if none is given; the last one of each is an empty flush packet.
 
+    In a video stream without reordering, a packet without a presentation time, as in AVI, gets its decoding time.
+
     Raises:
         av.FFmpegError: where the container is damaged.
     """
     try:
         for packet in container.demux(*streams):
             heartbeat()
+            if packet.pts is None and isinstance(packet.stream, av.VideoStream):
+                codec = packet.stream.codec_context  # None if FFmpeg has no decoder
+                if codec and codec.reorder_depth == 0:
+                    packet.pts = packet.dts
             yield packet
     except IndexError:  # raised by PyAV at the end of a file that gained streams while it was read
         return

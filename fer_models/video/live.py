@@ -318,5 +318,9 @@ class LiveReader:
 
 
 def _time_s(data: av.Packet[Any] | av.VideoFrame) -> float | None:
-    """Presentation time of a packet or frame; None if it has none."""
-    return None if data.pts is None or data.time_base is None else float(data.pts * data.time_base)
+    """Presentation time of a packet or frame; None if it has none.
+
+    A frame without one is shown when the packet for which the decoder returned it is decoded.
+    """
+    pts = data.dts if data.pts is None and isinstance(data, av.VideoFrame) else data.pts
+    return None if pts is None or data.time_base is None else float(pts * data.time_base)

@@ -14,7 +14,7 @@ import av
 import av.container
 
 from fer_models.errors import FervidError
-from fer_models.video.container import MAX_FRAME_PX, MAX_PROBED_PX, SELF_CONTAINED_FORMATS
+from fer_models.video.container import MAX_FRAME_PX, MAX_PROBED_PX, SELF_CONTAINED_FORMATS, read_stored_times
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ class LiveSource:
         except (av.FFmpegError, ValueError) as error:
             raise LiveSourceError(self.shown, self._why_not(error)) from error
         with container:
+            read_stored_times(container)
             streams = [stream for stream in container.streams.video if stream.codec_context is not None]
             if not streams:
                 raise LiveSourceError(self.shown, "sends no video that can be decoded: check the sender's format")

@@ -6,6 +6,7 @@ import av
 import av.container
 import numpy as np
 
+from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
 from fer_models.video.frame_shapes import FrameShape
@@ -17,6 +18,7 @@ CHANGES_SHAPE = "changes its frame size or pixel aspect"
 _NO_TIMESTAMPS = 0x0080  # FFmpeg's AVFMT_NOTIMESTAMPS: a flag of formats without timestamps
 _MAX_SPANS = 5  # intervals of damage that a note lists
 _GAP_S = 1.0  # a longer step between frames is noted if it is also ten times as long as usual
+_MAX_DISAGREEMENT_S = 1.0  # a larger difference between the ends of the file and of frames without times is noted
 
 
 def video_notes(
@@ -25,7 +27,7 @@ def video_notes(
     """All notes on a video, of which `frame` is the first frame; `shapes` and `transfer` as in `VideoInfo`."""
     _, container, stream = video
     return [
-        *_rate_notes(container, stream),
+        *_rate_notes(container, stream, timing),
         *_clock_notes(timing),
         *_gap_notes(container, timing),
         *_damage_notes(timing),
@@ -34,10 +36,24 @@ def video_notes(
     ]
 
 
-def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream) -> list[str]:
-    if not container.format.flags & _NO_TIMESTAMPS or stream.codec_context.framerate or not stream.guessed_rate:
+def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream, timing: Timing) -> list[str]:
+    if container.format.flags & _NO_TIMESTAMPS:
+        if stream.codec_context.framerate or not stream.guessed_rate:
+            return []
+        return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
+    n_frames, end_s, file_s = len(timing.pts_s), timing.end_s, (container.duration or 0) / av.time_base
+    if not timing.n_untimed:
         return []
-    return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
+    if timing.n_untimed == n_frames:
+        rate = n_frames / (end_s - float(timing.pts_s[0]))
+        notes = [f"has no time for any of its {n_frames} frames: {rate:g} frames/s were assumed"]
+    else:
+        notes = [f"has no time for {timing.n_untimed} of {n_frames} frames: they were placed between the others"]
+    # Without audio, the duration of the file may be that up to the last known time.
+    is_shorter = bool(file_s and container.streams.audio) and end_s - file_s > _MAX_DISAGREEMENT_S
+    if not timing.n_clock_jumps and (is_shorter or file_s - end_s > _MAX_DISAGREEMENT_S):
+        notes.append(f"its frames end at {end_s:.2f} s and the file at {file_s:.2f} s: times of frames may be wrong")
+    return notes
 
 
 def _clock_notes(timing: Timing) -> list[str]:
@@ -55,7 +71,7 @@ def _gap_notes(container: av.container.InputContainer, timing: Timing) -> list[s
     steps_s, pts_s = timing.steps_s, timing.pts_s
     if len(pts_s) < 2:
         return []
-    is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s))))
+    is_gap = steps_s > max(_GAP_S, 10 * float(np.median(np.diff(pts_s)))) + ROUNDING_S
     if not is_gap.any():
         return []
     at = int(np.argmax(steps_s))

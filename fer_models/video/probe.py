@@ -61,7 +61,7 @@ class VideoInfo:
     stream_index: int  # index of the video stream among all streams of the file
     video_stream: int | None  # index of the stream among the video streams; None for an image
     keyframe_index: np.ndarray  # (k,) int64, increasing: the frames at which decoding can start
-    is_counted: bool  # True without usable timestamps: frames are identified by their position in the stream
+    is_counted: bool  # True if timestamps are missing or unusable: frames are identified by their position
     truncation: str | None  # where the file is truncated, as a part of a sentence; None if it is complete
     # (k,) int64: frames whose data are damaged; if the stream is counted, also those that refer to them
     damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))

@@ -19,8 +19,8 @@ def frames_to_sample(
 
     With `fps`, a grid of that many ticks per second starts at the first frame of the video, so that reading by segments
     takes the same frames as reading straight through. Each tick takes the first frame that begins between it and the
-    next tick (a frame up to 1 ms early counts as on time), or if none does, the frame that is shown then. A frame is
-    never taken twice. Without `fps`, every frame is taken.
+    next tick, or if none does, the frame that is shown then. A frame is never taken twice. Without `fps`, every frame
+    is taken. A frame up to 1 ms early counts as on time, for ticks, `start_s` and `end_s`.
 
     Args:
         pts_s: (n,) presentation times of all frames of the video, ascending, in seconds.
@@ -38,6 +38,8 @@ def frames_to_sample(
     array([0, 1, 2])
     >>> frames_to_sample(np.array([0.0, 0.04, 0.08, 0.12, 0.16, 0.20]), 0.24, fps=10, start_s=0.1)
     array([3, 5])
+    >>> frames_to_sample(np.arange(4) / 3, 4 / 3, start_s=0.333334, end_s=0.666667)
+    array([1])
     """
     if fps is not None and not 0 < fps < np.inf:
         raise ValueError(f"fps must be a positive number, got {fps}")
@@ -49,9 +51,9 @@ def frames_to_sample(
         ticks = np.diff(last_tick)  # from the beginning of each frame to that of the next one
         take = (np.insert(ticks[:-1], 0, 1) > 0) | (ticks > 1)
     if start_s is not None:
-        take &= pts_s >= start_s
+        take &= pts_s >= start_s - ROUNDING_S
     if end_s is not None:
-        take &= pts_s < end_s
+        take &= pts_s < end_s - ROUNDING_S
     return np.flatnonzero(take).astype(np.int64)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations  # av.Packet takes a parameter in its type st
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import chain, count
+from pathlib import Path
 
 import av
 import av.container
 import numpy as np
 
-from fer_models.video.clock import RepairedClock, find_jumps, repair_clock, to_seconds
+from fer_models.video.clock import MAX_STEP_S, RepairedClock, find_jumps, repair_clock, to_seconds
 from fer_models.video.container import (
     VideoReadError,
     container_start_s,
@@ -19,7 +19,8 @@ from fer_models.video.container import (
     open_container,
     packets_until_damage,
 )
-from fer_models.video.damage import DamageTracker, damaged_packets
+from fer_models.video.damage import damaged_packets
+from fer_models.video.decoded_times import decode_times, fill_unknown, known_ticks
 from fer_models.video.packets import NO_TIME, TIMED_STREAMS, OpenVideo, Packets
 
 # Seconds by which the duration in a header may exceed that of the packets, beyond one frame, without being wrong.
@@ -47,6 +48,7 @@ class Timing:
     packet_frame: np.ndarray | None = None
     n_clock_jumps: int = 0
     n_repeated: int = 0
+    n_untimed: int = 0  # number of frames whose time neither the file nor the order of decoding gives
     damaged_index: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     lost_from_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     damaged_spans_s: tuple[tuple[float, float], ...] = ()  # intervals without frames because data are missing
@@ -151,15 +153,12 @@ def _are_decoding_times(video: OpenVideo, pts: np.ndarray) -> bool:
     """Whether the times of the packets are those of decoding, as in containers that store no presentation times.
 
     If frames are reordered but their times increase, this is likely; in packed MPEG-4, FFmpeg guesses wrong times.
-    AVI never stores presentation times. Otherwise the first frames are decoded: their times must increase.
+    The first frames are decoded then: their times must increase.
     """
-    path, container, stream = video
+    path, _, stream = video
     codec = stream.codec_context
-    is_increasing = bool((np.diff(pts) > 0).all())
-    if codec.reorder_depth == 0 or not (is_increasing or codec.name == "mpeg4"):
+    if codec.reorder_depth == 0 or not ((np.diff(pts) > 0).all() or codec.name == "mpeg4"):
         return False
-    if is_increasing and container.format.name == "avi":
-        return True
     times: list[int] = []
     with open_container(path) as again:
         for packet in packets_until_damage(again, decoding_stream(again, stream.index)):
@@ -199,8 +198,10 @@ def _repaired_timing(
     *,
     packet_frame: np.ndarray | None = None,
 ) -> Timing:
-    """The timing of a stream whose clock had to be repaired; it can only be decoded from the beginning."""
-    unit, start_s = _unit(stream), _start_s(container, packets)
+    """The timing of a stream whose times had to be repaired; it can only be decoded from the beginning."""
+    unit = _unit(stream)
+    # The container states the first known time; frames without a time may come before.
+    start_s = min(_start_s(container, packets), Fraction(float(ticks[0])) * unit)
     pts_s = to_seconds(ticks, unit, start_s)
     return Timing(
         pts_s=pts_s,
@@ -265,7 +266,6 @@ def media_end_s(container: av.container.InputContainer, packets: Packets, timing
     end_s = timing.end_s
     if timing.n_clock_jumps:
         return end_s  # the timestamps of the audio jump as well
-    start_s = _start_s(container, packets)
     for other in container.streams.audio:
         if not other.time_base:
             continue
@@ -273,72 +273,51 @@ def media_end_s(container: av.container.InputContainer, packets: Packets, timing
             end = other.start_time + other.duration
         else:
             end = packets.ends.get(other.index, 0)
-        end_s = max(end_s, float(end * other.time_base - start_s))
+        end_s = max(end_s, float(end * other.time_base) - timing.start_time_s)
     return end_s
 
 
 def _timing_by_decoding(video: OpenVideo, packets: Packets) -> Timing:
-    """Get times by decoding all frames; if the decoder gives none, count frames at the rate that the stream states."""
-    times, damaged_index = _decode_times(video)
-    timing = _timing_of_decoded(video, packets, times)
+    """Get times by decoding all frames; those of frames without a time follow from the others and the frame rate."""
+    pts, dts, damaged_index = decode_times(video, leave_out_repeated=len(packets.known_pts()) < len(packets.pts))
+    timing = _timing_of_decoded(video, packets, pts, dts)
     return replace(timing, damaged_index=damaged_index, damaged_spans_s=_spans_s(timing, damaged_index))
 
 
-def _timing_of_decoded(video: OpenVideo, packets: Packets, times: list[int | None]) -> Timing:
+def _timing_of_decoded(video: OpenVideo, packets: Packets, pts: np.ndarray, dts: np.ndarray) -> Timing:
+    """The timing of decoded frames; `pts` and `dts` as in `known_ticks`."""
     path, container, stream = video
-    pts = np.array([pts for pts in times if pts is not None], np.int64)
-    back = np.diff(pts) < 0
-    if len(pts) == len(times) and back.sum() <= 1 + len(pts) // 100:
-        if (np.diff(pts) > 0).all():
-            return _timing(container, stream, packets, pts=pts, keyframe_index=np.empty(0, np.int64))
-        clock = repair_clock(pts, np.concatenate([[False], back]), np.zeros(len(pts)))
-        return _repaired_timing(container, stream, packets, clock, clock.ticks)
-    if len(np.unique(pts)) == len(times) and container.format.name != "avi":
-        # These are decoding times, in the order of presentation except for a constant delay.
-        clock = RepairedClock(np.sort(pts).astype(np.float64), n_jumps=0, n_repeated=0)
-        return _repaired_timing(container, stream, packets, clock, clock.ticks)
-    if not stream.guessed_rate:
+    unit, depth = _unit(stream), stream.codec_context.reorder_depth
+    known = known_ticks(pts, dts, depth)
+    is_unknown = np.isnan(known)
+    step = _usual_step(path, stream, packets, known) if is_unknown.any() else 0.0
+    ticks = fill_unknown(known, step, start=float(_start_s(container, packets) / unit))
+    is_jump = _jumps_of_decoded(ticks, packets, float(MAX_STEP_S / unit))
+    if not np.isnan(pts).any() and (np.diff(pts) > 0).all() and not is_jump.any():
+        return _timing(container, stream, packets, pts=pts.astype(np.int64), keyframe_index=np.empty(0, np.int64))
+    clock = repair_clock(ticks, is_jump, np.zeros(len(ticks)))
+    timing = _repaired_timing(container, stream, packets, clock, clock.ticks)
+    # The decoder returns the last frames after the last packet, so that these have no decoding time.
+    n_untimed = len(ticks) if is_unknown.all() else int(is_unknown[: max(0, len(ticks) - depth)].sum())
+    return replace(timing, n_untimed=n_untimed)
+
+
+def _usual_step(path: Path, stream: av.VideoStream, packets: Packets, ticks: np.ndarray) -> float:
+    """The usual time between frames in ticks, from their times if most are known, otherwise from those of packets."""
+    steps, durations = np.diff(ticks), np.array(packets.duration, np.int64)
+    for found in (steps[steps > 0], durations[durations > 0]):
+        if 2 * len(found) > len(ticks):
+            return float(np.median(found))
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
         raise VideoReadError(path, "its frames carry no times, nor does it state a frame rate")
-    step_s = 1 / float(stream.guessed_rate)
-    start_s = float(_start_s(container, packets))
-    first_s = float(pts.min() * _unit(stream)) - start_s if len(pts) else 0.0
-    pts_s = first_s + np.arange(len(times)) * step_s
-    return Timing(
-        pts_s, np.arange(len(times)), np.empty(0, np.int64), start_s, float(pts_s[-1]) + step_s, is_counted=True
-    )
+    return float(1 / (rate * _unit(stream)))
 
 
-def _decode_times(video: OpenVideo) -> tuple[list[int | None], np.ndarray]:
-    """Decode all frames: their times, and the indices of those that are damaged or refer to damaged frames."""
-    path, _, stream = video
-    is_keyframe, is_corrupt, is_failed = [], [], []  # of each packet; the last one if decoding fails when it is sent
-    received: list[list[tuple[object, bool]]] = []  # after each packet: the packet of each frame, and is_corrupt
-    times: list[int | None] = []
-    with open_container(path) as container:
-        decoding = decoding_stream(container, stream.index)
-        decoding.codec_context.copy_opaque = True
-        for packet in packets_until_damage(container, decoding):
-            packet.opaque = len(received)
-            frames, failed = decode_packet(packet)
-            is_keyframe.append(packet.is_keyframe)
-            is_corrupt.append(packet.is_corrupt)
-            is_failed.append(failed)
-            received.append([(frame.opaque, frame.is_corrupt) for frame in frames])
-            times += [frame.pts for frame in frames]
-    # The order of presentation is known only now: it takes the place of times.
-    index_of = dict(zip((own for own, _ in chain.from_iterable(received)), count(), strict=False))
-    is_damaged = damaged_packets(np.array(is_corrupt, bool), np.array(is_keyframe, bool))
-    tracker: DamageTracker[int] = DamageTracker()
-    known: list[tuple[int, bool]] = []
-    index, latest = count(), 0
-    for position, own_frames in enumerate(received):
-        latest = max(latest, index_of.get(position, 0))
-        # A packet without a frame comes after the frames of all packets before it.
-        time = index_of.get(position, latest + (position + 1) / (len(received) + 1))
-        tracker.send(time, is_keyframe=is_keyframe[position], is_damaged=bool(is_damaged[position]))
-        if is_failed[position]:
-            tracker.fail()
-        for (_, is_corrupt_frame), i in zip(own_frames, index, strict=False):
-            known += tracker.receive(i, i, is_damaged=is_corrupt_frame)
-    known += tracker.finish()
-    return times, np.array([i for i, damaged in known if damaged], np.int64)
+def _jumps_of_decoded(ticks: np.ndarray, packets: Packets, max_step: float) -> np.ndarray:
+    """The frames before which the clock restarts, or jumps ahead as the packets show: (n,) bool."""
+    steps = np.diff(ticks, prepend=ticks[:1])
+    is_jump = steps < 0
+    for first in np.array(packets.dts)[np.array(packets.is_gap, bool)]:
+        is_jump |= (steps > max_step) & (ticks - steps < first) & (first <= ticks)
+    return is_jump
