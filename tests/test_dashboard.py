@@ -174,7 +174,7 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     found = library.read_library(opened)
     done = found.videos[found.videos["status"] == "done"].sort_values("video")
     alice, nobody = library.table_rows(opened, found.rows, done)
-    assert (alice["video"], alice["emotion"], alice["people"]) == ("alice.mp4", "happy", "3")
+    assert (alice["video"], alice["emotion"], alice["people"]) == ("alice.mp4", "happy / sad / neutral", "3")
     assert alice["href"] == f"timeline?video={ALICE}"
     assert len(alice["episodes"]) == 3  # a strip for each person
     happy = next(part for strip in alice["episodes"] for part in strip if part[2] == EMOTIONS.index("happy"))
@@ -226,8 +226,30 @@ def test_the_library_is_searched_and_filtered(results: Path, page: Page) -> None
     shown.text_input[0].set_value("NOBODY").run()
     assert "1 video. Click one" in words(shown)
     shown.text_input[0].set_value("").run()
-    shown.selectbox[0].set_value("sad").run()
+    shown.selectbox[0].set_value("angry").run()
     assert "No video passes the filters." in words(shown)
+
+
+def test_the_library_shows_the_faces_of_still_images(store: Store, page: Page) -> None:
+    """Two of four good faces are happy, two neutral: both are dominant. In the last image, one face is too small."""
+    four = [Face(0, x=160 * i, p=feeling(name)) for i, name in enumerate(["happy", "happy", "neutral", "neutral"])]
+    small = [Face(0, p=feeling("sad")), Face(0, x=400, size_px=8, p=feeling("angry"))]
+    for video_id, name, faces in ((ALICE, "tie", four), (NOBODY, "nobody", []), (BROKEN, "small", small)):
+        store.commit_analysis(row(video_id, f"in/{name}.png", duration_s=0.0), timeline(np.zeros(1), faces))
+    shown = page("library", store.root)
+    assert [metric.value for metric in shown.metric] == ["3", "0.0", "0", "0"]  # faces are no tracks
+    opened = Results(store.root)
+    found = library.read_library(opened)
+    nobody, small_row, tie = library.table_rows(opened, found.rows, found.videos.sort_values("video"))
+    assert {cells["duration"] for cells in (nobody, small_row, tie)} == {"still image"}
+    assert [cells["people"] for cells in (nobody, small_row, tie)] == ["0 faces", "2 faces", "4 faces"]
+    assert [cells["emotion"] for cells in (nobody, small_row, tie)] == [None, "sad", "happy / neutral"]
+    assert tie["shares_title"] == "happy 50\xa0%, neutral 50\xa0%"
+    assert small_row["shares_title"] == "sad 100\xa0%"
+    assert small_row["low_quality"] == "50.0\xa0%"
+    for emotion in ("happy", "neutral", "sad"):
+        shown.selectbox(key="library_emotion").select(emotion).run()
+        assert "1 video. Click one" in words(shown)
 
 
 def test_results_without_videos_say_so(store: Store, page: Page) -> None:
