@@ -611,6 +611,7 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other person is neutral
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
+    assert "ad A and ad B are compared within 1 video (paired)." in words(shown)
     assert "1 event repeats another of the same video, label, start and end, and is left out." in words(shown)
     assert "Change around the onset" in [heading.value for heading in shown.subheader]
     assert "Left out, because no person has a good face in the 5 s before their markers: ad C." in words(shown)
@@ -920,6 +921,7 @@ def test_bars_are_the_means_of_the_shown_pair(store: Store, page: Page) -> None:
     shown.segmented_control[0].set_value("a CSV file").run()
     assert not shown.exception
     assert bars_of(shown) == pytest.approx({"a": 1, "b": 0})
+    assert re.findall(r".* \(paired\)\.", words(shown)) == ["a and b are compared within 2 participants (paired)."]
     for pair, bars in {"a − c": {"a": 2 / 3, "c": 0.5}, "b − c": {"b": 0, "c": 0.5}}.items():
         shown.selectbox(key="compared_pair").set_value(pair).run()
         assert bars_of(shown) == pytest.approx(bars)

@@ -23,6 +23,7 @@ from dashboard.data.comparison import (
     marker_comparison_of,
     marker_limit_note,
     mean_timelines,
+    notes_on_pairing,
     onset_averages,
     onset_notes,
     ranges_of_groups,
@@ -78,10 +79,12 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     show_several_people(results, None, video_ids)
     st.caption(plain(f"All faces in videos with these markers: {low_quality_note(results, key, video_ids)}"))
     frame = events.to_pandas()
+    differences = marker_comparison_of(results, key, frame)
     return Compared(
-        marker_comparison_of(results, key, frame),
+        differences,
         mean_timelines(results, key, ranges, {}),
         "time since the start of the marker in s",
+        notes_on_pairing(results, key, differences, None, video_ids),
         marker_limit_note(events),
         onset_averages(results, key, frame),
         onset_notes(results, key, frame),
@@ -105,10 +108,12 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
     show_members(groups, videos)
     show_several_people(results, participants, groups)
     st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
+    differences = comparison_of(results, key, groups, participants)
     return Compared(
-        comparison_of(results, key, groups, participants),
+        differences,
         mean_timelines(results, key, ranges_of_groups(results, groups), participants),
         "time in the video in s",
+        notes_on_pairing(results, key, differences, participants, list(groups)),
         video_limit_note(results, groups),
     )
 
@@ -130,7 +135,7 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
     if found.means.empty and not found.differences[["n_a", "n_b"]].any(axis=None):
         st.info("No face in these groups has a label: there is nothing to compare.")
         return
-    show_differences(found.differences)
+    show_differences(found.differences, found.pairing)
     show_over_time(found)
 
 

@@ -81,7 +81,12 @@ COLUMNS = (
         f"One strip for each person, in the order of their numbers; the {MAX_STRIPS} who are seen longest.",
     ),
     Column("emotion", "Dominant emotion", "emotion"),
-    Column("shares", "Share of time", "strips", "Of the time with a label, over all people. In a still image: of its good faces."),
+    Column(
+        "shares",
+        "Share of time",
+        "strips",
+        "Of the time with a label, over all people. In a still image: of its good faces.",
+    ),
     Column("duration", "Duration", "number"),
     Column("people", "People", "number", "In a still image: faces."),
     Column("low_quality", "Low-quality faces", "number", "Share of all faces that fail the quality filter."),

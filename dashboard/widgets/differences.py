@@ -1,5 +1,7 @@
 """Differences between groups: shares of time as bars, intervals of the differences, and sample sizes."""
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -24,8 +26,8 @@ EFFECT_COLUMNS = {
 }
 
 
-def show_differences(comparison: pd.DataFrame) -> None:
-    """Shares of time as bars, differences as a table."""
+def show_differences(comparison: pd.DataFrame, pairing: Sequence[str]) -> None:
+    """Shares of time as bars, differences as a table; `pairing` are sentences on paired comparisons."""
     left, right = st.columns([2, 3])
     names = pair_names(comparison)
     pairs = names.unique().tolist()
@@ -55,7 +57,7 @@ def show_differences(comparison: pd.DataFrame) -> None:
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
-    for note in notes_of(comparison):
+    for note in [*pairing, *notes_of(comparison)]:
         st.caption(plain(note))
     st.caption(
         "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time: means "
