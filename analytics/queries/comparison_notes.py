@@ -28,7 +28,7 @@ def videos_have_participants(
     return not named.isdisjoint(video_ids)
 
 
-def pairing_notes(rows: Iterable[Mapping[str, Any]], *, has_participants: bool) -> list[str]:
+def pairing_notes(rows: Iterable[Mapping[Any, Any]], *, has_participants: bool) -> list[str]:
     """A sentence on each pair of groups that is compared within participants, or within videos without any.
 
     Args:
@@ -36,7 +36,7 @@ def pairing_notes(rows: Iterable[Mapping[str, Any]], *, has_participants: bool) 
         has_participants: whether any of the videos has a participant.
     """
     unit = "participant" if has_participants else "video"
-    notes = {}  # a dictionary as a set that keeps the order of the rows
+    notes: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
     for row in rows:
         if row["paired"]:
             units = counted(row["n_participants_a"], unit)

@@ -103,8 +103,9 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
         st.info("Select at least two groups.")
         return None
     in_chosen = {path: group for path, group in grouping.groups.items() if group in chosen}
-    groups = find_groups(in_chosen, videos, by_content=False)
-    participants = find_participants(grouping.participants, results.videos(), by_content=False)
+    source = grouping.source
+    groups = find_groups(in_chosen, videos, by_content=False, source=source)
+    participants = find_participants(grouping.participants, results.videos(), by_content=False, source=source)
     show_members(groups, videos)
     show_several_people(results, participants, groups)
     st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
@@ -126,8 +127,11 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
             found: Compared | None = compare_markers(results, key, markers.events)
         else:
             found = compare_videos(results, key, videos, way)
-    except (GroupError, UnknownVideoError) as error:
+    except GroupError as error:
         st.warning(error_text(error))
+        return
+    except UnknownVideoError as error:  # of a marker
+        st.warning(f"{plain(markers.name if markers else '')}: {error_text(error)}")
         return
     if found is None:
         return

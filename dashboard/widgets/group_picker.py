@@ -28,8 +28,9 @@ NEXT_STEPS = {
 class Grouping:
     """The group and the participant of videos."""
 
-    groups: dict[str, str]  # group by path, file name or video_id
+    groups: dict[str, str]  # group by path (or its end), file name or video_id
     participants: dict[str, str] = field(default_factory=dict)  # participant of each video that a file names
+    source: str = "the groups"  # the name of the file
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ def parse_grouping(content: bytes, name: str) -> Grouping:
     Raises:
         GroupError: if a column is missing; names what was found.
     """
-    return Grouping(parse_column(content, name, "group"), parse_column(content, name, "participant", optional=True))
+    groups = parse_column(content, name, "group")
+    return Grouping(groups, parse_column(content, name, "participant", optional=True), name)
 
 
 def show_unmatched_words(videos: Sequence[VideoName], words: list[str]) -> None:

@@ -18,8 +18,8 @@ def choose_markers() -> Markers | None:
     label = "Markers" if markers is None else f"Markers: {plain(markers.name)}"
     with st.popover(label, width="content"):
         st.caption(
-            "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
-            "empty: every video), or an ELAN file, whose annotations are markers. It is kept for this session only; "
+            "A CSV file with the columns start_s, end_s and label, and optionally video (a path or its end, a name or an "
+            "id; empty: every video), or an ELAN file, whose annotations are markers. It is kept for this session only; "
             "`fervid dashboard RESULTS --events FILE` shows it to everybody. Markers made with M on page Timeline are "
             "not among them: save them there (Export, markers), and choose the file here to compare them."
         )
