@@ -45,6 +45,16 @@ def without_common_folder(paths: Sequence[str]) -> list[str]:
     return [path[start:] for path in paths]
 
 
+def shortened(name: str, length: int = 28) -> str:
+    """A name without its middle, if it is longer than `length` characters.
+
+    >>> shortened("interviews_of_2024/participant_17", 20)
+    'interviews…cipant_17'
+    """
+    half = length // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[half + 1 - length :]}"
+
+
 def percent(share: float, digits: int = 0) -> str:
     r"""A share in percent, with a space that breaks no line.
 

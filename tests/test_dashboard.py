@@ -368,13 +368,17 @@ def test_names_in_uploads_do_not_read_files_of_the_server(store: Store, page: Pa
 EVERYTHING = moments.Filters(list(EMOTIONS))
 
 
+def strongest(opened: Results, ranking: str, filters: moments.Filters) -> list[moments.Moment]:
+    return moments.moments_of(moments.find_moments(opened, ranking, filters))
+
+
 def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> None:
     opened = Results(results)
-    by_area = moments.find_moments(opened, "area (mean × duration)", moments.Filters(["happy", "sad"]))
+    by_area = strongest(opened, "area (mean × duration)", moments.Filters(["happy", "sad"]))
     areas = connect(results).sql("SELECT mean * duration_s FROM episodes WHERE emotion IN ('happy', 'sad')").fetchall()
     assert [moment.rank_value for moment in by_area] == pytest.approx(sorted((area for (area,) in areas), reverse=True))
-    assert [moment.emotion for moment in moments.find_moments(opened, "peak", moments.Filters(["sad"]))] == ["sad"]
-    assert moments.find_moments(opened, "peak", replace(EVERYTHING, min_duration_s=9.0)) == []
+    assert [moment.emotion for moment in strongest(opened, "peak", moments.Filters(["sad"]))] == ["sad"]
+    assert strongest(opened, "peak", replace(EVERYTHING, min_duration_s=9.0)) == []
     # The player adds 1 ms to the times of links, so that 0.667 shows the frame at 2/3 s.
     links = moments.table_row(replace(by_area[0], apex_s=2 / 3, start_s=5 / 3))
     assert [links[name].partition("&")[2] for name in ("href", "play_href")] == ["t=0.667", "t=0.667&play=1"]
@@ -392,6 +396,14 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert "There are no episodes" in words(page("moments", results))
 
 
+def test_all_episodes_are_saved_if_the_list_of_moments_is_cut(store: Store, page: Page) -> None:
+    """A person who is happy and sad in turn, for 2 s each, 204 times in all."""
+    faces = [Face(i, p=feeling("sad" if i // 10 % 2 else "happy")) for i in range(2040)]
+    store.commit_analysis(row(ALICE, "in/alice.mp4", duration_s=408.0), timeline(np.arange(2040) / 5, faces))
+    assert "The 200 of 204 strongest episodes" in words(page("moments", store.root))
+    assert moments.find_moments(Results(store.root), "peak", EVERYTHING).num_rows == 204
+
+
 def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> None:
     faces = [Face(i) for i in range(20)]
     for video, path in ((ALICE, "P01/cam.mp4"), (NOBODY, "P02/cam.mp4"), (BROKEN, "P02/other.mp4")):
@@ -405,12 +417,12 @@ def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> 
 
 
 def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
-    (sad,) = moments.find_moments(Results(results), "peak", moments.Filters(["sad"]))
+    (sad,) = strongest(Results(results), "peak", moments.Filters(["sad"]))
     rename(results, ALICE, sad.track_id, "Anna")
-    (named,) = moments.find_moments(Results(results), "peak", replace(EVERYTHING, participant="Anna"))
+    (named,) = strongest(Results(results), "peak", replace(EVERYTHING, participant="Anna"))
     assert (named.person, named.emotion) == ("Anna", "sad")
     hide(results, ALICE, sad.track_id, True)
-    assert moments.find_moments(Results(results), "peak", moments.Filters(["sad"])) == []
+    assert strongest(Results(results), "peak", moments.Filters(["sad"])) == []
 
 
 def test_the_number_of_an_unnamed_person_is_no_name(store: Store) -> None:
@@ -426,7 +438,7 @@ def test_the_number_of_an_unnamed_person_is_no_name(store: Store) -> None:
 def test_files_of_a_video_leave_out_hidden_people(results: Path) -> None:
     """There are three people with 40 faces and one episode each."""
     opened = Results(results)
-    (happy,) = moments.find_moments(opened, "peak", moments.Filters(["happy"]))
+    (happy,) = strongest(opened, "peak", moments.Filters(["happy"]))
     hide(results, ALICE, happy.track_id, True)
     opened.reload_notes()
     for name, n_rows in (("faces.csv", 80), ("faces.parquet", 80), ("episodes.csv", 2)):
@@ -487,7 +499,7 @@ def test_single_videos_are_compared_where_all_lie_in_one_folder(results: Path, s
     shown.segmented_control[0].set_value("folders").run()
     assert "All videos are in one folder" in words(shown)
     shown.segmented_control[0].set_value("words in the path").run()
-    assert "Enter at least two words" in words(shown)
+    assert "Enter at least two words that paths contain" in words(shown)
     shown.segmented_control[0].set_value("a CSV file").run()
     assert "Choose a file that names at least two groups." in words(shown)
 
@@ -511,7 +523,7 @@ def test_videos_of_the_same_file_name_are_compared_as_chosen(store: Store, page:
         table = shown.dataframe[0].value.set_index("emotion")["difference in points"]
         first, second = chosen.values()
         assert (table[first], table[second]) == (pytest.approx(100), pytest.approx(-100))
-    assert f"in no group: bo/clip.mp4, cam.mp4-{ids[2]}" in words(shown).replace("*", "")
+    assert f"not compared: bo/clip.mp4, cam.mp4-{ids[2]}" in words(shown).replace("*", "")
     shown.segmented_control[0].set_value("words in the path").run()
     shown.text_input[0].set_value("clip, bo").run()
     assert "Left out, because several of the words are in their path: bo/clip.mp4." in words(shown)
@@ -540,11 +552,48 @@ def test_compare_shows_results_that_were_added_between_two_checks_of_the_folder(
 def test_a_video_is_in_the_group_of_the_one_word_in_its_path(results: Path, page: Page) -> None:
     paths = ["in/Male_1.mp4", "in/female_1.mp4", "in/female_and_male.mp4", "in/nobody.mp4"]
     assert groups_by_word(paths, ["male", "female"]) == {"in/Male_1.mp4": "male", "in/female_1.mp4": "female"}
+    assert groups_by_word(["/male/a_1.mp4", "/male/female/2.mp4"], ["male", "female"]) == {
+        "/male/female/2.mp4": "female"
+    }
     shown = page("compare", results)
     shown.segmented_control[0].set_value("words in the path").run()
-    shown.text_input[0].set_value("alice, in/, bob").run()
-    assert "No video has in its path: bob." in words(shown)
+    shown.text_input[0].set_value("alice, .mp4, bob, in/").run()
+    assert "No video has in its path: bob, in/." in words(shown)
     assert "Left out, because several of the words are in their path: alice.mp4." in words(shown)
+    assert "The folders that all videos share do not count." in words(shown)  # nobody.mp4 alone is left: one group
+
+
+def test_at_most_six_groups_are_compared(store: Store, page: Page) -> None:
+    for number in range(8):
+        faces = [Face(i) for i in range(20)]
+        path = f"{number % 4}/{number}.mp4"
+        store.commit_analysis(row(f"v{number:016}", path, duration_s=2.0), timeline(np.arange(20) / 10, faces))
+    shown = page("compare", store.root)
+    assert not shown.multiselect  # all four folders are compared
+    shown.segmented_control[0].set_value("single videos").run()
+    (videos,) = shown.multiselect  # no second list, whatever is chosen in it
+    assert (videos.label, videos.proto.max_selections) == ("Videos, at most 6", 6)
+    by_path = {f"{number % 4}/{number}.mp4": f"group {number}" for number in range(7)}
+    shown.session_state["groups_of_file"] = GroupFile("groups.csv", Grouping(by_path))
+    shown.segmented_control[0].set_value("a CSV file").run()
+    (groups,) = shown.multiselect
+    assert (groups.label, groups.value) == ("Groups to compare, at most 6 of 7", [f"group {i}" for i in range(6)])
+    assert "not compared\\: 2" in shown.expander[0].label
+
+
+def test_a_removed_or_wrong_file_replaces_the_markers_and_codes(results: Path, page: Page) -> None:
+    wrong = ("wrong.csv", b"a,b\n1,2\n", "text/csv")
+    right = ("right.csv", b"start_s,end_s,label,code\n0,1,ad,happy\n", "text/csv")
+    shown = page("compare", results)
+    for number, kind in enumerate(("markers", "codes")):
+        shown.get("file_uploader")[number].set_value(right).run()
+        assert shown.session_state[kind].name == "right.csv"
+        shown.get("file_uploader")[number].set_value(wrong).run()
+        assert kind not in shown.session_state
+        assert "wrong.csv: " in words(shown)
+        shown.get("file_uploader")[number].set_value(right).run()
+        shown.get("file_uploader")[number].set_value(None).run()
+        assert kind not in shown.session_state
 
 
 @pytest.fixture

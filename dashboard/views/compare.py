@@ -36,22 +36,20 @@ from dashboard.data.results import Results, current_results
 from dashboard.text import error_text, plain
 from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.differences import show_differences
-from dashboard.widgets.group_picker import MARKERS, NEXT_STEPS, choose_groups, choose_way, show_members
+from dashboard.widgets.group_picker import MARKERS, MAX_GROUPS, NEXT_STEPS, choose_groups, choose_way, show_members
 from dashboard.widgets.over_time import show_over_time
 from dashboard.widgets.quality_notes import show_quality_notes
 from dashboard.widgets.session_files import choose_codes, choose_markers
 
-DEFAULT_GROUPS, MAX_GROUPS = 3, 6
-
 
 def select_groups(groups: list[str], way: str) -> list[str]:
-    """The groups to compare; if there are many, the user selects some, because every pair is compared."""
+    """The groups to compare; if there are more than `MAX_GROUPS`, the user selects which."""
     if len(groups) <= MAX_GROUPS:
         return groups
     return st.multiselect(
-        "Groups to compare",
+        f"Groups to compare, at most {MAX_GROUPS} of {len(groups)}",
         groups,
-        groups[:DEFAULT_GROUPS],
+        groups[:MAX_GROUPS],
         max_selections=MAX_GROUPS,
         key=f"compared_{way}",
         persist_state="session",

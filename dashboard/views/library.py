@@ -197,7 +197,7 @@ def people_text(video: Mapping[Hashable, Any]) -> str:
 def one_page(videos: pd.DataFrame) -> pd.DataFrame:
     """The rows of the selected page."""
     n_pages = max(1, -(-len(videos) // PAGE_ROWS))
-    page = st.pagination(n_pages, key=f"library_page_of_{n_pages}") if n_pages > 1 else 1
+    page = st.pagination(n_pages, key=f"library_page_of_{n_pages}", persist_state="session") if n_pages > 1 else 1
     return videos.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
 
 
