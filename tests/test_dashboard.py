@@ -363,6 +363,11 @@ def test_names_in_uploads_do_not_read_files_of_the_server(store: Store, page: Pa
         shown.session_state["groups_of_file"] = GroupFile("groups.csv", grouping)
         shown.segmented_control[0].set_value("a CSV file").run()
         assert "secret.txt: no such video in the results, by path" in words(shown)
+    shown = page("sql", store.root)
+    shown.session_state["markers"] = uploaded
+    shown.text_area[0].set_value("FROM events")
+    shown.button[0].click().run()
+    assert "secret.txt: no such video in the results, by path" in words(shown)
 
 
 EVERYTHING = moments.Filters(list(EMOTIONS))
@@ -1302,6 +1307,16 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
     shown.text_area[0].set_value("-- nothing")
     shown.button[0].click().run()
     assert "there is no query: enter one SELECT" in words(shown)
+
+
+def test_uploaded_markers_are_the_events_of_page_sql(results: Path, page: Page) -> None:
+    lines = b'start_s,end_s,label,video\n0.123456,3,"a, b",alice.mp4\n8,12,c,\n'
+    shown = page("sql", results)
+    shown.session_state["markers"] = markers.Markers("ads.csv", read_upload(read_events, lines, "ads.csv"))
+    shown.text_area[0].set_value("SELECT label, video_id, start_s, end_s FROM events ORDER BY ALL")
+    shown.button[0].click().run()
+    expected = [["a, b", ALICE, 0.123456, 3.0], *(["c", video_id, 8.0, 12.0] for video_id in (ALICE, NOBODY, BROKEN))]
+    assert shown.dataframe[0].value.to_numpy().tolist() == expected
 
 
 def test_the_query_of_page_sql_leaves_out_hidden_people_and_says_so(results: Path, page: Page) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-import os
+import tempfile
 from pathlib import Path
 
 import altair as alt
@@ -19,9 +19,9 @@ from analytics.queries.event_files import EventsError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import VIEWS
 from analytics.text import counted
-from dashboard.data import markers
+from dashboard.data.markers import current_markers
 from dashboard.data.results import current_results
-from dashboard.text import plain
+from dashboard.text import error_text
 from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.download import download_button
 from dashboard.widgets.mount import mount_js
@@ -197,17 +197,20 @@ def show_answer(rows: pa.Table) -> None:
 def run_query(sql: str) -> None:
     """Run a query and keep its answer until the next one, or show its error."""
     results = current_results()
-    events = os.environ.get(markers.ENVIRONMENT)
     st.session_state.pop("answer", None)
     try:
-        with st.spinner("running"):
-            st.session_state["answer"] = query(results.root, sql, events=Path(events) if events else None)
+        markers = current_markers()
+        with st.spinner("running"), tempfile.TemporaryDirectory(prefix="fervid-") as folder:
+            events = Path(folder) / "markers.csv" if markers else None
+            if markers and events:
+                markers.write_csv(results, events)
+            st.session_state["answer"] = query(results.root, sql, events=events)
     except QueryError as error:
         st.error("The query cannot be answered.")
         # Monospaced, because a caret marks the column of the error.
         st.code(str(error), language=None, wrap_lines=False)
     except (EventsError, UnknownVideoError) as error:
-        st.error(plain(error))
+        st.error(error_text(error))
 
 
 def main() -> None:
