@@ -61,7 +61,7 @@ from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview
 from dashboard.data.player_data import player_data
 from dashboard.data.prefect_runs import flow_runs
-from dashboard.data.results import ENVIRONMENT, Results, current_results
+from dashboard.data.results import ENVIRONMENT, Results, current_results, open_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.data.uploads import read_upload
 from dashboard.server import EXCEPTION_HANDLERS, ROUTES, names_of, unreachable_note
@@ -254,6 +254,11 @@ def test_the_library_shows_the_faces_of_still_images(store: Store, page: Page) -
 
 def test_results_without_videos_say_so(store: Store, page: Page) -> None:
     assert "There are no videos yet" in words(page("library", store.root))
+    store.write_segment(ALICE, "o1", 0, observe(np.arange(10) / 10, [Face(0, appearance=90)]))
+    open_results.cache_clear()  # running analyses are remembered for a second
+    said = words(page("library", store.root))
+    assert "Analysis in progress: 1 video with 1 finished segment." in said
+    assert "There are no videos yet" not in said
     assert "There are no finished videos yet" in words(page("timeline", store.root))
 
 

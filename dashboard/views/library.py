@@ -230,12 +230,13 @@ def show_failures(failed: pd.DataFrame) -> None:
         st.caption(f"{len(failed) - PAGE_ROWS:,} more: `fervid status` lists all.")
 
 
-def show_running(results: Results) -> None:
-    """The videos that are being analyzed now."""
+def show_running(results: Results) -> bool:
+    """Count the videos that are being analyzed now; returns whether there are any."""
     running = results.running()
     if running:
         segments = counted(sum(video.n_segments for video in running), "finished segment")
         st.info(f"Analysis in progress: {counted(len(running), 'video')} with {segments}.")
+    return bool(running)
 
 
 def main() -> None:
@@ -245,9 +246,13 @@ def main() -> None:
     refresh_with_results(results)
     library = read_library(results)
     videos = library.videos
-    show_running(results)
+    is_running = show_running(results)
     if videos.empty:
-        st.info("There are no videos yet. Analyze some with `fervid analyze`; they appear here when they are done.")
+        if not is_running:
+            st.info(
+                "There are no videos yet. Analyze some with `fervid analyze`: a run is shown here once the first segment "
+                "of a video is saved, and videos when they are done."
+            )
         return
     show_totals(videos)
     done = filtered(videos[videos["status"] == "done"])
