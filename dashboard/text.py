@@ -33,6 +33,16 @@ def error_text(error: FervidError) -> str:
     return plain(str(error).replace(UNKNOWN_VIDEO_ADVICE, "see page Library"))
 
 
+def error_with_commands(error: FervidError) -> str:
+    r"""The message of an error; the commands that it advises are shown as code.
+
+    >>> print(error_with_commands(FervidError("a_b is damaged: `fervid analyze a_b` recreates it")))
+    a\_b is damaged\: `fervid analyze a_b` recreates it
+    """
+    parts = re.split(r"(`fervid [^`]*`)", str(error))
+    return "".join(part if part.startswith("`fervid ") else plain(part) for part in parts)
+
+
 def without_common_folder(paths: Sequence[str]) -> list[str]:
     """The paths without the folders that all of them begin with.
 

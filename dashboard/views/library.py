@@ -250,8 +250,8 @@ def main() -> None:
     if videos.empty:
         if not is_running:
             st.info(
-                "There are no videos yet. Analyze some with `fervid analyze`: a run is shown here once the first segment "
-                "of a video is saved, and videos when they are done."
+                "There are no videos yet. Analyze some with `fervid analyze`: a run is shown here once the first "
+                "segment of a video is saved, and videos when they are done."
             )
         return
     show_totals(videos)
