@@ -26,6 +26,7 @@ EFFECT_COLUMNS = {
 }
 
 
+@st.fragment
 def show_differences(comparison: pd.DataFrame, pairing: Sequence[str]) -> None:
     """Shares of time as bars, differences as a table; `pairing` are sentences on paired comparisons."""
     left, right = st.columns([2, 3])

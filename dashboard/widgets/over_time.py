@@ -30,6 +30,7 @@ ONSET_TOOLTIP = [
 ]
 
 
+@st.fragment
 def show_over_time(found: Compared) -> None:
     """The mean timeline of one emotion, and its change around the onset of markers."""
     st.subheader("Over time")
