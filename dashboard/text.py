@@ -55,7 +55,7 @@ def without_common_folder(paths: Sequence[str]) -> list[str]:
     return [path[start:] for path in paths]
 
 
-def shortened(name: str, length: int = 28) -> str:
+def shortened(name: str, length: int = 18) -> str:
     """A name without its middle, if it is longer than `length` characters.
 
     >>> shortened("interviews_of_2024/participant_17", 20)

@@ -259,7 +259,8 @@ def test_results_without_videos_say_so(store: Store, page: Page) -> None:
     said = words(page("library", store.root))
     assert "Analysis in progress: 1 video with 1 finished segment." in said
     assert "There are no videos yet" not in said
-    assert "There are no finished videos yet" in words(page("timeline", store.root))
+    for name in ("timeline", "moments", "compare"):
+        assert "There are no finished videos yet" in words(page(name, store.root))
 
 
 def test_a_video_without_faces_says_so(results: Path, page: Page) -> None:
@@ -670,6 +671,9 @@ def test_markers_are_shown_and_compared(results: Path, page: Page, mark: Callabl
     assert table.loc[("ad A − ad B", "happy"), "difference in points"] > 49  # the other person is neutral
     assert table.loc[("ad A − ad C", "happy"), "95 % interval"] == "no labeled face"
     assert "No labeled face: ad C." in words(shown)
+    assert "No line: ad C. Nobody there has a label" in words(shown)
+    legend = json.loads(shown.get("vega_lite_chart")[1].proto.spec)["layer"][-1]["encoding"]["color"]["legend"]
+    assert legend["values"] == ["ad A", "ad B"]
     assert "ad A and ad B are compared within 1 video (paired)." in words(shown)
     assert "1 event repeats another of the same video, label, start and end, and is left out." in words(shown)
     assert "Change around the onset" in [heading.value for heading in shown.subheader]
@@ -690,7 +694,7 @@ def test_compare_has_the_notes_of_the_command_on_faces_and_late_markers(
     for video, path in ((ALICE, "a/alice.mp4"), (NOBODY, "b/bob.mp4")):
         found = build_timeline(lone, TimelineConfig(quality=quality))
         store.commit_analysis(row(video, path, duration_s=9.0, settings=settings), found)
-    note = "40 of 82 faces (48.8%) are low-quality faces: blurred 40. They are included, because of --no-gate."
+    note = "40 of 82 faces (48.8 %) are low-quality faces: blurred 40. They are included, because of --no-gate."
     mark("0,1,ad A,\n1,2,ad B,\n10,11,ad B,alice.mp4\n")
     for shown in (page("compare", store.root), compare_markers(page, store.root)):
         assert note in words(shown)
@@ -1163,6 +1167,12 @@ def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path)
     assert "aggregate" not in chart.to_dict()["encoding"]["x"]
 
 
+def test_infinite_values_are_not_charted() -> None:
+    chart = chart_of(pd.DataFrame({"emotion": ["sad", "happy"], "ratio": [np.inf, 0.25]}))
+    assert chart is not None
+    assert chart.data["value"].fillna(-1).tolist() == [-1, 0.25]
+
+
 def test_rows_of_the_same_name_have_a_bar_each() -> None:
     rows = pd.DataFrame({"video": ["b.mp4", "b.mp4", 'a "1".mp4'], "peak": [0.5, 0.25, 0.75]})
     chart = chart_of(rows)
@@ -1255,6 +1265,13 @@ def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) 
     chart = chart_rows(shown)
     assert {row["video"] for row in chart} == {"new.mp4", "1/clip.mp4", "2/clip.mp4"}  # a bar each
     assert sum(row["ms per frame"] or 0 for row in chart if row["video"] == "1/clip.mp4") == 40
+    assert "The newest" not in words(shown)
+    for number in range(8, 26):
+        store.commit_analysis(row(f"v{number:016}", f"in/{number}.mp4", **times), timeline([], []))
+    open_results.cache_clear()  # the folder was checked less than a second ago
+    shown = page("runs", results)
+    assert "The newest 20 analyses. Frames are decoded" in words(shown)
+    assert len({row["video"] for row in chart_rows(shown)}) == 20  # of 21
 
 
 def test_flow_runs_are_found_by_the_path_that_flows_store_and_without_a_proxy(
@@ -1549,7 +1566,7 @@ def test_the_share_of_low_quality_faces_is_of_all_faces(store: Store) -> None:
     assert opened.ask(library.VIDEOS_SQL)["low_quality"].to_pylist() == [pytest.approx(3 / 25)]
     assert "1 person · 12.0\xa0% low-quality faces" in summary_line(opened, ALICE)
     with connect(store.root) as connection:
-        assert queries.gate_note(connection).startswith("3 of 25 faces (12.0%) are low-quality faces")
+        assert queries.gate_note(connection).startswith("3 of 25 faces (12.0 %) are low-quality faces")
 
 
 @pytest.mark.parametrize("span", [(5, 5, 10, "smooth"), (0, 10, 0, "smooth"), (0, 10, 10, "cooked")])

@@ -170,6 +170,8 @@ def main() -> None:
     if not n_found:
         if find_moments(results, ranking, Filters(list(EMOTIONS))).num_rows:
             st.info("No episode passes the filters: select more emotions, allow shorter ones or remove another filter.")
+        elif not results.done_videos():
+            st.info("There are no finished videos yet.")
         else:
             st.info("There are no episodes: no emotion is clear for long enough in any video.")
         return

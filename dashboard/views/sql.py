@@ -123,6 +123,7 @@ def n_decimals(values: pd.Series) -> int:
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
     """A bar chart of a selected column if rows have names; a line chart if the first column increases."""
+    rows = rows.replace([np.inf, -np.inf], np.nan)  # an axis cannot reach them
     numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(ID_SUFFIXES)]
     words = [str(name) for name in rows.select_dtypes(exclude=["number", "datetime"]).columns]
     if words and numbers and 0 < len(rows) <= MAX_BARS:
