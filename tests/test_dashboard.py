@@ -1171,6 +1171,9 @@ def test_infinite_values_are_not_charted() -> None:
     chart = chart_of(pd.DataFrame({"emotion": ["sad", "happy"], "ratio": [np.inf, 0.25]}))
     assert chart is not None
     assert chart.data["value"].fillna(-1).tolist() == [-1, 0.25]
+    chart = chart_of(pd.DataFrame({"a": [0.0, 1.0, np.inf], "b": [-np.inf, 0.5, 0.5]}))
+    assert chart is not None
+    assert chart.data[["over", "value"]].fillna(-1).to_numpy().tolist() == [[0, -1], [1, 0.5], [-1, 0.5]]
 
 
 def test_rows_of_the_same_name_have_a_bar_each() -> None:

@@ -38,6 +38,7 @@ MAX_BARS = 500
 MAX_DECIMALS = 4
 MAX_DECIMALS_OF_SMALL = 12
 MAX_LINES = 7
+INFINITE = [np.inf, -np.inf]  # not charted, because no axis reaches these values
 ID_SUFFIXES = ("_id", "_index")  # columns with these suffixes hold ids, not quantities
 BAR_COLOR = "#4a8fc2"
 KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "USING", "JOIN", "LEFT JOIN", "count",
@@ -123,7 +124,6 @@ def n_decimals(values: pd.Series) -> int:
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
     """A bar chart of a selected column if rows have names; a line chart if the first column increases."""
-    rows = rows.replace([np.inf, -np.inf], np.nan)  # an axis cannot reach them
     numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(ID_SUFFIXES)]
     words = [str(name) for name in rows.select_dtypes(exclude=["number", "datetime"]).columns]
     if words and numbers and 0 < len(rows) <= MAX_BARS:
@@ -140,7 +140,9 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
     texts = rows[list(dict.fromkeys([*words, *ids]))].astype(object).fillna("").astype(str)
     names = [" ".join(filter(None, row)) or "NULL" for row in texts.to_numpy()]
     value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
-    shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
+    shown = pd.DataFrame(
+        {"name": names, "value": rows[value].replace(INFINITE, np.nan), "emotion": emotion_of_rows(rows, words)}
+    )
     shown["row"] = range(len(shown))
     x = alt.X("value:Q", title=value, axis=alt.Axis(tickCount=10))
     # Rows may have the same name, so the axis numbers them and shows their names as labels.
@@ -165,7 +167,7 @@ def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
     """A line for each number over the first, in the color of the emotion that its name ends with."""
     over, *lines = numbers[: MAX_LINES + 1]
     # Columns are renamed, because Vega reads a name such as `min(pts_s)` as an expression.
-    long = rows[lines].assign(**{" over": rows[over]}).melt(" over", lines, " line", " value")
+    long = rows[lines].assign(**{" over": rows[over]}).replace(INFINITE, np.nan).melt(" over", lines, " line", " value")
     long.columns = pd.Index(["over", "line", "value"])
     emotions = [next((name for name in EMOTIONS if line.endswith(name)), None) for line in lines]
     colors = [EMOTION_COLORS[name] for name in emotions if name]
