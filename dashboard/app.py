@@ -9,7 +9,7 @@ import duckdb
 import streamlit as st
 
 from dashboard.data.results import current_results
-from dashboard.text import DISCLAIMER, plain
+from dashboard.text import DISCLAIMER, error_with_commands, plain
 from dashboard.widgets.notice import show_notice
 from fer_models.errors import FervidError
 
@@ -38,9 +38,9 @@ def main() -> None:
     try:
         page.run()
     except FervidError as error:
-        st.error(plain(error))
+        st.error(error_with_commands(error))
     except duckdb.Error as error:  # a Parquet file is damaged or missing
-        st.error(f"A table cannot be read: {plain(error)}  \nRepair it with `fervid analyze VIDEO --overwrite`.")
+        st.error(f"A table cannot be read: {plain(error)}  \n`fervid verify` names the file.")
     st.caption(f"{DISCLAIMER} Results: {plain(results.root)}")
 
 

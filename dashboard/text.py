@@ -33,6 +33,16 @@ def error_text(error: FervidError) -> str:
     return plain(str(error).replace(UNKNOWN_VIDEO_ADVICE, "see page Library"))
 
 
+def error_with_commands(error: FervidError) -> str:
+    r"""The message of an error; the commands that it advises are shown as code.
+
+    >>> print(error_with_commands(FervidError("a_b is damaged: `fervid analyze a_b` recreates it")))
+    a\_b is damaged\: `fervid analyze a_b` recreates it
+    """
+    parts = re.split(r"(`fervid [^`]*`)", str(error))
+    return "".join(part if part.startswith("`fervid ") else plain(part) for part in parts)
+
+
 def without_common_folder(paths: Sequence[str]) -> list[str]:
     """The paths without the folders that all of them begin with.
 
@@ -43,6 +53,16 @@ def without_common_folder(paths: Sequence[str]) -> list[str]:
     common = os.path.commonprefix(list(paths))  # noqa: RUF071
     start = max(common.rfind("/"), common.rfind("\\")) + 1
     return [path[start:] for path in paths]
+
+
+def shortened(name: str, length: int = 18) -> str:
+    """A name without its middle, if it is longer than `length` characters.
+
+    >>> shortened("interviews_of_2024/participant_17", 20)
+    'interviews…cipant_17'
+    """
+    half = length // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[half + 1 - length :]}"
 
 
 def percent(share: float, digits: int = 0) -> str:

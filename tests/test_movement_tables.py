@@ -318,7 +318,7 @@ def test_faces_left_out_by_speech_are_not_low_quality_faces(tmp_path):
     assert [row["n_low_quality"] for row in bins] == [0, 0, 0, 1]
     assert [row["labelled_s"] for row in bins] == [1.0, 1.0, None, 0.04]
     assert note == (
-        "1 of 100 faces (1.0%) are low-quality faces: blurred 1. Their own emotions do not count. "
+        "1 of 100 faces (1.0 %) are low-quality faces: blurred 1. Their own emotions do not count. "
         "49 others are left out by --speech."
     )
 

@@ -318,7 +318,7 @@ def test_good_faces_without_probabilities_are_not_of_low_quality(tmp_path):
         for all_faces in (False, True):
             assert queries.shares(connection, all_faces=all_faces)["n_low_quality"].to_pylist() == [1]
         assert queries.quality(connection)["n_faces"].to_pylist() == [19, 1]
-        assert "1 of 20 faces (5.0%) are low-quality faces" in queries.gate_note(connection)
+        assert "1 of 20 faces (5.0 %) are low-quality faces" in queries.gate_note(connection)
         during = queries.during_events(connection, events).to_pylist()[0]
         compared = queries.compare_events(connection, events).to_pylist()[0]
     assert (during["seen_s"], during["ok_s"], during["mean_sad"]) == pytest.approx((0.5, 0.4, 1))
@@ -330,7 +330,7 @@ def test_quality_counts_low_quality_faces_by_reason(connection):
         "good": 140,
         "blurred": 20,
     }
-    low_quality = "20 of 160 faces (12.5%) are low-quality faces: blurred 20."
+    low_quality = "20 of 160 faces (12.5 %) are low-quality faces: blurred 20."
     carried = "Their own emotions do not count; 3 of them carry the label of good faces close in time."  # 0.3 s
     assert queries.gate_note(connection) == f"{low_quality} {carried}"
     assert queries.gate_note(connection, video_ids=[f"v{2:016}"]).startswith("20 of 40 faces")

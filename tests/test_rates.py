@@ -241,7 +241,7 @@ def test_dropped_frames_do_not_raise_rates(tmp_path, keep_each, n_happy, episode
     assert happy["estimate"] == pytest.approx(n_happy / episodes_s * 60)
     assert (changes["n"], changes["observed_s"]) == (5, pytest.approx(transitions_s))
     assert changes["estimate"] == pytest.approx(5 / transitions_s * 60) == validity["changes_per_min"]
-    note = f"{1 - 1 / keep_each:.1%} of the frames of 1 live session were dropped"
+    note = f"{100 * (1 - 1 / keep_each):.1f} % of the frames of 1 live session were dropped"
     for question in ("overview", "rates", "shares"):
         assert note in " ".join(fervid("summary", store.root, question).stdout.split())
 

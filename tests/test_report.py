@@ -101,7 +101,7 @@ def test_the_page_agrees_with_the_tables(page):
         "1 could not be decoded, no face found",
         "P0 happy 61%, sad 39%",
         "visible for 4.0 s, from 0.0 s to 4.0 s 3.0 s of it good (30 of 40 faces)",
-        "10 of 80 faces (12.5%) are low-quality faces",
+        "10 of 80 faces (12.5 %) are low-quality faces",
         "P1 angry 100%",
         "AI Act",
         "Changes per min of 2 of 2 people rest on less than 60 s: one change more or less is more than 1 per minute.",

@@ -50,20 +50,25 @@ class GroupError(FervidError):
 
 
 def find_groups(
-    groups: Mapping[str, str] | Path, videos: Sequence[NamedVideo], *, by_content: bool = True
+    groups: Mapping[str, str] | Path,
+    videos: Sequence[NamedVideo],
+    *,
+    by_content: bool = True,
+    source: str = "the groups",
 ) -> dict[str, str]:
     """The group of each video, by video_id.
 
     Args:
-        groups: group by path, file name or video_id, or a CSV file with the columns path (any of these) and group.
+        groups: group by path (or its end), file name or video_id, or a CSV file with the columns path (any of these)
+            and group.
         videos: those in the results.
         by_content: as for `choose_videos`.
+        source: what errors call `groups` if it is no file.
 
     Raises:
         GroupError: if the file cannot be read, a video is not in the results, two groups differ only in case or blanks,
             or there are fewer than two groups.
     """
-    source = "the groups"
     if isinstance(groups, Path):
         source, groups = str(groups), _read_column(groups, "group")
     check_spelling(groups.values(), source)
@@ -73,7 +78,11 @@ def find_groups(
 
 
 def find_participants(
-    participants: Mapping[str, str] | Path | None, videos: Sequence[NamedVideo], *, by_content: bool = True
+    participants: Mapping[str, str] | Path | None,
+    videos: Sequence[NamedVideo],
+    *,
+    by_content: bool = True,
+    source: str = "the participants",
 ) -> dict[str, str]:
     """The participant of each video, by video_id; videos that are not named are left out.
 
@@ -82,13 +91,13 @@ def find_participants(
             a file without the column participant names nobody, and neither does an empty cell.
         videos: those in the results.
         by_content: as for `choose_videos`.
+        source: what errors call `participants` if it is no file.
 
     Raises:
         GroupError: if the file cannot be read or a video is not in the results.
     """
     if participants is None:
         return {}
-    source = "the participants"
     if isinstance(participants, Path):
         source, participants = str(participants), _read_column(participants, "participant", optional=True)
     return by_video(participants, videos, source, "participant", by_content=by_content)
@@ -255,7 +264,7 @@ def videos_of_participant(
 def by_video(
     values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str, *, by_content: bool = True
 ) -> dict[str, str]:
-    """The value of each video by video_id, from values by path, file name or video_id.
+    """The value of each video by video_id, from values by path (or its end), file name or video_id.
 
     A path of which several contents were analyzed names all of them. `by_content` is that of `choose_videos`.
 

@@ -74,17 +74,18 @@ def gate_note(
         return "No face was found." if n_videos else "There are no faces: no video is finished."
     low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
     n_low_quality = sum(low_quality.values())
-    others = f" {n_by_speech} others are left out by --speech." if n_by_speech else ""
+    others = f" {n_by_speech:,} others are left out by --speech." if n_by_speech else ""
     if untracked := _untracked(good_s, untracked_s):
         others += f" {untracked}"
     if not n_low_quality:
-        return f"0 of {n_faces} faces are low-quality faces.{others}"
-    why = ", ".join(f"{reason} {n}" for reason, n in low_quality.items())
-    note = f"{n_low_quality} of {n_faces} faces ({n_low_quality / n_faces:.1%}) are low-quality faces: {why}."
+        return f"0 of {counted(n_faces, 'face')} are low-quality faces.{others}"
+    why = ", ".join(f"{reason} {n:,}" for reason, n in low_quality.items())
+    share = 100 * n_low_quality / n_faces
+    note = f"{n_low_quality:,} of {counted(n_faces, 'face')} ({share:.1f} %) are low-quality faces: {why}."
     if all_faces:
         return f"{note} They are included.{others}"
     if not n_open:
-        carried = f"; {n_carried} of them carry the label of good faces close in time" if n_carried else ""
+        carried = f"; {n_carried:,} of them carry the label of good faces close in time" if n_carried else ""
         return f"{note} Their own emotions do not count{carried}.{others}"
     where = "They" if n_open == n_videos else f"Those of {n_open} of {n_videos} videos"
     return f"{note} {where} are included, because of --no-gate.{others}"
@@ -207,9 +208,10 @@ def dropped_frames_note(connection: duckdb.DuckDBPyConnection) -> str | None:
     (row,) = run_sql_for_videos(connection, "dropped_frames", live).to_pylist()
     if not row["n_sessions"]:
         return None
+    percent = 100 * row["n_dropped"] / row["n_frames"]
     return (
-        f"{row['n_dropped'] / row['n_frames']:.1%} of the frames of {counted(row['n_sessions'], 'live session')} were "
-        "dropped, because processing fell behind: their time counts for no emotion, and brief expressions may be "
+        f"{percent:.1f} % of the frames of {counted(row['n_sessions'], 'live session')} were dropped, because "
+        "processing fell behind: their time counts for no emotion, and brief expressions may be "
         "missing."
     )
 

@@ -35,10 +35,11 @@ def run_sql_for_videos(
 ) -> pa.Table:
     """Run a query whose SQL contains `($videos)`, the ids of the videos.
 
-    Each id is a parameter of its own: with a list in one parameter, DuckDB would read the files of all videos.
+    Each id is a parameter of its own: with a list in one parameter, DuckDB would read the files of all videos. So it
+    would with NULL in place of no ids, unlike with an id that no video has.
     """
-    named = {f"video_{i}": video for i, video in enumerate(video_ids)}
-    sql = sql_of(name).replace("($videos)", f"({', '.join(f'${name}' for name in named) or 'NULL'})")
+    named = {f"video_{i}": video for i, video in enumerate(video_ids or [""])}
+    sql = sql_of(name).replace("($videos)", f"({', '.join(f'${name}' for name in named)})")
     return connection.sql(sql, params=parameters | named).to_arrow_table()
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from analytics.results.checksums import ShardChecksum
-from analytics.results.damage import MISSING, Damage, DamagedFileError
+from analytics.results.damage import MISSING, Damage, DamagedFileError, name_videos
 from analytics.results.datasets import Part, dataset
 from analytics.results.shards import Where, read_shards, shard_path
 from analytics.results.storage_paths import (
@@ -128,7 +128,9 @@ def _read_catalog(root: StoragePath) -> Catalog:
         all_ids = ids_of(of_shard)
         mine = [i for i, ids in enumerate(all_ids) if ids not in known and shards.where[ids].shard == shard]
         rows.append(of_shard.select(VIDEOS.names).take(pa.array(mine, pa.int64())))
-    return Catalog(root, pa.concat_tables(rows), shard_of, small, shards.checksums, tuple(damaged))
+    path_of = dict(zip(own["video_id"].to_pylist(), own["path"].to_pylist(), strict=True)) if damaged else {}
+    named = tuple(name_videos(damaged, path_of, root))
+    return Catalog(root, pa.concat_tables(rows), shard_of, small, shards.checksums, named)
 
 
 def _table_sizes(root: StoragePath, ids: Ids) -> list[int] | None:

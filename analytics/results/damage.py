@@ -1,14 +1,18 @@
 """Damaged and missing files of the results."""
 
 import re
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from analytics.errors import StoreError
 from analytics.results.storage_paths import StoragePath
 
 _PATH = re.compile(r"^(Could not open Parquet input source '.*?'|.*?: corrupt): ")
-_REPAIR = "`fervid analyze VIDEO --out RESULTS --overwrite` recreates it"
-_REPAIR_SHARD = "delete the folder {}, then run `fervid analyze VIDEOS --out RESULTS`, which recreates what is missing"
+_REPAIR = "`fervid analyze {video} --out {results} --overwrite` recreates it"
+_REPAIR_SHARD = (
+    "delete the folder {folder}, then run `fervid analyze VIDEOS --out {results}`, which recreates what is missing"
+)
 _REPAIR_NOTES = "restore it from a backup, or delete it to continue without the names, markers and corrections in it"
 
 MISSING = "missing"  # reason of a file that is gone
@@ -23,13 +27,18 @@ class Damage:
     video_id: str = ""  # video_id, or empty for the rows of a shard, which contains several videos
     is_in_shard: bool = False
     is_notes: bool = False
+    video: str = ""  # path of the video, if it is known
+    results: str = ""  # the results folder, if it is known
 
     @property
     def repair(self) -> str:
         """The suggested action."""
         if self.is_notes:
             return _REPAIR_NOTES
-        return _REPAIR_SHARD.format(self.path.parent) if self.is_in_shard else _REPAIR
+        results = shlex.quote(self.results) if self.results else "RESULTS"
+        if self.is_in_shard:
+            return _REPAIR_SHARD.format(folder=self.path.parent, results=results)
+        return _REPAIR.format(video=shlex.quote(self.video) if self.video else "VIDEO", results=results)
 
     def message(self) -> str:
         """The damage and the suggested action in one line."""
@@ -43,6 +52,11 @@ class DamagedFileError(StoreError):
     def of(cls, damage: Damage) -> "DamagedFileError":
         """The error for a damaged file."""
         return cls(damage.message())
+
+
+def name_videos(damages: Iterable[Damage], path_of: Mapping[str, str], results: StoragePath) -> list[Damage]:
+    """The damages with the paths of their videos, where `path_of` has them by video_id, and the results folder."""
+    return [replace(damage, video=path_of.get(damage.video_id, ""), results=str(results)) for damage in damages]
 
 
 def one_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
-from analytics.results.damage import MISSING, Damage, DamagedFileError, one_line
+from analytics.results.damage import MISSING, Damage, DamagedFileError, name_videos, one_line
 from analytics.results.notes import FILE, FOLDER, read_notes
 from analytics.results.results_folder import check_results
 from analytics.results.segments import is_segment
@@ -60,7 +60,8 @@ def find_damage(results: StoragePath) -> list[Damage]:
         ]
     all_found = [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
     with_video = {damage.path for damage in all_found if damage.video_id}
-    return [damage for damage in all_found if damage.video_id or damage.path not in with_video]
+    once = [damage for damage in all_found if damage.video_id or damage.path not in with_video]
+    return name_videos(once, {row.video_id: row.path for row in own}, results)
 
 
 def _damaged_observations(results: StoragePath, name: str) -> list[Damage]:

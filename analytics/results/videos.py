@@ -74,7 +74,7 @@ def short_names(videos: Sequence[NamedVideo]) -> dict[str, str]:
 
 
 def choose_videos(videos: Sequence[NamedVideo], wanted: Iterable[str], *, by_content: bool = True) -> list[str]:
-    """The unique ids of the videos given by id, path, name, or a file with the same content.
+    """The unique ids of the videos given by id, path, name, a file with the same content, or the end of the path.
 
     Args:
         videos: those in the results; a video may be in it several times.
@@ -83,7 +83,7 @@ def choose_videos(videos: Sequence[NamedVideo], wanted: Iterable[str], *, by_con
             file of this one.
 
     Raises:
-        UnknownVideoError: if no video matches, or several have the name.
+        UnknownVideoError: if no video matches, or several have the name or the end of the path.
     """
     return list(dict.fromkeys(found for text in wanted for found in _meant(videos, text, by_content)))
 
@@ -101,8 +101,23 @@ def _meant(videos: Sequence[NamedVideo], text: str, by_content: bool) -> list[st
     of_content = content_id(Path(text)) if by_content else None
     if of_content is not None and any(row.video_id == of_content for row in videos):
         return [of_content]
+    # A file that exists was named itself, not another one whose path ends so.
+    ending = [row for row in videos if of_content is None and _ends_with(row.path, text)]
+    if len(paths := sorted({row.path for row in ending})) > 1:
+        raise UnknownVideoError(
+            f"{text}: the paths of {len(paths)} videos end so, give more of the path: {', '.join(paths)}"
+        )
+    if ending:
+        return [row.video_id for row in ending]
     tried = "neither by path, name or id nor by its content" if by_content else "by path, name or id"
     raise UnknownVideoError(f"{text}: no such video in the results, {tried}: {UNKNOWN_VIDEO_ADVICE}")
+
+
+def _ends_with(path: str, end: str) -> bool:
+    """Whether the last folders and the name of a path in the table `videos` are those of `end`."""
+    if _WINDOWS_PATH.match(path):
+        path, end = path.replace("\\", "/"), end.replace("\\", "/")
+    return path.endswith(f"/{end}")
 
 
 def names_apart(videos: Sequence[NamedVideo]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from analytics import queries
+from analytics.queries.comparison_notes import pairing_notes, videos_have_participants
 from analytics.queries.event_files import EVENTS
 from analytics.queries.events import events_of_videos
 from dashboard.data.results import Results
@@ -31,6 +32,7 @@ class Compared:
     differences: pd.DataFrame  # rows of `result_schemas.COMPARISON`
     means: pd.DataFrame  # means over time, as `queries.group_timeline` returns them
     time_title: str
+    pairing: Sequence[str]  # sentences on the pairs of groups that are compared within participants
     limit_note: str | None  # on videos or markers of which `means` has only the first part
     onsets: pd.DataFrame | None = None  # for markers only: rows of `result_schemas.AVERAGES`
     onset_notes: Sequence[str] = ()  # on trials without a baseline, and on markers shown before others
@@ -96,6 +98,19 @@ def onset_notes(_results: Results, key: tuple[Any, ...], events: pd.DataFrame) -
     about = (queries.missing_baseline_note, queries.baseline_overlap_note)
     notes = _results.answer(lambda connection: [note_on(connection, table, before_s=BASELINE_S) for note_on in about])
     return [note for note in notes if note is not None]
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def notes_on_pairing(
+    _results: Results,
+    key: tuple[Any, ...],
+    differences: pd.DataFrame,
+    participants: dict[str, str] | None,
+    video_ids: list[str],
+) -> list[str]:
+    """A sentence on each pair of groups that is compared within participants, or within videos; cached for `key`."""
+    has_any = _results.answer(lambda connection: videos_have_participants(connection, participants, video_ids))
+    return pairing_notes(differences.to_dict("records"), has_participants=has_any)
 
 
 def ranges_of_groups(results: Results, groups: dict[str, str]) -> pd.DataFrame:

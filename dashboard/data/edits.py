@@ -1,11 +1,13 @@
 """Changes that users make in the player, and their descriptions in the list of changes that can be undone."""
 
 import math
+import re
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
 from analytics.results import notes
+from analytics.results.corrections import CorrectionError
 from analytics.results.notes import Notes, Step, short_text
 from analytics.results.video_lock import hold_video
 from dashboard.data.corrections import rebuild
@@ -44,10 +46,26 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
         if rebuilds:
             try:
                 rebuild(results, video_id)
-            except Exception:
+            except Exception as error:
                 notes.replace_steps(results.root, video_id, before.steps)
+                if isinstance(error, CorrectionError):
+                    raise CorrectionError(with_names(str(error), before.names)) from error
                 raise
         results.reload_notes()
+
+
+def with_names(text: str, names: Mapping[int, str]) -> str:
+    """A message with the names of the people whose numbers are in it.
+
+    >>> with_names("P0 and P1 are two people", {0: "Anna"})
+    'Anna (P0) and P1 are two people'
+    """
+
+    def named(match: re.Match[str]) -> str:
+        name = names.get(int(match[1]))
+        return f"{name} ({match[0]})" if name else match[0]
+
+    return re.sub(r"(?<![\w/])P(\d+)(?![\w/])", named, text)
 
 
 def _tracks_of(results: Results, video_id: str) -> set[int]:
@@ -95,7 +113,8 @@ def _names_after_merge(step: Step, before: Notes) -> list[Step]:
     if merged == kept:
         raise EditError("A person cannot be merged with themselves.")
     if (merged in before.hidden) != (kept in before.hidden):
-        raise EditError(f"Only one of P{merged} and P{kept} is hidden: show or hide both before you merge them.")
+        both = with_names(f"P{merged} and P{kept}", before.names)
+        raise EditError(f"Only one of {both} is hidden: show or hide both before you merge them.")
     names = [before.names.get(track) for track in (merged, kept)]
     if names[0] and names[1] and names[0] != names[1]:
         raise EditError(f"{names[0]} and {names[1]} have different names: remove one of them before you merge them.")

@@ -51,6 +51,21 @@ class Markers:
         spans = sorted({(row["start_s"], row["end_s"], row["label"]) for row in of_video})
         return [MarkerSpan(label=label, start_s=start_s, end_s=end_s) for start_s, end_s, label in spans]
 
+    def write_csv(self, results: Results, path: Path) -> None:
+        """Write the events as a CSV file with the ids of their videos, so that no name is looked up again.
+
+        Raises:
+            UnknownVideoError: if a marker names a video that is not in the results.
+        """
+        videos = results.videos()
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(CSV_COLUMNS)
+            for row in self.events.to_pylist():
+                name = row["video"]
+                for video_id in [""] if name is None else choose_videos(videos, [name], by_content=False):
+                    writer.writerow([row["start_s"], row["end_s"], row["label"], video_id])
+
 
 def markers_csv(markers: Iterable[Marker], video_path: str) -> bytes:
     """Markers of one video as a CSV file that `--events` and page Compare read."""

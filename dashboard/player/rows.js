@@ -58,13 +58,20 @@ class Rows {
   cell({ kind, label, name }, value, row, { open, play }) {
     const content = {
       link: () => element("a", { href: new URL(row.href, document.baseURI).href, onclick: (event) => (event.stopPropagation(), open(event)) }, value),
-      emotion: () => (value ? element("span", {}, swatch(this.data.colors[value]), value) : ""),
+      emotion: () => this.emotions(value),
       strips: () => this.strips(value),
       bar: () => this.bar(value, this.data.colors[row.emotion]),
       thumbnail: () => this.thumbnails.request(value),
       play: () => button("▶", value, play),
     }[kind];
     return element("td", { class: kind, "data-label": label, title: row[`${name}_title`] }, content ? content() : (value ?? ""));
+  }
+
+  // One emotion, or several of the same share.
+  emotions(value) {
+    const names = value?.split(" / ") ?? [];
+    const words = names.flatMap((name, i) => [i ? " / " : "", swatch(this.data.colors[name]), name]);
+    return element("span", {}, ...words);
   }
 
   bar(value, color) {

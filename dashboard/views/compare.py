@@ -23,6 +23,7 @@ from dashboard.data.comparison import (
     marker_comparison_of,
     marker_limit_note,
     mean_timelines,
+    notes_on_pairing,
     onset_averages,
     onset_notes,
     ranges_of_groups,
@@ -35,22 +36,20 @@ from dashboard.data.results import Results, current_results
 from dashboard.text import error_text, plain
 from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.differences import show_differences
-from dashboard.widgets.group_picker import MARKERS, NEXT_STEPS, choose_groups, choose_way, show_members
+from dashboard.widgets.group_picker import MARKERS, MAX_GROUPS, NEXT_STEPS, choose_groups, choose_way, show_members
 from dashboard.widgets.over_time import show_over_time
 from dashboard.widgets.quality_notes import show_quality_notes
 from dashboard.widgets.session_files import choose_codes, choose_markers
 
-DEFAULT_GROUPS, MAX_GROUPS = 3, 6
-
 
 def select_groups(groups: list[str], way: str) -> list[str]:
-    """The groups to compare; if there are many, the user selects some, because every pair is compared."""
+    """The groups to compare; if there are more than `MAX_GROUPS`, the user selects which."""
     if len(groups) <= MAX_GROUPS:
         return groups
     return st.multiselect(
-        "Groups to compare",
+        f"Groups to compare, at most {MAX_GROUPS} of {len(groups)}",
         groups,
-        groups[:DEFAULT_GROUPS],
+        groups[:MAX_GROUPS],
         max_selections=MAX_GROUPS,
         key=f"compared_{way}",
         persist_state="session",
@@ -78,10 +77,12 @@ def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) ->
     show_several_people(results, None, video_ids)
     st.caption(plain(f"All faces in videos with these markers: {low_quality_note(results, key, video_ids)}"))
     frame = events.to_pandas()
+    differences = marker_comparison_of(results, key, frame)
     return Compared(
-        marker_comparison_of(results, key, frame),
+        differences,
         mean_timelines(results, key, ranges, {}),
         "time since the start of the marker in s",
+        notes_on_pairing(results, key, differences, None, video_ids),
         marker_limit_note(events),
         onset_averages(results, key, frame),
         onset_notes(results, key, frame),
@@ -100,15 +101,18 @@ def compare_videos(results: Results, key: tuple[Any, ...], videos: list[VideoNam
         st.info("Select at least two groups.")
         return None
     in_chosen = {path: group for path, group in grouping.groups.items() if group in chosen}
-    groups = find_groups(in_chosen, videos, by_content=False)
-    participants = find_participants(grouping.participants, results.videos(), by_content=False)
+    source = grouping.source
+    groups = find_groups(in_chosen, videos, by_content=False, source=source)
+    participants = find_participants(grouping.participants, results.videos(), by_content=False, source=source)
     show_members(groups, videos)
     show_several_people(results, participants, groups)
     st.caption(plain(f"All faces in these videos: {low_quality_note(results, key, list(groups))}"))
+    differences = comparison_of(results, key, groups, participants)
     return Compared(
-        comparison_of(results, key, groups, participants),
+        differences,
         mean_timelines(results, key, ranges_of_groups(results, groups), participants),
         "time in the video in s",
+        notes_on_pairing(results, key, differences, participants, list(groups)),
         video_limit_note(results, groups),
     )
 
@@ -121,8 +125,11 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
             found: Compared | None = compare_markers(results, key, markers.events)
         else:
             found = compare_videos(results, key, videos, way)
-    except (GroupError, UnknownVideoError) as error:
+    except GroupError as error:
         st.warning(error_text(error))
+        return
+    except UnknownVideoError as error:  # of a marker
+        st.warning(f"{plain(markers.name if markers else '')}: {error_text(error)}")
         return
     if found is None:
         return
@@ -130,7 +137,7 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
     if found.means.empty and not found.differences[["n_a", "n_b"]].any(axis=None):
         st.info("No face in these groups has a label: there is nothing to compare.")
         return
-    show_differences(found.differences)
+    show_differences(found.differences, found.pairing)
     show_over_time(found)
 
 

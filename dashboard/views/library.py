@@ -6,9 +6,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import duckdb
+import numpy as np
 import pandas as pd
 import streamlit as st
 
+from analytics.queries.sql_files import run_sql_for_videos
 from analytics.results.video_record import analyzed_s
 from analytics.text import counted
 from dashboard.data.live_refresh import refresh_with_results
@@ -29,6 +31,7 @@ from dashboard.widgets.rows import (
 from fer_models.labels import EMOTIONS
 
 PAGE_ROWS = 100
+TIE = 1e-6  # shares of time that differ by less are the same: they are stored as 32-bit floats
 MAX_STRIPS = 5  # maximum number of people with a strip per video; more strips would be too thin to see
 THUMBNAIL_AT = 0.1  # position of a thumbnail, as a share of the duration, because many videos begin with a black frame
 
@@ -39,15 +42,19 @@ VIDEOS_SQL = f"""
             {", ".join(f"sum(share_{name} * labelled_s) / nullif(sum(labelled_s), 0) AS {name}" for name in EMOTIONS)}
         FROM tracks JOIN people USING (video_id, track_id) WHERE NOT is_hidden GROUP BY video_id
     ), of_faces AS (
-        SELECT video_id, sum(n_low_quality) / sum(n_faces) AS low_quality FROM (
-            SELECT video_id, n_faces, n_faces - n_faces_ok - n_faces_left_out AS n_low_quality FROM visible('tracks')
+        SELECT video_id, sum(n_low_quality) / sum(n_faces) AS low_quality, sum(n_untracked) AS n_untracked FROM (
+            SELECT video_id, n_faces, n_faces - n_faces_ok - n_faces_left_out AS n_low_quality, 0 AS n_untracked
+            FROM visible('tracks')
             UNION ALL
-            SELECT video_id, count(*), count(*) FILTER (NOT quality_ok AND NOT left_out_by_speech(quality_reason))
+            SELECT video_id, count(*) AS n_faces,
+                count(*) FILTER (NOT quality_ok AND NOT left_out_by_speech(quality_reason)), n_faces
             FROM faces WHERE track_id IS NULL GROUP BY video_id
         ) GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, settings, n_frames,
-        CASE WHEN status = 'done' THEN coalesce(people, 0) END AS people,
+        status = 'done' AND coalesce(duration_s = 0, false) AS is_image,
+        -- The faces of still images belong to no track.
+        CASE WHEN status = 'done' THEN coalesce(CASE WHEN is_image THEN n_untracked ELSE people END, 0) END AS people,
         low_quality, finished_at, path, {", ".join(EMOTIONS)}
     FROM videos LEFT JOIN of_video USING (video_id) LEFT JOIN of_faces USING (video_id)
 """
@@ -74,9 +81,14 @@ COLUMNS = (
         f"One strip for each person, in the order of their numbers; the {MAX_STRIPS} who are seen longest.",
     ),
     Column("emotion", "Dominant emotion", "emotion"),
-    Column("shares", "Share of time", "strips", "Of the time with a label, over all people."),
+    Column(
+        "shares",
+        "Share of time",
+        "strips",
+        "Of the time with a label, over all people. In a still image: of its good faces.",
+    ),
     Column("duration", "Duration", "number"),
-    Column("people", "People", "number"),
+    Column("people", "People", "number", "In a still image: faces."),
     Column("low_quality", "Low-quality faces", "number", "Share of all faces that fail the quality filter."),
     Column("path", "Path", "muted"),
 )
@@ -100,12 +112,26 @@ def _read_videos(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     rows = connection.sql(VIDEOS_SQL).to_arrow_table()
     videos: pd.DataFrame = rows.drop_columns("settings").to_pandas()
     videos["analyzed_s"] = list(map(analyzed_s, rows["duration_s"].to_pylist(), rows["settings"].to_pylist()))
-    shares = videos[list(EMOTIONS)].astype(float)
-    known = shares.notna().any(axis=1)
-    videos["emotion"] = None
-    videos.loc[known, "emotion"] = shares[known].idxmax(axis=1)
+    images = videos.loc[videos["is_image"], "video_id"].tolist()
+    of_images = run_sql_for_videos(connection, "still_shares", images, all_faces=False).to_pandas()
+    shares = videos.set_index("video_id")[list(EMOTIONS)].astype(float)
+    shares.update(of_images.set_index("video_id")[list(EMOTIONS)])
+    videos[list(EMOTIONS)] = shares.to_numpy()
+    videos["emotion"] = pd.Series(map(dominant_emotion, shares.to_numpy()), videos.index, dtype=object)
     videos["short_path"] = without_common_folder(videos["path"].tolist())
     return videos
+
+
+def dominant_emotion(shares: np.ndarray) -> str | None:
+    """The emotion with the largest share, or all of them in a tie; None if no share is known.
+
+    >>> dominant_emotion(np.array([0, 0, 0, 0.5, 0, 0, 0.5])), dominant_emotion(np.full(7, np.nan))
+    ('happy / neutral', None)
+    """
+    if np.isnan(shares).all():
+        return None
+    largest = np.nanmax(shares)
+    return " / ".join(name for name, share in zip(EMOTIONS, shares, strict=True) if share > largest - TIE)
 
 
 def filtered(videos: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +145,7 @@ def filtered(videos: pd.DataFrame) -> pd.DataFrame:
     if text:
         videos = videos[videos["path"].str.contains(text, case=False, regex=False)]
     if kind != "any":
-        videos = videos[videos["emotion"] == kind]
+        videos = videos[videos["emotion"].str.contains(kind, regex=False, na=False)]
     return videos.sort_values(column, ascending=ascending, kind="stable")
 
 
@@ -152,18 +178,26 @@ def _table_row(video: Mapping[Hashable, Any], people: Mapping[int, list[Episode]
         "emotion": video["emotion"],
         "shares": [share_strip(shares)] if shares else [],
         "shares_title": share_text(shares) if shares else None,
-        "duration": clock(duration_s),
-        "people": "" if pd.isna(video["people"]) else f"{video['people']:.0f}",
+        "duration": "still image" if video["is_image"] else clock(duration_s),
+        "people": people_text(video),
         "low_quality": "" if pd.isna(video["low_quality"]) else percent(video["low_quality"], 1),
         "path": video["short_path"],
         "path_title": video["path"],
     }
 
 
+def people_text(video: Mapping[Hashable, Any]) -> str:
+    """The number of people of a video, or of the faces of a still image; empty if it is not known."""
+    if pd.isna(video["people"]):
+        return ""
+    n_people = int(video["people"])
+    return counted(n_people, "face") if video["is_image"] else f"{n_people:,}"
+
+
 def one_page(videos: pd.DataFrame) -> pd.DataFrame:
     """The rows of the selected page."""
     n_pages = max(1, -(-len(videos) // PAGE_ROWS))
-    page = st.pagination(n_pages, key=f"library_page_of_{n_pages}") if n_pages > 1 else 1
+    page = st.pagination(n_pages, key=f"library_page_of_{n_pages}", persist_state="session") if n_pages > 1 else 1
     return videos.iloc[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
 
 
@@ -177,7 +211,7 @@ def show_totals(videos: pd.DataFrame) -> None:
             st.metric("hours", f"{hours:,.1f}", width="content")
         else:
             st.metric("minutes", f"{60 * hours:,.1f}", width="content")
-        st.metric("people (tracks)", f"{int(done['people'].sum()):,}", width="content")
+        st.metric("people (tracks)", f"{int(done.loc[~done['is_image'], 'people'].sum()):,}", width="content")
         st.metric("failed", f"{len(videos) - len(done):,}", width="content")
         if videos["error"].notna().any():
             st.markdown("[Show reasons](#failed)", width="content")
@@ -196,12 +230,13 @@ def show_failures(failed: pd.DataFrame) -> None:
         st.caption(f"{len(failed) - PAGE_ROWS:,} more: `fervid status` lists all.")
 
 
-def show_running(results: Results) -> None:
-    """The videos that are being analyzed now."""
+def show_running(results: Results) -> bool:
+    """Count the videos that are being analyzed now; returns whether there are any."""
     running = results.running()
     if running:
         segments = counted(sum(video.n_segments for video in running), "finished segment")
         st.info(f"Analysis in progress: {counted(len(running), 'video')} with {segments}.")
+    return bool(running)
 
 
 def main() -> None:
@@ -211,9 +246,13 @@ def main() -> None:
     refresh_with_results(results)
     library = read_library(results)
     videos = library.videos
-    show_running(results)
+    is_running = show_running(results)
     if videos.empty:
-        st.info("There are no videos yet. Analyze some with `fervid analyze`; they appear here when they are done.")
+        if not is_running:
+            st.info(
+                "There are no videos yet. Analyze some with `fervid analyze`: a run is shown here once the first "
+                "segment of a video is saved, and videos when they are done."
+            )
         return
     show_totals(videos)
     done = filtered(videos[videos["status"] == "done"])

@@ -14,7 +14,7 @@ from dashboard.widgets.download import download_button
 from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
 
-MAX_MOMENTS = 200
+MAX_SHOWN_MOMENTS = 200
 LEAD_IN_S = 1.0  # when an episode is played, this many seconds before its start are shown first
 ANYBODY = "anybody"
 ALL_BUT_NEUTRAL = [name for name in EMOTIONS if name != "neutral"]
@@ -34,7 +34,7 @@ MOMENTS_SQL = """
     WHERE list_contains($emotions, episodes.emotion) AND episodes.duration_s >= $min_duration_s AND NOT is_hidden
         AND coalesce(good, 0) >= $min_good
         AND contains(lower(path), lower($search)) AND ($participant = '' OR participant = $participant)
-    ORDER BY rank_value DESC, episodes.duration_s DESC, video_id, episodes.start_s LIMIT $limit
+    ORDER BY rank_value DESC, episodes.duration_s DESC, video_id, episodes.start_s
 """
 PEOPLE_SQL = """
     SELECT participant, bool_or(is_named) AS is_named, any_value(person) AS person, any_value(video_id) AS video_id
@@ -82,10 +82,14 @@ class Moment:
     good: float | None
 
 
-def find_moments(results: Results, ranking: str, filters: Filters) -> list[Moment]:
-    """The episodes that pass the filters, the strongest by `ranking` first."""
-    sql = MOMENTS_SQL.format(ranking=RANKINGS[ranking])
-    return [Moment(**row) for row in results.ask(sql, limit=MAX_MOMENTS, **asdict(filters)).to_pylist()]
+def find_moments(results: Results, ranking: str, filters: Filters) -> pa.Table:
+    """The episodes that pass the filters, the strongest by `ranking` first; the columns are those of `Moment`."""
+    return results.ask(MOMENTS_SQL.format(ranking=RANKINGS[ranking]), **asdict(filters))
+
+
+def moments_of(episodes: pa.Table) -> list[Moment]:
+    """The rows of `find_moments`."""
+    return [Moment(**row) for row in episodes.to_pylist()]
 
 
 def table_row(moment: Moment) -> Row:
@@ -161,19 +165,23 @@ def main() -> None:
     st.title("Moments")
     refresh_with_results(results)
     ranking, filters = choose_filters(results)
-    moments = find_moments(results, ranking, filters)
-    if not moments:
-        if find_moments(results, ranking, Filters(list(EMOTIONS))):
+    episodes = find_moments(results, ranking, filters)
+    n_found = episodes.num_rows
+    if not n_found:
+        if find_moments(results, ranking, Filters(list(EMOTIONS))).num_rows:
             st.info("No episode passes the filters: select more emotions, allow shorter ones or remove another filter.")
+        elif not results.done_videos():
+            st.info("There are no finished videos yet.")
         else:
             st.info("There are no episodes: no emotion is clear for long enough in any video.")
         return
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        found = "1 episode" if len(moments) == 1 else f"The {len(moments)} strongest episodes by {ranking}"
+        shown = f"{MAX_SHOWN_MOMENTS} of {n_found:,}" if n_found > MAX_SHOWN_MOMENTS else f"{n_found}"
+        found = "1 episode" if n_found == 1 else f"The {shown} strongest episodes by {ranking}"
         st.caption(f"{found}. Click one to see its peak; ▶ plays it from its start.", width="content")
-        download_button(pa.Table.from_pylist([asdict(moment) for moment in moments]), "csv", stem="moments")
+        download_button(episodes, "csv", stem="moments")
         thumbnails = thumbnails_switch()
-    rows = [table_row(moment) for moment in moments]
+    rows = [table_row(moment) for moment in moments_of(episodes.slice(0, MAX_SHOWN_MOMENTS))]
     show_rows(COLUMNS, rows, label="Moments", key="moments_table", thumbnails=thumbnails)
 
 

@@ -20,10 +20,11 @@ ANALYSES_SQL = """
         1000 * decode_wait_s / n_observed AS decode, 1000 * detect_s / n_observed AS detect,
         1000 * crop_s / n_observed AS crop, 1000 * classify_s / n_observed AS classify,
         1000 * landmarks_s / n_observed AS landmarks
-    FROM videos ORDER BY finished_at DESC LIMIT 500
+    FROM videos ORDER BY finished_at DESC LIMIT {limit}
 """
 STAGES = {"decode": "waiting for frames", "detect": "detecting faces", "crop": "cropping faces",
           "classify": "classifying emotions", "landmarks": "locating landmarks"}  # fmt: skip
+MAX_LISTED = 500  # number of analyses in the table
 MAX_CHARTED = 20  # number of analyses in the chart
 
 
@@ -60,7 +61,7 @@ def show_flow_runs() -> None:
 def show_analyses() -> None:
     """The newest analyses with their speed."""
     st.subheader("Analyses")
-    rows = current_results().ask(ANALYSES_SQL)
+    rows = current_results().ask(ANALYSES_SQL.format(limit=MAX_LISTED))
     analyses = rows.to_pandas()
     analyses["video"] = analyses["video_id"].map(short_names(video_names(rows)))
     columns: dict[str, Any] = {
@@ -79,17 +80,23 @@ def show_analyses() -> None:
     if analyses.empty:
         st.info("Nothing has been analyzed yet.")
         return
+    if len(analyses) == MAX_LISTED:
+        st.caption(f"The newest {MAX_LISTED}; the table `videos` of page SQL has all.")
     st.dataframe(analyses, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
     for video, error in analyses.loc[analyses["error"].notna(), ["video", "error"]].to_numpy():
         st.markdown(f"- **{plain(video)}**: {plain(error)}")
-    show_stages(analyses[analyses["n_observed"].notna()].head(MAX_CHARTED))
+    show_stages(analyses[analyses["n_observed"].notna()])
 
 
 def show_stages(analyses: pd.DataFrame) -> None:
-    """The time per frame of each stage, video by video."""
+    """The time per frame of each stage in the newest analyses, video by video."""
     if analyses.empty:
         return
-    long = analyses.rename(columns=STAGES).melt(["video"], list(STAGES.values()), "stage", "ms per frame")
+    long = (
+        analyses.head(MAX_CHARTED)
+        .rename(columns=STAGES)
+        .melt(["video"], list(STAGES.values()), "stage", "ms per frame")
+    )
     chart = (
         alt.Chart(long)
         .mark_bar()
@@ -108,7 +115,10 @@ def show_stages(analyses: pd.DataFrame) -> None:
         )
     )
     st.subheader("Time per stage")
-    st.caption("Frames are decoded in parallel with the other stages: only the time spent waiting for them counts.")
+    newest = f"The newest {MAX_CHARTED} analyses. " if len(analyses) > MAX_CHARTED else ""
+    st.caption(
+        f"{newest}Frames are decoded in parallel with the other stages: only the time spent waiting for them counts."
+    )
     show_chart(chart)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-import os
+import tempfile
 from pathlib import Path
 
 import altair as alt
@@ -19,9 +19,9 @@ from analytics.queries.event_files import EventsError
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import VIEWS
 from analytics.text import counted
-from dashboard.data import markers
+from dashboard.data.markers import current_markers
 from dashboard.data.results import current_results
-from dashboard.text import plain
+from dashboard.text import error_text
 from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.download import download_button
 from dashboard.widgets.mount import mount_js
@@ -38,6 +38,7 @@ MAX_BARS = 500
 MAX_DECIMALS = 4
 MAX_DECIMALS_OF_SMALL = 12
 MAX_LINES = 7
+INFINITE = [np.inf, -np.inf]  # not charted, because no axis reaches these values
 ID_SUFFIXES = ("_id", "_index")  # columns with these suffixes hold ids, not quantities
 BAR_COLOR = "#4a8fc2"
 KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "USING", "JOIN", "LEFT JOIN", "count",
@@ -139,7 +140,9 @@ def bar_chart(rows: pd.DataFrame, words: list[str], numbers: list[str]) -> alt.C
     texts = rows[list(dict.fromkeys([*words, *ids]))].astype(object).fillna("").astype(str)
     names = [" ".join(filter(None, row)) or "NULL" for row in texts.to_numpy()]
     value = st.selectbox("Bars of", numbers) if len(numbers) > 1 else numbers[0]
-    shown = pd.DataFrame({"name": names, "value": rows[value], "emotion": emotion_of_rows(rows, words)})
+    shown = pd.DataFrame(
+        {"name": names, "value": rows[value].replace(INFINITE, np.nan), "emotion": emotion_of_rows(rows, words)}
+    )
     shown["row"] = range(len(shown))
     x = alt.X("value:Q", title=value, axis=alt.Axis(tickCount=10))
     # Rows may have the same name, so the axis numbers them and shows their names as labels.
@@ -164,7 +167,7 @@ def line_chart(rows: pd.DataFrame, numbers: list[str]) -> alt.Chart:
     """A line for each number over the first, in the color of the emotion that its name ends with."""
     over, *lines = numbers[: MAX_LINES + 1]
     # Columns are renamed, because Vega reads a name such as `min(pts_s)` as an expression.
-    long = rows[lines].assign(**{" over": rows[over]}).melt(" over", lines, " line", " value")
+    long = rows[lines].assign(**{" over": rows[over]}).replace(INFINITE, np.nan).melt(" over", lines, " line", " value")
     long.columns = pd.Index(["over", "line", "value"])
     emotions = [next((name for name in EMOTIONS if line.endswith(name)), None) for line in lines]
     colors = [EMOTION_COLORS[name] for name in emotions if name]
@@ -197,17 +200,20 @@ def show_answer(rows: pa.Table) -> None:
 def run_query(sql: str) -> None:
     """Run a query and keep its answer until the next one, or show its error."""
     results = current_results()
-    events = os.environ.get(markers.ENVIRONMENT)
     st.session_state.pop("answer", None)
     try:
-        with st.spinner("running"):
-            st.session_state["answer"] = query(results.root, sql, events=Path(events) if events else None)
+        markers = current_markers()
+        with st.spinner("running"), tempfile.TemporaryDirectory(prefix="fervid-") as folder:
+            events = Path(folder) / "markers.csv" if markers else None
+            if markers and events:
+                markers.write_csv(results, events)
+            st.session_state["answer"] = query(results.root, sql, events=events)
     except QueryError as error:
         st.error("The query cannot be answered.")
         # Monospaced, because a caret marks the column of the error.
         st.code(str(error), language=None, wrap_lines=False)
     except (EventsError, UnknownVideoError) as error:
-        st.error(plain(error))
+        st.error(error_text(error))
 
 
 def main() -> None:

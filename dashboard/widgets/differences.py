@@ -1,10 +1,12 @@
 """Differences between groups: shares of time as bars, intervals of the differences, and sample sizes."""
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard.text import percent, plain
+from dashboard.text import percent, plain, shortened
 from dashboard.widgets.charts import emotion_color, show_chart
 from fer_models.labels import EMOTIONS
 
@@ -14,8 +16,8 @@ EFFECT_COLUMNS = {
     "difference in points": st.column_config.NumberColumn(
         format="%+.1f", help="Share of time of A minus that of B, in percentage points."
     ),
-    "p (Holm)": st.column_config.NumberColumn(
-        format="%.3f", help="Two-sided p-value, adjusted by Holm over the seven emotions."
+    "p (Holm)": st.column_config.TextColumn(
+        help="Two-sided p-value, adjusted by Holm over the seven emotions.", alignment="right"
     ),
     "Cliff's delta": st.column_config.NumberColumn(
         format="%+.2f",
@@ -24,8 +26,9 @@ EFFECT_COLUMNS = {
 }
 
 
-def show_differences(comparison: pd.DataFrame) -> None:
-    """Shares of time as bars, differences as a table."""
+@st.fragment
+def show_differences(comparison: pd.DataFrame, pairing: Sequence[str]) -> None:
+    """Shares of time as bars, differences as a table; `pairing` are sentences on paired comparisons."""
     left, right = st.columns([2, 3])
     names = pair_names(comparison)
     pairs = names.unique().tolist()
@@ -55,7 +58,7 @@ def show_differences(comparison: pd.DataFrame) -> None:
     )
     if missing := groups_without_labels(comparison):
         st.info(plain(f"{NO_LABELS.capitalize()}: {', '.join(missing)}."))
-    for note in notes_of(comparison):
+    for note in [*pairing, *notes_of(comparison)]:
         st.caption(plain(note))
     st.caption(
         "Differences are A − B: positive where A shows more of the emotion. Shares are shares of labeled time: means "
@@ -96,7 +99,7 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
     ]
     means = pd.concat(sides)
     means["percent"] = ["—" if pd.isna(share) else percent(share, 1) for share in means["share"]]
-    means["text"] = means["group"] + " " + means["percent"]
+    means["text"] = means["percent"] + " " + means["group"].map(shortened)
     base = alt.Chart(means, height=len(EMOTIONS) * (16 * means["group"].nunique() + 12)).encode(
         x=alt.X(
             "share:Q",
@@ -109,7 +112,7 @@ def share_chart(comparison: pd.DataFrame) -> alt.LayerChart:
         tooltip=["group:N", "emotion:N", alt.Tooltip("percent:N", title="share")],
     )
     bars = base.mark_bar().encode(color=emotion_color(legend=None))
-    names = base.mark_text(align="left", dx=4, limit=200).encode(text="text:N")
+    names = base.mark_text(align="left", dx=4, limit=240).encode(text="text:N")
     return alt.LayerChart(layer=[bars, names])
 
 
@@ -132,11 +135,22 @@ def effect_table(comparison: pd.DataFrame) -> pd.DataFrame:
             "emotion": comparison["emotion"],
             "difference in points": 100 * comparison["estimate"],
             "95 % interval": intervals("low", "high", 100, 1),
-            "p (Holm)": comparison["p_holm"],
+            "p (Holm)": comparison["p_holm"].map(p_text),
             "Cliff's delta": comparison["cliffs_delta"],
             "95 % interval of delta": intervals("delta_low", "delta_high", 1, 2),
         }
     )
+
+
+def p_text(p: float) -> str | None:
+    """A p-value with three decimals; None if there is none.
+
+    >>> p_text(0.0004), p_text(0.0312), p_text(float("nan"))
+    ('< 0.001', '0.031', None)
+    """
+    if pd.isna(p):
+        return None
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def evidence_table(comparison: pd.DataFrame) -> pd.DataFrame:

@@ -10,15 +10,17 @@ from analytics.queries.groups import GroupError, parse_column
 from analytics.results.video_record import VideoName
 from analytics.results.videos import short_names
 from dashboard.data.markers import Markers
-from dashboard.text import plain
+from dashboard.text import plain, without_common_folder
 
 FOLDERS, WORDS, SINGLE, FILE, MARKERS = "folders", "words in the path", "single videos", "a CSV file", "markers"
+MAX_GROUPS = 6  # every pair of groups is compared
 DEFAULT_VIDEOS = 2  # number of videos that are compared before anything is selected
 MAX_LISTED = 20
 # Advice for a choice that makes fewer than two groups.
 NEXT_STEPS = {
     FOLDERS: "All videos are in one folder: group them in another way.",
-    WORDS: "Enter at least two words. Each makes a group of the videos that have it in their path.",
+    WORDS: "Enter at least two words that paths contain: each makes a group of the videos that have it in their path. "
+    "The folders that all videos share do not count.",
     SINGLE: "Select at least two videos.",
     FILE: "Choose a file that names at least two groups.",
 }
@@ -28,8 +30,9 @@ NEXT_STEPS = {
 class Grouping:
     """The group and the participant of videos."""
 
-    groups: dict[str, str]  # group by path, file name or video_id
+    groups: dict[str, str]  # group by path (or its end), file name or video_id
     participants: dict[str, str] = field(default_factory=dict)  # participant of each video that a file names
+    source: str = "the groups"  # the name of the file
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,11 @@ def words_in(path: str, words: Iterable[str]) -> list[str]:
 
 
 def groups_by_word(paths: list[str], words: list[str]) -> dict[str, str]:
-    """Group videos by the word that their path contains; videos with no word, or several, are left out."""
-    found = {path: words_in(path, words) for path in paths}
+    """Group videos by the word that their path contains; videos with no word, or several, are left out.
+
+    The folders that all paths begin with do not count.
+    """
+    found = {path: words_in(short, words) for path, short in zip(paths, without_common_folder(paths), strict=True)}
     return {path: matching[0] for path, matching in found.items() if len(matching) == 1}
 
 
@@ -92,10 +98,11 @@ def choose_groups(videos: Sequence[VideoName], way: str) -> Grouping:
         case "single videos":
             names = short_names(videos)
             chosen = st.multiselect(
-                "Videos",
+                f"Videos, at most {MAX_GROUPS}",
                 list(names),
                 list(names)[:DEFAULT_VIDEOS],
                 format_func=names.__getitem__,
+                max_selections=MAX_GROUPS,
                 key="group_videos",
                 persist_state="session",
             )
@@ -140,13 +147,15 @@ def parse_grouping(content: bytes, name: str) -> Grouping:
     Raises:
         GroupError: if a column is missing; names what was found.
     """
-    return Grouping(parse_column(content, name, "group"), parse_column(content, name, "participant", optional=True))
+    groups = parse_column(content, name, "group")
+    return Grouping(groups, parse_column(content, name, "participant", optional=True), name)
 
 
 def show_unmatched_words(videos: Sequence[VideoName], words: list[str]) -> None:
     """Name the words that no path contains, and the videos whose paths contain several."""
     names = short_names(videos)
-    found = {video_id: words_in(path, words) for video_id, path in videos}
+    short = without_common_folder([video.path for video in videos])
+    found = {video.video_id: words_in(path, words) for video, path in zip(videos, short, strict=True)}
     if unmatched := [word for word in words if not any(word in matching for matching in found.values())]:
         st.warning(f"No video has in its path: {plain(', '.join(unmatched))}.")
     if ambiguous := [names[video_id] for video_id, matching in found.items() if len(matching) > 1]:
@@ -154,7 +163,7 @@ def show_unmatched_words(videos: Sequence[VideoName], words: list[str]) -> None:
 
 
 def show_members(groups: Mapping[str, str], videos: Sequence[VideoName]) -> None:
-    """List the videos of each group, and those in no group.
+    """List the videos of each group, and those that are not compared.
 
     Args:
         groups: group by video_id.
@@ -166,11 +175,11 @@ def show_members(groups: Mapping[str, str], videos: Sequence[VideoName]) -> None
         of_group = members.setdefault(groups[video_id], []) if video_id in groups else rest
         of_group.append(name)
     counts = " · ".join(f"{name}: {len(videos)}" for name, videos in sorted(members.items()))
-    with st.expander(plain(f"Videos in each group ({counts}{f'; in no group: {len(rest)}' if rest else ''})")):
+    with st.expander(plain(f"Videos in each group ({counts}{f'; not compared: {len(rest)}' if rest else ''})")):
         for name, of_group in sorted(members.items()):
             st.markdown(f"**{plain(name)}**: {plain(_listing(of_group))}")
         if rest:
-            st.markdown(f"*in no group*: {plain(_listing(rest))}")
+            st.markdown(f"*not compared*: {plain(_listing(rest))}")
 
 
 def _listing(names: list[str]) -> str:

@@ -30,6 +30,7 @@ ONSET_TOOLTIP = [
 ]
 
 
+@st.fragment
 def show_over_time(found: Compared) -> None:
     """The mean timeline of one emotion, and its change around the onset of markers."""
     st.subheader("Over time")
@@ -47,6 +48,12 @@ def show_over_time(found: Compared) -> None:
     rows = timeline_rows(found.means, emotion)
     show_chart(timeline_chart(rows, emotion, found.groups))
     show_chart(people_chart(rows, found.time_title, found.groups))
+    if without := sorted({*found.groups} - {*rows["group"]}):
+        st.caption(
+            plain(
+                f"No line: {', '.join(without)}. Nobody there has a label in the shown time, or only still images do."
+            )
+        )
     if found.limit_note:
         st.caption(found.limit_note)
     st.caption(
@@ -136,6 +143,14 @@ def _interval_reach(error: pd.Series, n_participants: pd.Series) -> pd.Series:
     return error.where(has_interval) * [t_quantile(n - 1) for n in n_participants.clip(lower=2)]
 
 
+def line_legend(groups: "pd.Series[str]") -> alt.Legend:
+    """The legend of a chart with a line for each of the groups, which colors may be reserved for more of."""
+    names = sorted(groups.unique())
+    return alt.Legend(
+        orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3, labelLimit=320, values=names
+    )
+
+
 def timeline_chart(rows: pd.DataFrame, emotion: str, groups: list[str]) -> alt.LayerChart:
     """Step lines of `timeline_rows` that break where there is no data, paler where they average fewer people.
 
@@ -147,7 +162,7 @@ def timeline_chart(rows: pd.DataFrame, emotion: str, groups: list[str]) -> alt.L
     probability = alt.Scale(domain=[0, 1])
     base = alt.Chart(rows, height=260)
     y = alt.Y("mean:Q", title=f"mean probability of {emotion}", scale=probability, axis=LEFT_AXIS)
-    color = group_color(groups, alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    color = group_color(groups, line_legend(rows["group"]))
     band = (
         base.transform_filter("isValid(datum.low)")
         .mark_rect(opacity=0.16)
@@ -193,7 +208,7 @@ def onset_chart(averages: pd.DataFrame, emotion: str, groups: list[str]) -> alt.
         return None
     rows["end_s"] = rows["start_s"] + ONSET_BIN_MS / 1000
     x = alt.X("start_s:Q", title="time since the onset in s", scale=alt.Scale(nice=False), axis=TIME_AXIS)
-    color = group_color(groups, alt.Legend(orient="top", symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=3))
+    color = group_color(groups, line_legend(rows["group"]))
     base = alt.Chart(rows, height=220)
     band = (
         base.transform_filter("isValid(datum.low)")

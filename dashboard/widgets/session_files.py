@@ -20,8 +20,8 @@ def choose_markers() -> Markers | None:
     label = "Markers" if markers is None else f"Markers: {plain(markers.name)}"
     with st.popover(label, width="content"):
         st.caption(
-            "A CSV file with the columns start_s, end_s and label, and optionally video (a path, file name or id; "
-            "empty: every video), or an ELAN file, whose annotations are markers. It is kept for this session only; "
+            "A CSV file with the columns start_s, end_s and label, and optionally video (a path or its end, a name or "
+            "id; empty: each video), or an ELAN file, whose annotations are markers. It is kept for this session only; "
             "`fervid dashboard RESULTS --events FILE` shows it to everybody. Markers made with M on page Timeline are "
             "not among them: save them there (Export, markers), and choose the file here to compare them."
         )
@@ -36,8 +36,9 @@ def choose_markers() -> Markers | None:
 
 
 def take_markers() -> None:
-    """Keep the file that was just uploaded, if it has markers."""
+    """Keep the markers of the file that was just uploaded; forget them if it was removed."""
     file = st.session_state["markers_file"]
+    st.session_state.pop("markers", None)
     if file is None:
         return
     try:
@@ -66,8 +67,9 @@ def choose_codes() -> Codes | None:
 
 
 def take_codes() -> None:
-    """Keep the file that was just uploaded, if it has codes."""
+    """Keep the codes of the file that was just uploaded; forget them if it was removed."""
     file = st.session_state["codes_file"]
+    st.session_state.pop("codes", None)
     if file is None:
         return
     try:

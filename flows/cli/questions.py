@@ -229,11 +229,14 @@ def explanation(
     """Notes without which the rows may be misread, one line each; `is_compact`: some columns are not shown."""
     question = request.question
     if question == Question.compare:
+        from analytics.queries.comparison_notes import videos_have_participants
+
+        people, compared = request.participants or request.groups, videos_of(connection, request)
         return [
             "estimate is mean_a - mean_b over participants (over videos if there are none), low to high its 95 % "
             "interval; p_holm is adjusted over the seven emotions, and the intervals are not. Methods and their "
             "coverage: docs/statistics.md. " + SCHEMA_HINT.format(question),
-            *_comparison_notes(rows, has_participants=_has_participants(connection, request)),
+            *_comparison_notes(rows, has_participants=videos_have_participants(connection, people, compared or ())),
         ]
     if question == Question.movements:
         return _movement_notes(rows)
@@ -272,25 +275,16 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
     return notes
 
 
-def _has_participants(connection: "duckdb.DuckDBPyConnection", request: Request) -> bool:
-    """Whether any of the compared videos has a participant, so that not all videos count as one participant each."""
-    from analytics.queries.groups import resolve_participants
-
-    people = resolve_participants(connection, request.participants or request.groups)
-    named = people.of_video.keys() | {video_id for video_id, _ in people.of_track}
-    return not named.isdisjoint(videos_of(connection, request) or ())
-
-
 def _comparison_notes(rows: "pa.Table", *, has_participants: bool) -> list[str]:
     """Notes on each pair of groups: the number of participants, and the reason if there is no interval."""
+    from analytics.queries.comparison_notes import pairing_notes
+
     found: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
     emotions: dict[tuple[str, str], list[str]] = {}  # by pair and note
     for row in rows.to_pylist():
         pair = f"{row['group_a']} and {row['group_b']}"
-        if row["paired"]:
-            units = counted(row["n_participants_a"], "participant" if has_participants else "video")
-            found[f"{pair} are compared within {units} (paired)."] = None
-        elif row["n_a"] and row["n_b"]:
+        found |= dict.fromkeys(pairing_notes([row], has_participants=has_participants))
+        if not row["paired"] and row["n_a"] and row["n_b"]:
             people = (
                 f"{row['n_participants_a']} and {row['n_participants_b']} participants in " if has_participants else ""
             )
