@@ -254,7 +254,7 @@ def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size:
         if row.started_at is not None and datetime.fromtimestamp(stat.st_mtime, UTC) > row.started_at:
             return False
         # A file that was renamed to this path keeps its older time.
-        return known is None or is_unmodified(stat, known) or _id_of(path) == row.video_id
+        return known is None or is_unmodified(path, known) or _id_of(path) == row.video_id
     return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
 
 

@@ -232,8 +232,9 @@ def file_version(path: StoragePath) -> str:
         return version(fs.info(name))
 
 
-def is_unmodified(stat: os.stat_result, version: str) -> bool:
+def is_unmodified(path: StoragePath, version: str) -> bool:
     """Whether a local file has the size and time of a `file_version`; a copy may have them, too."""
+    stat = path.stat()
     return version.startswith(f"{stat.st_size}-{stat.st_mtime_ns}-")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import av.container
 from av.audio.stream import AudioStream
+from av.codec.context import Flags
 
 from fer_models.errors import FervidError
 from fer_models.files import other_kind
@@ -101,7 +102,15 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     with container:
         if container.metadata.get("major_brand") in _HEIF_BRANDS:
             raise VideoReadError(path, "is a HEIC image: rename it so that its name ends in .heic")
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                crop_exactly(stream.codec_context)
         yield container
+
+
+def crop_exactly(codec: av.VideoCodecContext) -> None:
+    """Make a decoder crop frames at the column that the stream states, not at an aligned one to the left of it."""
+    codec.flags |= Flags.unaligned
 
 
 def _other_content(path: Path) -> str | None:
