@@ -9,7 +9,7 @@ from analytics.results.store import Store
 from analytics.results.videos import path_text
 from flows.analysis.context import AnalysisContext
 from flows.analysis.finished_work import FinishedWork
-from flows.analysis.outcomes import RunSummary, VideoOutcome, describe_models
+from flows.analysis.outcomes import RunSummary, VideoOutcome, describe_models, range_notes
 from flows.analysis.run import AnalysisRun
 
 
@@ -26,7 +26,7 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
 
 OTHER_SHOWN = (
     "the results now show an earlier analysis with these settings, in place of a later one with others, such as "
-    "--speech or --keep-landmarks"
+    "--start, --end or --speech"
 )
 
 
@@ -48,11 +48,12 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
             ids.video_id, shown.analysis_id, path_text(path), object_version=work.object_version
         )
     else:
-        notes = () if is_current else (OTHER_SHOWN,)
+        before = shown
         with carry_notes(store, ids.video_id):
             known_path = store.mark_as_current(*ids.analyzed, path_text(path), object_version=work.object_version)
         shown = store.shown_analysis(ids.video_id)
-    assert shown is not None
+        assert shown is not None
+        notes = () if is_current else (OTHER_SHOWN, *range_notes(before, shown))
     sizes = store.table_rows(ids.video_id, shown.analysis_id)
     return VideoOutcome(
         path=path,
