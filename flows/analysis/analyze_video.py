@@ -34,9 +34,9 @@ from flows.analysis.fingerprints import (
 )
 from flows.analysis.finished_work import FinishedWork
 from flows.analysis.inputs import local_copy
-from flows.analysis.outcomes import VideoOutcome, range_notes
+from flows.analysis.outcomes import VideoOutcome
 from flows.analysis.progress import Stopped, VideoProgress
-from flows.analysis.skipping import skip_outcome
+from flows.analysis.skipping import range_notes, skip_outcome
 from flows.analysis.work_plan import (
     Content,
     missing_segments,

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analytics.results.storage_paths import StoragePath
-from analytics.results.video_record import VideoRecord, analyzed_part
-from analytics.time_tolerance import is_shorter
 
 
 @dataclass(frozen=True)
@@ -64,25 +62,6 @@ class RunSummary:
             "videos": [dataclasses.asdict(o) | {"path": str(o.path)} for o in self.outcomes],
             "failures": [{"path": str(f.path), "reason": f.reason} for f in self.failures],
         }
-
-
-def range_notes(before: VideoRecord | None, after: VideoRecord) -> tuple[str, ...]:
-    """A note if the shown analysis of a video, which was `before`, does not cover all of its times anymore."""
-    if before is None:
-        return ()
-    duration_s = after.duration_s or 0.0  # still images have none
-    (start_s, end_s), (now_start_s, now_end_s) = (
-        analyzed_part(duration_s, row.settings) or (0.0, duration_s) for row in (before, after)
-    )
-    if not is_shorter(start_s, now_start_s) and not is_shorter(now_end_s, end_s):
-        return ()
-    from_s, to_s = min(start_s, now_start_s), max(end_s, now_end_s)
-    options = ([f"--start {from_s:g}"] if from_s else []) + ([f"--end {to_s:g}"] if to_s < duration_s else [])
-    return (
-        f"the results now show {now_start_s:g} to {now_end_s:g} s, in place of an earlier analysis of {start_s:g} to "
-        f"{end_s:g} s: fervid query --all-analyses shows both; to have one analysis of both, analyze "
-        f"{'with ' + ' '.join(options) if options else 'without --start and --end'}",
-    )
 
 
 def describe_models(observe: Mapping[str, Any]) -> str:
