@@ -117,12 +117,17 @@ def render_video(
     with local_copy(video) as file:
         check_readable(file)
         content_id = video_id(file_sha256(file))
-        observe = _observe_settings(content_id, results)
+        observe, size_px = _observe_settings(content_id, results)
         info = probe(file, "pyav", video_stream=observe.get("video_stream"), rotate=observe.get("rotate", 0))
-        if len(info.shapes) > 1 and observe.get("observe_version", FITTED_SINCE) < FITTED_SINCE:
+        how = ""
+        if size_px not in ((None, None), (info.width_px, info.height_px)):
+            how = "read frames of {} x {} px, which are {} x {} px".format(*size_px, info.width_px, info.height_px)
+        elif len(info.shapes) > 1 and observe.get("observe_version", FITTED_SINCE) < FITTED_SINCE:
+            how = "stretched its frames, whose size changes"
+        if how:
             raise RenderError(
-                f"{video}: changes its frame size, and was analyzed by a version that stretched such frames, so that "
-                f"boxes would miss faces. Analyze it again: fervid analyze {video} --out {results}"
+                f"{video}: was analyzed by a version that {how}, so that boxes would miss faces. Analyze it again: "
+                f"fervid analyze {video} --out {results}"
             )
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
@@ -152,13 +157,13 @@ def _notes_on_hiding(info: VideoInfo, observe: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _observe_settings(content_id: str, results: StoragePath) -> dict[str, Any]:
-    """The settings of pass 1 with which the video was analyzed; empty if it is not in the results."""
+def _observe_settings(content_id: str, results: StoragePath) -> tuple[dict[str, Any], tuple[int | None, int | None]]:
+    """The settings of pass 1 with which the video was analyzed, and the size of its frames; empty if it was not."""
     with connect(results, observations=False) as connection:
-        sql = "SELECT settings FROM videos WHERE video_id = $video_id AND status = 'done'"
+        sql = "SELECT settings, width_px, height_px FROM videos WHERE video_id = $video_id AND status = 'done'"
         rows = connection.execute(sql, {"video_id": content_id}).fetchall()
-    observe: dict[str, Any] = json.loads(rows[0][0])["observe"] if rows and rows[0][0] else {}
-    return observe
+    settings, *size_px = rows[0] if rows else (None, None, None)
+    return json.loads(settings)["observe"] if settings else {}, (size_px[0], size_px[1])
 
 
 def _refuse_live(video: StoragePath, results: Path) -> None:

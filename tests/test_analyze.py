@@ -153,6 +153,23 @@ def test_going_back_to_earlier_settings_shows_their_rows_again(face_clip, tmp_pa
         assert rows(tmp_path / "out", "SELECT count(*) FROM frames") == [(n_frames,)]
 
 
+def test_an_analysis_of_other_times_says_what_it_hides(face_clip, tmp_path):
+    """The clip lasts 2 s. Only times that are no longer shown are worth a note."""
+    both = "fervid query --all-analyses shows both; to have one analysis of both, analyze"
+    shows = "the results now show {} to {} s, in place of an earlier analysis of {} to {} s: " + both
+    for start_s, end_s, notes in (
+        (0.4, 0.8, ()),
+        (0.8, 1.2, (shows.format(0.8, 1.2, 0.4, 0.8) + " with --start 0.4 --end 1.2",)),
+        (None, 1.6, ()),
+        (1.2, None, (shows.format(1.2, 2, 0, 1.6) + " without --start and --end",)),
+        (None, None, ()),
+        (0.4, 0.8, (OTHER_SHOWN, shows.format(0.4, 0.8, 0, 2) + " without --start and --end")),
+    ):
+        assert analyze(face_clip, tmp_path, start_s=start_s, end_s=end_s).notes == notes
+        times = [(pytest.approx(start_s or 0, abs=0.05), pytest.approx((end_s or 2) - 0.04, abs=0.05))]
+        assert rows(tmp_path, "SELECT min(pts_s), max(pts_s) FROM frames") == times
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_appearance_is_deleted_after_association_unless_it_is_kept(face_clip, tmp_path, keep):
     done = analyze(face_clip, tmp_path, keep_appearance=keep)

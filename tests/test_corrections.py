@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import fervid
 from scenes import Face, feeling, observe
 
-from analytics import connect, query
+from analytics import connect, queries, query
+from analytics.report import report_page
 from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.corrections import (
     CorrectionError,
@@ -34,6 +36,8 @@ from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from dashboard.data.edits import EditError, parse_edit, step_texts, store_edit
+from dashboard.data.media import find_media
+from dashboard.data.player_data import player_data
 from dashboard.data.results import Results
 from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.context import AnalysisContext
@@ -286,11 +290,21 @@ def people_of_analyses(store: Store) -> list[tuple]:
     return [tuple(row.values()) for row in query(store.root, sql, all_analyses=True).to_pylist()]
 
 
+def notes_shown(store: Store) -> tuple[str | None, set[int]]:
+    """The note on people who have to be confirmed, and the tracks for which the player asks."""
+    with connect(store.root) as connection:
+        note = queries.unconfirmed_people_note(connection)
+    tracks = player_data(opened := Results(store.root), find_media(opened, ALICE), None, None).tracks
+    return note, {track.id for track in tracks if track.unconfirmed}
+
+
 def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) -> None:
     """The happy person is track 0, then track 1 of another analysis, in which the sad one is track 0."""
     rename(store.root, ALICE, 0, "Anna")
     hide(store.root, ALICE, 1, True)
+    first_analysis = store.shown_analysis(ALICE).analysis_id
     analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+    second_analysis = store.shown_analysis(ALICE).analysis_id
     first = [("o1", 0, "Anna", True), ("o1", 1, "P1", False), ("o1", 2, "P2", False)]
     second = [("o2", 0, None, False), ("o2", 1, "P1", False), ("o2", 2, "P2", False)]
     assert people_of_analyses(store) == first + second
@@ -299,7 +313,26 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
     shown = query(store.root, "SELECT track_id FROM visible('tracks') ORDER BY 1", all_analyses=True)
     assert shown["track_id"].to_pylist() == [0, 0, 2, 2]  # who is track 1 of the other analysis is not known
     assert query(store.root, "SELECT person FROM people WHERE track_id = 0").to_pylist() == [{"person": "Anna"}]
+    note = (
+        "A later analysis tracks people differently, so that these may be others now: P0 (Anna), 1 hidden person in "
+        "alice.mp4. Confirm or correct them in the dashboard."
+    )
+    assert notes_shown(store) == (note, {0, 1})
+    assert note in report_page(store.root)
+    for command in (("summary", store.root), ("query", store.root, "SELECT person FROM people")):
+        assert note in " ".join(fervid(*command).output.split())
+    store_edit(Results(store.root), ALICE, {"kind": "confirmed", "track_id": 1, "value": True, "session": "tab"})
+    assert notes_shown(store) == (note.replace(", 1 hidden person", ""), {0})
+    assert query(store.root, "SELECT track_id FROM visible('tracks') ORDER BY 1")["track_id"].to_pylist() == [0, 2]
+    assert step_texts(read_notes(store.root, ALICE))[-1]["text"] == "P1 confirmed"
     rename(store.root, ALICE, 0, "Bea")
+    assert notes_shown(store) == (None, set())
+    with carry_notes(store, ALICE):
+        store.mark_as_current(ALICE, first_analysis, "in/alice.mp4")
+    assert notes_shown(store)[1] == {0, 1}
+    with carry_notes(store, ALICE):
+        store.mark_as_current(ALICE, second_analysis, "in/alice.mp4")
+    assert notes_shown(store) == (None, set())  # they were named and confirmed in this analysis
     assert people_of_analyses(store)[::3] == [("o1", 0, None, False), ("o2", 0, "Bea", True)]
     path = notes_path(store.root, ALICE)
     steps = json.loads(path.read_text())["steps"]
@@ -307,6 +340,21 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
         del step["analysis_id"]  # as version 0.1 stored them
     path.write_text(json.dumps({"steps": steps}))
     assert people_of_analyses(store)[::3] == [("o1", 0, None, False), ("o2", 0, None, False)]
+
+
+def test_people_of_a_live_session_who_are_in_several_tracks_now_are_unconfirmed(store: Store) -> None:
+    (video,) = all_videos(connect(store.root))
+    rename(store.root, ALICE, 0, "Anna")
+    hide(store.root, ALICE, 1, True)
+    observations, identities = observe(np.arange(400) / 10, SCENE), scene_timeline().identities
+    split = build_corrected_timeline(observations, TimelineConfig(), identities, [Correction("split", 0, 20.0, 3)])
+    for update, timeline in enumerate([scene_timeline(), split, split]):
+        with carry_notes(store, ALICE):
+            row = video.columns() | {"analysis_id": f"a{update}", "is_running": True}
+            store.commit_analysis(row, timeline)
+    noted = read_notes(store.root, ALICE)
+    assert (noted.names, noted.hidden, noted.unconfirmed) == ({0: "Anna"}, {1}, {0})
+    assert len(noted.steps) == 3
 
 
 def test_a_name_is_that_of_the_same_person_of_another_analysis(store: Store) -> None:

@@ -36,7 +36,7 @@ from test_dashboard import wait_for_status
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.notes import hide, notes_path, read_notes
+from analytics.results.notes import Step, add_steps, hide, notes_path, read_notes, replace_steps
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.timeline.observations import missing_frames_table
@@ -77,6 +77,15 @@ FIND_VIDEO = """
         for (const node of root.querySelectorAll("*")) if (node.shadowRoot) roots.push(node.shadowRoot);
     }
 """
+NO_PEOPLE = {
+    "tracks": [],
+    "untracked": [],
+    "episodes": [],
+    "markers": [],
+    "steps": [],
+    "emotions": EMOTIONS,
+    "colors": {},
+}
 
 
 @pytest.fixture(scope="module")
@@ -937,11 +946,11 @@ def test_the_list_of_people_says_how_much_of_the_time_has_labels(
 ) -> None:
     track = {"id": 7, "name": "P7", "hidden": False, "seen_s": 2.2, "emotion": "sad", "shares": [0, 0, 0, 0, 1, 0, 0]}
     track |= {"switch_s": None, "good_share": 0.02, "labeled_share": labeled_share, "left_out_share": 0}
-    data = {"tracks": [track], "episodes": [], "markers": [], "steps": [], "emotions": EMOTIONS, "colors": {}}
+    data = NO_PEOPLE | {"tracks": [track], "can_correct": False}
     page.goto(f"{address}/fervid/player/people.js")
     page.evaluate(
         "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
-        data | {"can_correct": False},
+        data,
     )
     shown = page.get_by_text(line, exact=True)
     expect(shown).to_be_visible()
@@ -953,11 +962,11 @@ def test_the_list_of_episodes_names_the_file_that_has_them_all(page: Page, addre
     episodes = [
         {"track_id": 0, "emotion": "sad", "start_s": i, "end_s": i + 1, "apex_s": i, "peak": 1} for i in range(203)
     ]
-    data = {"tracks": [], "episodes": episodes, "markers": [], "steps": [], "emotions": EMOTIONS, "colors": {}}
+    data = NO_PEOPLE | {"episodes": episodes, "can_correct": False}
     page.goto(f"{address}/fervid/player/people.js")
     page.evaluate(
         "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
-        data | {"can_correct": False},
+        data,
     )
     rows = page.get_by_role("region", name="episodes", exact=True).get_by_role("listitem")
     expect(rows).to_have_count(201)
@@ -969,19 +978,36 @@ def test_merges_of_sessions_that_ended_can_be_undone(page: Page, address: str) -
         {"id": "s1", "session": "gone", "text": "P0 named Anna", "is_correction": False},
         {"id": "s2", "session": "gone", "text": "P1 merged with Anna", "is_correction": True},
     ]
-    data = {"tracks": [], "episodes": [], "markers": [], "steps": steps, "emotions": EMOTIONS, "colors": {}}
+    data = NO_PEOPLE | {"steps": steps, "can_correct": True}
     page.goto(f"{address}/fervid/player/people.js")
     page.evaluate(
         """async (data) => {
             const { People } = await import('/fervid/player/people.js');
             new People(document.body, data, { edit: (edit) => { window.edited = edit; } });
         }""",
-        data | {"can_correct": True},
+        data,
     )
     expect(page.get_by_role("button", name="undo my last change", include_hidden=True)).to_be_hidden()
     expect(page.get_by_role("list", name="merged and split people").get_by_role("listitem")).to_have_count(1)
     page.get_by_role("button", name="undo: P1 merged with Anna").click()
     assert page.evaluate("[window.edited.kind, window.edited.step]") == ["undo", "s2"]
+
+
+def test_people_who_are_tracked_differently_are_confirmed(page: Page, address: str, results: Path, clip: Path) -> None:
+    """P0 is named; P7 is hidden, but the shown analysis has no such person."""
+    alice = video_id(file_sha256(clip))
+    doubts = [Step("confirmed", False, track) for track in (0, 7)]
+    add_steps(results, alice, [Step("name", "Anna", 0), Step("hidden", True, 7), *doubts])
+    open_timeline(page, address)
+    for button in (
+        "tracked differently since named: confirm Anna",
+        "P7 is no longer tracked under this number: confirm P7",
+    ):
+        page.get_by_role("button", name=button).click()
+        until_true(lambda: not page.get_by_role("button", name=button).count(), page)  # noqa: B023
+    assert read_notes(results, alice).unconfirmed == set()
+    until_true(lambda: page.get_by_text("Undo: P7 confirmed").is_visible(), page)
+    replace_steps(results, alice, [])
 
 
 def test_changes_made_in_quick_succession_are_all_kept(page: Page, address: str, results: Path) -> None:

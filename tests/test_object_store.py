@@ -25,7 +25,7 @@ from analytics.errors import QueryError
 from analytics.results.atomic_write import write_atomic
 from analytics.results.compaction import compact
 from analytics.results.purge import is_unfinished, plan_purge, purge
-from analytics.results.storage_paths import StorageError, filesystem_of, is_remote, resolve_path
+from analytics.results.storage_paths import StorageError, file_version, filesystem_of, is_remote, resolve_path
 from analytics.results.store import Store, StoreError
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.analysis.failures import VideoFailed
@@ -197,6 +197,19 @@ def test_segments_without_appearance_are_not_read_again(bucket, requests):
     write(3)
     store.drop_appearance(*ids)
     assert n_signed() == 0
+
+
+def test_an_object_of_another_version_gives_its_address_up(bucket):
+    """Its content is not downloaded to be compared: it may be as large as the former one, and still be another."""
+    first, second, results = bucket / "a.mp4", bucket / "b.mp4", Store(bucket / "results")
+    first.write_bytes(b"first")
+    version = file_version(first)
+    results.commit_analysis(row(path=str(first)) | {"size_bytes": 5, "object_version": version}, timeline())
+    ids = row()["video_id"], row()["analysis_id"]
+    second.write_bytes(b"first")
+    assert results.mark_as_current(*ids, str(second)) == str(first)  # a copy
+    first.write_bytes(b"other")
+    assert results.mark_as_current(*ids, str(second), object_version=version) == str(second)
 
 
 def test_every_command_takes_the_address(bucket, tmp_path, face_clip):

@@ -787,27 +787,56 @@ def test_tone_mapping_agrees_with_ffmpeg(transfer, signal):
         assert mapped == pytest.approx(255 * min(reference, 1), abs=3)
 
 
-@pytest.mark.parametrize(("transfer", "name"), [(PQ, "PQ"), (HLG, "HLG")])
-def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name):
-    with av.open(str(tmp_path / "a.mkv"), "w") as file:
-        stream = file.add_stream("libx265", rate=25)
+def write_gray(path: Path, transfer: int, share: float, *, n_frames: int = 1, first: int = 0) -> Path:
+    """Frames at 25 fps, of the share of the range of signals, in 10 bits with these transfer characteristics."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx265", rate=25, options={"x265-params": "keyint=10:bframes=0"})
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
         stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
         stream.codec_context.colorspace = 9
-        # The code value of 203 cd/m².
-        gray = np.full((96, 64), round(64 + 876 * (0.58 if transfer == PQ else 0.75)), np.uint16)
+        gray = np.full((96, 64), round(64 + 876 * share), np.uint16)
         gray[64:] = 512
-        frame = av.VideoFrame.from_ndarray(gray, format="yuv420p10le")
-        frame.color_trc, frame.color_primaries, frame.colorspace = transfer, 9, 9
-        file.mux(stream.encode(frame))
+        for pts in range(first, first + n_frames):
+            frame = av.VideoFrame.from_ndarray(gray, format="yuv420p10le")
+            frame.color_trc, frame.color_primaries, frame.colorspace = transfer, 9, 9
+            frame.pts, frame.time_base = pts, Fraction(1, 25)
+            file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    info = probe(tmp_path / "a.mkv")
-    assert info.transfer == transfer
+    return path
+
+
+@pytest.mark.parametrize(("transfer", "name", "white"), [(PQ, "PQ", 0.58), (HLG, "HLG", 0.75)])
+def test_hdr_video_is_tone_mapped_and_says_so(tmp_path, transfer, name, white):
+    """White of 203 cd/m2 has these signals according to ITU-R BT.2408."""
+    info = probe(write_gray(tmp_path / "a.mkv", transfer, white))
+    assert info.transfers == ((0, transfer),)
     assert info.notes == (f"is HDR ({name}): its frames were tone-mapped, colors are approximate",)
     (batch,) = read_frames(tmp_path / "a.mkv")
     assert batch.pixels.dtype == np.uint8
     assert 215 < batch.pixels.mean() < 245
     assert np.ptp(batch.pixels.astype(int)) < 12
+
+
+@pytest.mark.parametrize("order", [(1, PQ), (PQ, 1), (HLG, 1)], ids=["SDR to PQ", "PQ to SDR", "HLG to SDR"])
+def test_hdr_is_decided_for_each_frame(tmp_path, order):
+    """Joined recordings: a signal of 0.5 is a gray of 128 in SDR, and light of 92 and 51 cd/m2 in PQ and HLG."""
+    light = {PQ: pq_signal, HLG: hlg_signal}
+    nits = {name: next(n for n in np.arange(1, 99, 0.1) if light[name](n) >= 0.5) for name in light}
+    grays_of = {name: 255 * (1.055 * (nits[name] / 203) ** (1 / 2.4) - 0.055) for name in light} | {1: 128}
+    parts = [
+        write_gray(tmp_path / f"{i}.ts", transfer, 0.5, n_frames=20, first=20 * i) for i, transfer in enumerate(order)
+    ]
+    info = probe(join(tmp_path / "a.ts", *parts))
+    names = ["SDR" if transfer == 1 else {PQ: "PQ", HLG: "HLG"}[transfer] for transfer in order]
+    assert info.transfers == ((0, order[0] if order[0] > 1 else 0), (20, order[1] if order[1] > 1 else 0))
+    assert info.notes[-1] == (
+        f"changes between {names[0]} and {names[1]} at 0.80 s: its HDR frames were tone-mapped, their colors are "
+        "approximate"
+    )
+    for first in (0, 15, 25):  # from the beginning, and after seeks before and after the change
+        _, _, gray = read_all(read_frames_at(info, np.arange(first, 40)))
+        expected = [grays_of[order[i >= 20]] for i in range(first, 40)]
+        np.testing.assert_allclose(gray, expected, atol=2)
 
 
 @pytest.mark.parametrize(("transfer", "name", "signal"), [(PQ, "PQ", pq_signal), (HLG, "HLG", hlg_signal)])

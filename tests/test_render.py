@@ -1,5 +1,7 @@
 """Rendering: times, audio and rotation are kept, results are drawn, and faces are hidden in all frames."""
 
+import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -467,6 +469,15 @@ def test_impossible_renderings_are_reported(face_clip, empty_clip, results, tmp_
     with pytest.raises(KeyboardInterrupt):
         render_video(face_clip, results, tmp_path / "out.mp4", on_frame=stop)
     assert not list(tmp_path.iterdir())
+
+
+def test_boxes_in_frames_of_another_size_are_refused(face_clip, results, tmp_path):
+    """Earlier versions read cropped frames wider than they are."""
+    store = Store(shutil.copytree(results, tmp_path / "results"))
+    shown = store.shown_analysis(video_id(file_sha256(face_clip)))
+    store._write_video_row(replace(shown, width_px=shown.width_px + 48))
+    with pytest.raises(RenderError, match=rf"frames of {shown.width_px + 48} x .*Analyze it again: fervid analyze"):
+        render_video(face_clip, store.root, tmp_path / "out.mp4")
 
 
 def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, results, tmp_path):

@@ -1,4 +1,8 @@
+import os
 import shutil
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -10,7 +14,10 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, queries, query
 from analytics.errors import QueryError
+from analytics.results.ids import video_id
 from analytics.results.replaced_files import replaced_files_note
+from analytics.results.status import status
+from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
 from analytics.results.video_rows import MIN_ROWS_TO_CACHE, ROWS_CACHE
 from analytics.results.videos import UnknownVideoError, all_videos
@@ -27,6 +34,15 @@ def timeline(emotion: str = "happy", n_frames: int = 10):
 
 def row(video: int = 1, analysis: int = 1, path: str = "a.mp4") -> dict[str, str]:
     return {"video_id": f"v{video:016}", "analysis_id": f"a{analysis:016}", "path": path}
+
+
+def commit_file(store: Store, path: Path, content: bytes) -> tuple[str, str]:
+    """Write a file and the row of its analysis; returns the ids."""
+    path.write_bytes(content)
+    ids = {"video_id": video_id(sha256(content).hexdigest()), "analysis_id": "a1"}
+    file = {"path": str(path), "size_bytes": len(content), "object_version": file_version(path)}
+    store.commit_analysis(ids | file | {"started_at": datetime.now(UTC)}, timeline())
+    return ids["video_id"], ids["analysis_id"]
 
 
 @pytest.fixture
@@ -121,16 +137,31 @@ def test_an_analyzed_file_that_is_replaced_counts_once_more_and_is_reported(stor
     assert note in said and "b.mp4: replaced" not in said
 
 
-def test_a_renamed_file_keeps_its_results_when_another_takes_its_name(store, tmp_path):
+@pytest.mark.parametrize("second", [b"the second recording", b"again"], ids=["other size", "equal size"])
+def test_a_renamed_file_keeps_its_results_when_another_takes_its_name(store, tmp_path, second):
     old, new = tmp_path / "cam.mp4", tmp_path / "cam.1.mp4"
-    old.write_bytes(b"first")
-    known = row(path=str(old)) | {"size_bytes": 5}
-    store.commit_analysis(known, timeline())
+    first = commit_file(store, old, b"first")
     old.rename(new)
-    old.write_bytes(b"the second recording")
-    assert store.mark_as_current(known["video_id"], known["analysis_id"], str(new)) == str(new)
-    copy = str(tmp_path / "copy.mp4")
-    assert store.mark_as_current(known["video_id"], known["analysis_id"], copy) == str(new)  # the file is still there
+    old.write_bytes(second)
+    assert store.mark_as_current(*first, str(new), object_version=file_version(new)) == str(new)
+    (copy := tmp_path / "copy.mp4").write_bytes(b"first")
+    assert store.mark_as_current(*first, str(copy)) == str(new)  # the file is still there
+    os.utime(new, (0, 0))
+    assert store.mark_as_current(*first, str(copy)) == str(new)  # touched, with the same content
+
+
+def test_files_of_equal_size_keep_their_results_when_their_names_are_swapped(store, tmp_path):
+    a, b = tmp_path / "a.avi", tmp_path / "b.avi"
+    first, second = commit_file(store, a, b"first"), commit_file(store, b, b"other")
+    a.rename(tmp_path / "c.avi")
+    b.rename(a)
+    (tmp_path / "c.avi").rename(b)
+    assert {found.path: found.state for found in status(store.root, [a, b])} == {str(a): "pending", str(b): "pending"}
+    assert store.mark_as_current(*second, str(a), object_version=file_version(a)) == str(a)
+    assert store.mark_as_current(*first, str(b), object_version=file_version(b)) == str(b)
+    rows = ask(store, "SELECT video_id, path FROM videos ORDER BY path")
+    assert rows == [(video_id(sha256(path.read_bytes()).hexdigest()), str(path)) for path in (a, b)]
+    assert {found.path: found.state for found in status(store.root, [a, b])} == {str(a): "done", str(b): "done"}
 
 
 def test_all_analyses_warn_about_joins_that_count_rows_twice(store):

@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 from PIL import Image, ImageOps
 
@@ -1080,6 +1081,24 @@ def test_auto_takes_decord_where_it_is_right(tmp_path, how, decoder, reason):
     info = probe(write_video(tmp_path / "a.mp4", grays(60, 64, 64), **how))
     assert info.decoder == decoder
     assert reason in info.decoder_reason
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_frames_are_cropped_at_the_column_that_the_stream_states(tmp_path, codec):
+    """Neither at an aligned column, as FFmpeg does by default, nor scaled to the size of the crop, as by decord."""
+    ramp = np.broadcast_to(np.arange(128, dtype=np.uint8)[None, :, None], (64, 128, 3))
+    path, name = write_video(tmp_path / "a.mp4", [ramp] * 3, codec=codec, crf="1"), codec.removeprefix("libx")
+    metadata = f"{'hevc' if name == '265' else 'h264'}_metadata=crop_left=16:crop_right=8:crop_top=4:crop_bottom=12"
+    with av.open(str(path)) as whole, av.open(str(tmp_path / "b.mp4"), "w") as cropped:
+        stream = cropped.add_stream_from_template(whole.streams.video[0])
+        crop = BitStreamFilterContext(metadata, whole.streams.video[0], stream)
+        for packet in [*whole.demux(video=0), None]:
+            for filtered in crop.filter(packet if packet and packet.size else None):
+                filtered.stream = stream
+                cropped.mux(filtered)
+    (batch,) = read_frames(tmp_path / "b.mp4")
+    assert batch.pixels.shape == (3, 48, 104, 3)
+    np.testing.assert_allclose(batch.pixels.astype(int), ramp[None, 4:52, 16:120].repeat(3, 0), atol=3)
 
 
 @needs_decord

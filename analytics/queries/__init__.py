@@ -27,6 +27,7 @@ from analytics.queries.quality_notes import (
     mixed_settings_note,
     short_time_note,
     speech_notes,
+    unconfirmed_people_note,
     untracked_note,
 )
 from analytics.queries.rates import dwell, rates
@@ -79,6 +80,7 @@ __all__ = [
     "totals",
     "transitions",
     "unassigned_events_note",
+    "unconfirmed_people_note",
     "unseen_events_note",
     "untracked_note",
     "validity",

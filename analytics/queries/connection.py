@@ -120,6 +120,7 @@ _NOTED_PEOPLE = pa.schema(
         ("name", pa.string()),
         ("analyses", pa.list_(pa.string())),  # those in which the track has the name; NULL: the one that is shown
         ("is_hidden", pa.bool_()),
+        ("is_unconfirmed", pa.bool_()),  # is tracked differently since, so that it may be another person
     ]
 )
 _UNKNOWN_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
@@ -338,6 +339,7 @@ def noted_people(root: StoragePath, analyses: pa.Table | None = None) -> pa.Tabl
                 "name": notes.names.get(track_id),
                 "analyses": named_in.get(track_id),
                 "is_hidden": track_id in notes.hidden,
+                "is_unconfirmed": track_id in notes.unconfirmed,
             }
             for track_id in sorted({*notes.names, *notes.hidden})
         ]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import duckdb
 
 from analytics.queries.sql_files import run_sql_for_videos
+from analytics.results.videos import file_name
 from analytics.tables.schema import SPEECH_REASONS
 from analytics.text import counted
 from analytics.time_tolerance import is_shorter
@@ -49,6 +50,12 @@ _VALUES_OF_SETTINGS = f"""
 SELECT {", ".join(f"histogram({value})" for value in _SETTINGS.values())}
 FROM videos WHERE status = 'done' AND {_ABOUT}
 """
+_UNCONFIRMED = """
+SELECT path, coalesce(list('P' || track_id || ' (' || name || ')' ORDER BY track_id) FILTER (NOT is_hidden), []),
+    count(*) FILTER (is_hidden)
+FROM noted_people JOIN videos USING (video_id) WHERE is_unconfirmed GROUP BY video_id, path ORDER BY path
+"""
+_MAX_NAMED = 3  # videos with people to confirm that a note names
 _LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT NULL ORDER BY video_id"
 
 
@@ -197,6 +204,22 @@ def short_time_note(seconds: Sequence[float | None], rates: str, event: str) -> 
     return (
         f"{rates} of {n_short} of {len(seconds)} {'person rests' if len(seconds) == 1 else 'people rest'} on less than "
         f"60 s: one {event} more or less is more than 1 per minute."
+    )
+
+
+def unconfirmed_people_note(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """A sentence on people who are tracked differently since they were named or hidden; None if all are confirmed."""
+    videos = []
+    for path, people, n_hidden in connection.sql(_UNCONFIRMED).fetchall():
+        if n_hidden:
+            people.append("1 hidden person" if n_hidden == 1 else f"{n_hidden} hidden people")
+        videos.append(f"{', '.join(people)} in {file_name(path)}")
+    if not videos:
+        return None
+    more = f"; and people in {counted(len(videos) - _MAX_NAMED, 'other video')}" if len(videos) > _MAX_NAMED else ""
+    return (
+        f"A later analysis tracks people differently, so that these may be others now: "
+        f"{'; '.join(videos[:_MAX_NAMED])}{more}. Confirm or correct them in the dashboard."
     )
 
 

@@ -106,6 +106,7 @@ class Library:
         self.speech_notes = queries.speech_notes(connection)
         self.baseline_note = queries.baseline_note(connection)
         self.mixed_settings_note = queries.mixed_settings_note(connection)
+        self.unconfirmed_people_note = queries.unconfirmed_people_note(connection)
         self.tracks: dict[str, list[Track]] = {}
         for row in connection.sql(_TRACKS).fetchall():
             self.tracks.setdefault(row[0], []).append(Track(*row))

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from analytics.results.ids import analysis_id as id_of_settings
-from analytics.results.notes import FOLDER, Notes, noted_tracks, read_notes, replace_steps, stored_corrections
+from analytics.results.notes import (
+    FOLDER,
+    Notes,
+    Step,
+    add_steps,
+    noted_tracks,
+    read_notes,
+    replace_steps,
+    stored_corrections,
+)
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
@@ -23,7 +32,8 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
     """Let the analysis that the block makes current show the corrections in the notes of the video.
 
     If people are tracked differently than in the analysis that was current before, corrections are left out, which is
-    logged with the people whose names have to be checked. No other process changes the notes meanwhile.
+    logged with the people who have to be checked; those with a name and hidden ones are unconfirmed from then on. No
+    other process changes the notes meanwhile.
 
     Raises:
         StoreError: if the results cannot be written, or another process keeps changing this video.
@@ -61,7 +71,10 @@ def _follow_faces(store: Store, before: VideoRecord, after: VideoRecord, notes: 
         logger.warning("%s: %s: no longer tracked, notes removed", after.path, _people(is_gone, notes))
     unsure = {track.track_id for old in noted_tracks(notes) if (track := followed.get(old)) and not track.is_whole}
     if unsure:
-        people = _people(sorted(unsure), read_notes(store.root, after.video_id))
+        notes = read_notes(store.root, after.video_id)
+        people = _people(sorted(unsure), notes)
+        doubts = [Step("confirmed", False, track) for track in sorted(unsure - notes.unconfirmed)]
+        add_steps(store.root, after.video_id, doubts)
         logger.warning("%s: people are tracked differently than before: check %s in the dashboard", after.path, people)
 
 
@@ -85,11 +98,23 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
             "%s: people are tracked differently than before: check %s in the dashboard%s",
             *(after.path, _people(noted_tracks(notes), notes), unmerged),
         )
+        _record_doubts(store, after, notes)
     elif notes.corrections:
         try:
             rebuild_with_notes(store, after)
         except CorrectionError as error:
             logger.warning("%s", error)
+
+
+def _record_doubts(store: Store, after: VideoRecord, notes: Notes) -> None:
+    """Record who has to be confirmed in the analysis `after`: named and hidden people, unless they were so in it."""
+    changes = []
+    for track, analysis_id in sorted(notes.confirmed_in.items()):
+        is_sure = analysis_id == after.analysis_id
+        if is_sure == (track in notes.unconfirmed):
+            changes.append(Step("confirmed", is_sure, track))
+    if changes:
+        add_steps(store.root, after.video_id, changes)
 
 
 def _people(tracks: Iterable[int], notes: Notes) -> str:

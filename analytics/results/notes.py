@@ -22,7 +22,7 @@ from analytics.results.storage_paths import StoragePath, is_file, is_remote, lis
 from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
 
-KINDS = ("name", "hidden", "moved_to", "merge", "split", "marker", "delete_marker")
+KINDS = ("name", "hidden", "confirmed", "moved_to", "merge", "split", "marker", "delete_marker")
 FOLDER, FILE = "notes", "notes.json"
 MAX_NAME_LENGTH = 60
 _OPTIONAL = ("track_id", "session", "at", "new_track_id", "analysis_id")  # of a step in the file
@@ -35,7 +35,7 @@ class Step:
     """One change, as stored in the file."""
 
     kind: str  # one of `KINDS`
-    # The name, hidden or not, path, track to merge into, time of the split in seconds, marker, or id of a marker.
+    # Name, whether hidden or confirmed, path, track to merge into, time of the split in seconds, marker, or its id.
     value: Any
     track_id: int | None = None
     id: str = ""  # shared by steps that were made, and are undone, together
@@ -71,6 +71,8 @@ class Notes:
 
     names: dict[int, str] = field(default_factory=dict)
     hidden: frozenset[int] = frozenset()
+    # Named and hidden people who are tracked differently since, so that they may be others.
+    unconfirmed: frozenset[int] = frozenset()
     moved_to: str | None = None
     corrections: tuple[Correction, ...] = ()
     markers: tuple[Marker, ...] = ()  # markers, ordered by time
@@ -81,6 +83,16 @@ class Notes:
         """The id of the analysis in which each named track was named; empty if it is not known."""
         of_track = {step.track_id: step.analysis_id for step in self.steps if step.kind == "name"}
         return {track: of_track[track] for track in self.names}
+
+    @property
+    def confirmed_in(self) -> dict[int, str]:
+        """The id of the analysis in which each named or hidden person was last named, hidden, shown or confirmed."""
+        of_track = {
+            step.track_id: step.analysis_id
+            for step in self.steps
+            if step.kind in ("name", "hidden") or (step.kind == "confirmed" and step.value)
+        }
+        return {track: of_track[track] for track in (*self.names, *self.hidden)}
 
 
 def notes_path(root: StoragePath, video_id: str) -> StoragePath:
@@ -100,10 +112,13 @@ def read_notes(root: StoragePath, video_id: str) -> Notes:
 def _apply(steps: Sequence[Step]) -> Notes:
     names: dict[int, str] = {}
     hidden: set[int] = set()
+    unconfirmed: set[int] = set()
     moved_to = None
     corrections: list[Correction] = []
     markers: dict[str, Marker] = {}
     for step in steps:
+        if step.track_id is not None and step.kind in ("name", "hidden", "confirmed"):
+            (unconfirmed.add if step.kind == "confirmed" and not step.value else unconfirmed.discard)(step.track_id)
         match step.kind, step.track_id, step.value:
             case "name", int(track_id), str(value) if value:
                 names[track_id] = value
@@ -120,7 +135,15 @@ def _apply(steps: Sequence[Step]) -> Notes:
             case "delete_marker", _, value:
                 markers.pop(value, None)
     by_time = sorted(markers.values(), key=lambda marker: (marker.start_s, marker.end_s))
-    return Notes(names, frozenset(hidden), moved_to, tuple(corrections), tuple(by_time), tuple(steps))
+    return Notes(
+        names=names,
+        hidden=frozenset(hidden),
+        unconfirmed=frozenset(unconfirmed & {*names, *hidden}),
+        moved_to=moved_to,
+        corrections=tuple(corrections),
+        markers=tuple(by_time),
+        steps=tuple(steps),
+    )
 
 
 def noted_tracks(notes: Notes) -> list[int]:

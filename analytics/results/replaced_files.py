@@ -13,8 +13,8 @@ MAX_NAMED = 3  # maximum number of file names in the note
 def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> str | None:
     """A sentence on files of which an earlier content is in the results, too, and how to remove it; None without any.
 
-    A renamed file gets its new path when it is analyzed again, so only content that exists no longer, or elsewhere, is
-    reported.
+    A renamed file gets its new path when it is analyzed again, so the earlier content exists no longer, or where no run
+    has read it.
 
     Args:
         results: the results folder, for the command in the sentence.
@@ -29,6 +29,6 @@ def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> 
     shown = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
     options = [part for _, video_id in replaced for part in ("--video", video_id)]
     return (
-        f"{shown}: replaced after the analysis. The results of the earlier content count, too; to remove them: "
-        f"{shlex.join(['fervid', 'purge', str(results), *options])}"
+        f"{shown}: replaced after the analysis. The results of the earlier content count, too. If another file has it "
+        f"now, analyze that file; else remove them: {shlex.join(['fervid', 'purge', str(results), *options])}"
     )

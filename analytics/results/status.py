@@ -12,7 +12,7 @@ from pathlib import Path
 from analytics.results.catalog import LATER_RUN_FAILED, latest_rows, read_catalog
 from analytics.results.damage import Damage
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.storage_paths import StoragePath, file_version, is_remote, path_below
+from analytics.results.storage_paths import StoragePath, file_version, is_remote, is_unmodified, path_below
 from analytics.results.verification import find_damage
 from analytics.results.video_record import VideoRecord, newest_by_path, video_records
 from analytics.results.video_rows import read_own_rows
@@ -248,8 +248,13 @@ def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size:
     except OSError:
         return row is not None
     if row is not None:
-        is_older = row.started_at is None or datetime.fromtimestamp(stat.st_mtime, UTC) <= row.started_at
-        return is_older or row.object_version == file_version(path)
+        known = row.object_version
+        if known == file_version(path):
+            return True
+        if row.started_at is not None and datetime.fromtimestamp(stat.st_mtime, UTC) > row.started_at:
+            return False
+        # A file that was renamed to this path keeps its older time.
+        return known is None or is_unmodified(path, known) or _id_of(path) == row.video_id
     return stat.st_size in ids_of_size and _id_of(path) in ids_of_size[stat.st_size]
 
 

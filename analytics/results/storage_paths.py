@@ -232,6 +232,12 @@ def file_version(path: StoragePath) -> str:
         return version(fs.info(name))
 
 
+def is_unmodified(path: StoragePath, version: str) -> bool:
+    """Whether a local file has the size and time of a `file_version`; a copy may have them, too."""
+    stat = path.stat()
+    return version.startswith(f"{stat.st_size}-{stat.st_mtime_ns}-")
+
+
 def upload(local: Path, target: "UPath") -> None:
     """Upload a local file as one object, which appears atomically.
 

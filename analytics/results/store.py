@@ -23,11 +23,13 @@ import pyarrow as pa
 from analytics.errors import StoreError as StoreError
 from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.atomic_write import write_atomic
+from analytics.results.ids import content_id
 from analytics.results.results_folder import FORMAT_VERSION, MARKER_NAME, check_results, is_initialized
 from analytics.results.segments import is_segment, lacks_appearance, read_segment, remove_appearance, segments_in
 from analytics.results.shards import CompactedAnalysis, check_rows, read_shards, row_crc32
 from analytics.results.storage_paths import (
     StoragePath,
+    file_version,
     is_remote,
     list_files,
     read_json,
@@ -227,7 +229,7 @@ class Store:
         newest = self._newest_of(video_id)
         row = self.video_row(video_id, analysis_id)
         assert row is not None
-        moved = row.path != path and not _may_have_content(row)
+        moved = row.path != path and not _has_content(row)
         if moved or (row.path == path and object_version is not None):
             current = replace(row, path=path, object_version=object_version, error=error)
         else:
@@ -301,10 +303,16 @@ class Store:
         return self.observations_folder(video_id, observation_id) / f"identities-{identities_id}.parquet"
 
 
-def _may_have_content(video: VideoRecord) -> bool:
-    """Whether the file in a row is there, with the size that it had when it was analyzed."""
+def _has_content(video: VideoRecord) -> bool:
+    """Whether the file in a row still has the content that was analyzed; an object of another version never does."""
     path = resolve_path(video.path)
-    return path.exists() and video.size_bytes in (None, path.stat().st_size)
+    try:
+        if file_version(path) == video.object_version:
+            return True
+        # Size and name are not enough: recordings may be of equal size, and a camera may reuse names.
+        return not is_remote(path) and path.stat().st_size == video.size_bytes and content_id(path) == video.video_id
+    except OSError:  # there is no such file
+        return False
 
 
 def _with_analysis_id(table: pa.Table, analysis_id: str) -> pa.Table:

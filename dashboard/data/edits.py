@@ -89,6 +89,8 @@ def steps_of(step: Step, before: Notes, tracks: Set[int]) -> list[Step]:
     Step(kind='name', value='Anna', track_id=0, id='', session='', at='', new_track_id=None, analysis_id='')
     """
     others = {step.value} if step.kind == "merge" else set()
+    if step.kind == "confirmed":
+        return [step]  # the track may be gone
     if step.track_id is not None and (missing := {step.track_id, *others} - tracks):
         raise EditError(f"This change cannot be made: there is no person P{min(missing)}.")
     if step.kind == "merge":
@@ -139,7 +141,7 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
         match kind:
             case "name":
                 return notes.name_step(int(edit["track_id"]), _text(value))
-            case "hidden":
+            case "hidden" | "confirmed":
                 return Step(kind, bool(value), int(edit["track_id"]))
             case "merge":
                 return Step(kind, int(value), int(edit["track_id"]))
@@ -208,6 +210,8 @@ def describe_step(step: Step, names: Mapping[int, str]) -> str:
             return f"{number} named {step.value}" if step.value else f"name of {number} removed"
         case "hidden":
             return f"{person} {'hidden' if step.value else 'shown again'}"
+        case "confirmed":
+            return f"{person} {'confirmed' if step.value else 'to be confirmed'}"
         case "merge":
             kept = names.get(step.value, f"P{step.value}")
             return f"{person} merged with {kept}" if kept != person else f"{number} merged with P{step.value}"

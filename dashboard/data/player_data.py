@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from analytics.results import notes
-from analytics.results.notes import Marker
+from analytics.results.notes import Marker, Notes
 from analytics.results.videos import file_name
 from dashboard.data.codes import CodedLane, Codes, lanes_of
 from dashboard.data.corrections import can_correct
@@ -67,6 +67,7 @@ class PlayerTrack:
     id: int
     name: str
     hidden: bool
+    unconfirmed: bool  # whether they are tracked differently since they were named or hidden
     seen_s: float
     emotion: str | None  # dominant emotion; None without a face of good quality
     shares: list[float]  # share of time of each emotion, in the order of `EMOTIONS`
@@ -84,6 +85,7 @@ class PlayerData:
     video: PlayerVideo
     revision: str  # identifies the version of the timeline; that of a live session changes with each update
     tracks: list[PlayerTrack]
+    untracked: list[dict[str, object]]  # id and name of unconfirmed people who are in no track of the shown analysis
     episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
     movements: list[dict[str, object]]  # rows of `MOVEMENTS_SQL`
     markers: list[dict[str, object]]  # id (None if the marker is from a file), label, start_s, end_s; ordered by time
@@ -111,10 +113,13 @@ def player_data(
     noted = notes.read_notes(results.root, video_id)
     of_file = [Marker("", **marker) for marker in markers_of(markers, results, video_id)]
     by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
+    tracks = [player_track(track, noted) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()]
+    untracked = sorted(noted.unconfirmed - {track.id for track in tracks})
     return PlayerData(
         video=player_video(video, media),
         revision=f"{video['analysis_id']} {video['finished_at']}",
-        tracks=[player_track(track) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()],
+        tracks=tracks,
+        untracked=[{"id": track, "name": noted.names.get(track, f"P{track}")} for track in untracked],
         episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
         movements=results.ask(MOVEMENTS_SQL, video_id=video_id).to_pylist(),
         markers=[asdict(marker) | {"id": marker.id or None} for marker in by_time],
@@ -144,12 +149,13 @@ def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
     )
 
 
-def player_track(track: Mapping[str, Any]) -> PlayerTrack:
+def player_track(track: Mapping[str, Any], noted: Notes) -> PlayerTrack:
     """The person of a row of `TRACKS_SQL`."""
     return PlayerTrack(
         id=track["track_id"],
         name=track["person"],
         hidden=track["is_hidden"],
+        unconfirmed=track["track_id"] in noted.unconfirmed,
         seen_s=track["seen_s"],
         emotion=track["emotion"],
         shares=[track[name] for name in EMOTIONS],

@@ -43,8 +43,9 @@ export class People {
     // Everybody can undo these, because the session that made them may have ended.
     const corrections = data.can_correct ? data.steps.filter((step) => step.is_correction) : [];
     this.redraw(this.corrections, corrections, () => corrections.map((step) => this.correction(step)));
-    this.redraw(this.people, [data.tracks, data.can_correct], () => {
+    this.redraw(this.people, [data.tracks, data.untracked, data.can_correct], () => {
       const rows = data.tracks.flatMap((track) => this.person(track));
+      rows.push(...data.untracked.map((person) => this.doubt(person, `${person.name} is no longer tracked under this number`)));
       return rows.length ? rows : [element("li", { class: "mute" }, "No person was tracked.")];
     });
     const episodes = data.episodes.filter((episode) => !hidden.has(episode.track_id));
@@ -108,10 +109,17 @@ export class People {
     const validity = `${percent(labeled)} of this time has a label; in ${percent(track.good_share ?? 0)} of it the face is of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
     const figures = element("span", { class: "mute", title: validity }, said);
     const rows = [element("li", { class: track.hidden ? "person hidden" : "person" }, swatch(this.data.colors[track.emotion]), name, figures, this.actions(track))];
+    if (track.unconfirmed) rows.push(this.doubt(track, `tracked differently since ${track.hidden ? "hidden" : "named"}`));
     if (track.switch_s !== null) {
       rows.push(element("li", {}, button(`possible identity switch at ${clock(track.switch_s)}`, `show the possible identity switch at ${clock(track.switch_s)}`, () => this.seek(track.switch_s), { class: "quiet warn" })));
     }
     return rows;
+  }
+
+  // A button that confirms a named or hidden person.
+  doubt({ id, name }, reason) {
+    const text = `${reason}: confirm ${name}`;
+    return element("li", {}, button(text, text, () => this.edit({ kind: "confirmed", track_id: id, value: true }), { class: "quiet warn" }));
   }
 
   correction(step) {

@@ -22,6 +22,7 @@ def _quality_notes(connection: duckdb.DuckDBPyConnection, root: StoragePath) -> 
         queries.mixed_settings_note(connection),
         queries.baseline_note(connection),
         queries.dropped_frames_note(connection),
+        queries.unconfirmed_people_note(connection),
         replaced_files_note(root, all_videos(connection)),
     )
     return [*queries.speech_notes(connection), *(note for note in others if note is not None)]

@@ -35,6 +35,11 @@ def _matrix(frame: av.VideoFrame) -> int | None:
     return _BT2020 if frame.colorspace == _BT2020_CONSTANT else _BT601
 
 
+def hdr_transfer(frame: av.VideoFrame) -> int:
+    """The transfer characteristics of a frame as numbered by FFmpeg if it is HDR, else 0."""
+    return frame.color_trc if frame.color_trc in TRANSFER_NAMES else 0
+
+
 def to_rgb(
     frame: av.VideoFrame, width_px: int, height_px: int, transfer: int, reformatter: VideoReformatter
 ) -> np.ndarray:

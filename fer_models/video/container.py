@@ -13,6 +13,7 @@ from typing import Any
 import av
 import av.container
 from av.audio.stream import AudioStream
+from av.codec.context import Flags
 
 from fer_models.errors import FervidError
 from fer_models.files import other_kind
@@ -104,9 +105,18 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     with container:
         if container.metadata.get("major_brand") in _HEIF_BRANDS:
             raise VideoReadError(path, "is a HEIC image: rename it so that its name ends in .heic")
-        if any(s.codec_context and s.codec_context.name in _UNORDERED_CODECS for s in container.streams.video):
-            read_stored_times(container)
+        for stream in container.streams.video:
+            if stream.codec_context is None:
+                continue
+            crop_exactly(stream.codec_context)
+            if stream.codec_context.name in _UNORDERED_CODECS:
+                read_stored_times(container)
         yield container
+
+
+def crop_exactly(codec: av.VideoCodecContext) -> None:
+    """Make a decoder crop frames at the column that the stream states, not at an aligned one to the left of it."""
+    codec.flags |= Flags.unaligned
 
 
 def read_stored_times(container: av.container.InputContainer) -> None:

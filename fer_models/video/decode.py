@@ -90,7 +90,7 @@ def read_frames_at(info: VideoInfo, frame_index: np.ndarray, *, batch_size: int 
 
 
 def _read_image(info: VideoInfo, frame_index: np.ndarray, batch_size: int) -> Iterator[FrameBatch]:
-    frames = read_images(info.path, info.orientation, info.transfer, frame_index)
+    frames = read_images(info.path, info.orientation, info.transfer(0), frame_index)
     for start in range(0, len(frame_index), batch_size):
         index = frame_index[start : start + batch_size]
         yield FrameBatch(np.stack(list(islice(frames, len(index)))), index, info.pts_s[index])
@@ -133,7 +133,7 @@ def _rgb_frames(info: VideoInfo, frame_index: np.ndarray) -> Iterator[tuple[int,
             continue
         try:
             square_px = square_pixel_size(frame.width, frame.height, info.pixel_aspect(i))
-            rgb = to_rgb(frame, *fitted_size(*square_px, size), info.transfer, reformatter)
+            rgb = to_rgb(frame, *fitted_size(*square_px, size), info.transfer(i), reformatter)
         except (av.FFmpegError, GeometryError) as error:
             logger.warning("%s: frame %d cannot be converted to RGB (%s)", info.path, i, error)
             continue

@@ -1,4 +1,4 @@
-"""Find where the frames of a stream change their size or pixel aspect, from the headers in its keyframes."""
+"""Find where the frames of a stream change their size, pixel aspect or HDR, from the headers in its keyframes."""
 
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
@@ -10,7 +10,8 @@ import av
 import av.container
 from av.bitstream import BitStreamFilterContext
 
-from fer_models.video.container import MAX_FRAME_PX
+from fer_models.video.color import hdr_transfer
+from fer_models.video.container import MAX_FRAME_PX, crop_exactly
 
 # FFmpeg's filters that leave only the headers with the frame size in a packet, by codec.
 _HEADER_FILTERS = {
@@ -33,8 +34,15 @@ class FrameShape(NamedTuple):
     pixel_aspect: Fraction | None
 
 
-class ShapeFinder:
-    """Detect changes of the frame shape from packet to packet; only keyframes with another header are decoded."""
+class FrameFormat(NamedTuple):
+    """The shape of stored frames, and their transfer characteristics as numbered by FFmpeg if HDR, else 0."""
+
+    shape: FrameShape
+    transfer: int
+
+
+class FormatFinder:
+    """Detect changes of the frame format from packet to packet; only keyframes with another header are decoded."""
 
     def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
         self._codec = stream.codec_context
@@ -49,10 +57,10 @@ class ShapeFinder:
             with contextlib.suppress(av.FFmpegError):  # a damaged header of the container
                 self._filter = BitStreamFilterContext(_HEADER_FILTERS[self._name], stream)
         self._header = b""
-        self._shapes: dict[bytes, FrameShape | None] = {}
+        self._formats: dict[bytes, FrameFormat | None] = {}
 
-    def add(self, packet: av.Packet[Any]) -> FrameShape | None:
-        """The shape of the frames from this packet on if its header differs from the previous one, else None."""
+    def add(self, packet: av.Packet[Any]) -> FrameFormat | None:
+        """The format of the frames from this packet on if its header differs from the previous one, else None."""
         try:
             header = self._header_of(packet)
         except av.FFmpegError:
@@ -62,9 +70,9 @@ class ShapeFinder:
         is_first, self._header = not self._header, header
         if is_first:
             return None
-        if header not in self._shapes:
-            self._shapes[header] = self._decode(packet)
-        return self._shapes[header]
+        if header not in self._formats:
+            self._formats[header] = self._decode(packet)
+        return self._formats[header]
 
     def _header_of(self, packet: av.Packet[Any]) -> bytes:
         if packet.has_sidedata("new_extradata"):
@@ -81,10 +89,12 @@ class ShapeFinder:
             return b""
         return b"".join(bytes(unit) for unit in self._filter.filter(av.Packet(bytes(packet))))
 
-    def _decode(self, packet: av.Packet[Any]) -> FrameShape | None:
+    def _decode(self, packet: av.Packet[Any]) -> FrameFormat | None:
         codec = cast(av.VideoCodecContext, av.CodecContext.create(self._codec.name, "r"))
         codec.options = {"max_pixels": str(MAX_FRAME_PX)}
         codec.extradata = self._extradata
+        codec.color_trc = self._codec.color_trc  # where the header states none
+        crop_exactly(codec)
         try:
             frames = [*codec.decode(av.Packet(bytes(packet))), *codec.decode(None)]
         except av.FFmpegError:
@@ -92,4 +102,4 @@ class ShapeFinder:
         if not frames:
             return None
         aspect = codec.sample_aspect_ratio if self._has_own_aspect else self._stated_aspect
-        return FrameShape(frames[0].width, frames[0].height, aspect)
+        return FrameFormat(FrameShape(frames[0].width, frames[0].height, aspect), hdr_transfer(frames[0]))

@@ -14,7 +14,13 @@ import av
 import av.container
 
 from fer_models.errors import FervidError
-from fer_models.video.container import MAX_FRAME_PX, MAX_PROBED_PX, SELF_CONTAINED_FORMATS, read_stored_times
+from fer_models.video.container import (
+    MAX_FRAME_PX,
+    MAX_PROBED_PX,
+    SELF_CONTAINED_FORMATS,
+    crop_exactly,
+    read_stored_times,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +130,7 @@ class LiveSource:
             stream = max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
             stream.thread_type = "SLICE"  # frame threads would each delay the output by one frame
             stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PX)}  # larger frames count as undecodable
+            crop_exactly(stream.codec_context)
             stream.codec_context.copy_opaque = True  # frames get the time that their packets have in `DamageTracker`
             yield container, stream
 

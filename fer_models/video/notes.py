@@ -22,9 +22,13 @@ _MAX_DISAGREEMENT_S = 1.0  # a larger difference between the ends of the file an
 
 
 def video_notes(
-    video: OpenVideo, frame: av.VideoFrame, timing: Timing, shapes: Sequence[tuple[int, FrameShape]], transfer: int
+    video: OpenVideo,
+    frame: av.VideoFrame,
+    timing: Timing,
+    shapes: Sequence[tuple[int, FrameShape]],
+    transfers: Sequence[tuple[int, int]],
 ) -> list[str]:
-    """All notes on a video, of which `frame` is the first frame; `shapes` and `transfer` as in `VideoInfo`."""
+    """All notes on a video, of which `frame` is the first frame; `shapes` and `transfers` as in `VideoInfo`."""
     _, container, stream = video
     return [
         *_rate_notes(container, stream, timing),
@@ -32,7 +36,8 @@ def video_notes(
         *_gap_notes(container, timing),
         *_damage_notes(timing),
         *_shape_notes(shapes, timing),
-        *_color_notes(frame, transfer),
+        *_hdr_notes(transfers, timing),
+        *_color_notes(frame),
     ]
 
 
@@ -96,16 +101,28 @@ def _damage_notes(timing: Timing) -> list[str]:
 def _shape_notes(shapes: Sequence[tuple[int, FrameShape]], timing: Timing) -> list[str]:
     if len(shapes) == 1:
         return []
-    times = "" if len(shapes) == 2 else f" {len(shapes) - 1} times, first"
-    first_s = timing.pts_s[shapes[1][0]]
-    return [f"{CHANGES_SHAPE}{times} at {first_s:.2f} s: its frames were fitted into the size of the first one"]
+    changes = _changes(shapes, timing)
+    return [f"{CHANGES_SHAPE} {changes}: its frames were fitted into the size of the first one"]
 
 
-def _color_notes(frame: av.VideoFrame, transfer: int) -> list[str]:
-    notes = hdr_notes(transfer)
-    if not is_known_matrix(frame):
-        notes.append(f"has color matrix {frame.colorspace}, which cannot be converted exactly: colors are approximate")
-    return notes
+def _changes(runs: Sequence[tuple[int, object]], timing: Timing) -> str:
+    """When a value changes, such as "at 2.00 s", of at least two values, each from the frame with an index on."""
+    times = "" if len(runs) == 2 else f"{len(runs) - 1} times, first "
+    return f"{times}at {timing.pts_s[runs[1][0]]:.2f} s"
+
+
+def _color_notes(frame: av.VideoFrame) -> list[str]:
+    if is_known_matrix(frame):
+        return []
+    return [f"has color matrix {frame.colorspace}, which cannot be converted exactly: colors are approximate"]
+
+
+def _hdr_notes(transfers: Sequence[tuple[int, int]], timing: Timing) -> list[str]:
+    if len(transfers) == 1:
+        return hdr_notes(transfers[0][1])
+    names = " and ".join(dict.fromkeys(TRANSFER_NAMES.get(transfer, "SDR") for _, transfer in transfers))
+    changes = _changes(transfers, timing)
+    return [f"changes between {names} {changes}: its HDR frames were tone-mapped, their colors are approximate"]
 
 
 def hdr_notes(transfer: int) -> list[str]:

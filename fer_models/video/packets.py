@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.container import VideoReadError, decode_packet, is_shown, read_packets
-from fer_models.video.frame_shapes import FrameShape, ShapeFinder
+from fer_models.video.frame_shapes import FormatFinder, FrameFormat
 
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000
@@ -41,8 +41,8 @@ class Packets:
     # Number of bytes before it from which FFmpeg read no packet, of any stream.
     unread_before_bytes: array[int] = field(default_factory=_numbers)
     is_gap: bytearray = field(default_factory=bytearray)  # True where the timestamps of all streams jump ahead
-    # Where a keyframe states another frame shape: the position of its packet in the arrays, and the shape.
-    shapes: list[tuple[int, FrameShape]] = field(default_factory=list)
+    # Where a keyframe states another frame format: the position of its packet in the arrays, and the format.
+    formats: list[tuple[int, FrameFormat]] = field(default_factory=list)
     first_frame: av.VideoFrame | None = None
     n_left_out: int = 0  # number of packets after the first one that are left out, because they cannot be decoded
     n_decoded: int = 0  # number of frames decoded so far; decoding stops at the second one
@@ -107,7 +107,7 @@ def walk_packets(video: OpenVideo) -> Packets:
     path, container, stream = video
     walked, gaps, size_bytes = Packets(), _GapFinder(), path.stat().st_size
     _check_claim(path, stream.frames, size_bytes)
-    shapes = ShapeFinder(container, stream)
+    formats = FormatFinder(container, stream)
     may_jump = bool(container.format.flags & TS_DISCONT)
     last_pos = -1
     try:
@@ -127,8 +127,8 @@ def walk_packets(video: OpenVideo) -> Packets:
                 time_s = float(packet.dts * packet.time_base)
                 is_gap = gaps.add(packet.stream.index, time_s, is_keyframe=packet.is_keyframe)
             if packet.stream.index == stream.index:
-                if shape := shapes.add(packet):
-                    walked.shapes.append((len(walked.pts), shape))
+                if changed := formats.add(packet):
+                    walked.formats.append((len(walked.pts), changed))
                 _take(walked, packet, is_gap)
                 _check_claim(path, len(walked.pts), size_bytes)
                 if walked.n_decoded < 2 and len(walked.pts) >= _MAX_FAILED_PACKETS:

@@ -2,20 +2,22 @@
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import av.container
 import numpy as np
 
 from fer_models.frame_batch import ROUNDING_S
-from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
+from fer_models.video.color import hdr_transfer, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
-from fer_models.video.frame_shapes import FrameShape
+from fer_models.video.frame_shapes import FrameFormat, FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
 from fer_models.video.notes import hdr_notes, video_notes
@@ -26,6 +28,7 @@ from fer_models.video.stream_choice import choose_stream
 from fer_models.video.timing import Timing, find_timing, media_end_s
 from fer_models.video.truncation import find_truncation
 
+T = TypeVar("T")
 DECODERS = ("auto", "decord", "pyav")
 
 # Codecs that decord reads as fast as PyAV and bit-identically, also after seeks. For H.264, VP8 and MPEG-4, decord is
@@ -35,6 +38,7 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi
 _DECORD_PIXEL_FORMAT = "yuv420p"
 # Limit on the decoded size of a file read with decord, which decodes ahead to the end and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
+_ALIGNED_BYTES = 32  # FFmpeg crops frames at multiples of this many bytes in each plane, unless told otherwise
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
 
@@ -73,7 +77,8 @@ class VideoInfo:
     packet_frame: np.ndarray | None = None
     # The shape of the stored frames, from the frame with each index on; empty for images.
     shapes: tuple[tuple[int, FrameShape], ...] = ()
-    transfer: int = 0  # transfer characteristics as numbered by FFmpeg if HDR, else 0
+    # Transfer characteristics as numbered by FFmpeg if HDR, else 0, from the frame with each index on.
+    transfers: tuple[tuple[int, int], ...] = ((0, 0),)
     notes: tuple[str, ...] = ()  # sentences for the user: choices, repairs and omissions
 
     @property
@@ -93,12 +98,24 @@ class VideoInfo:
 
     def pixel_aspect(self, frame_index: int) -> Fraction | None:
         """Width of a stored pixel over its height in a frame; None counts as square."""
-        return self.shapes[bisect_right(self.shapes, frame_index, key=lambda change: change[0]) - 1][1].pixel_aspect
+        return _value_at(self.shapes, frame_index).pixel_aspect
+
+    def transfer(self, frame_index: int) -> int:
+        """Transfer characteristics of a frame as numbered by FFmpeg if it is HDR, else 0.
+
+        The header decides, because FFmpeg's decoder keeps those of HLG for all later frames.
+        """
+        return _value_at(self.transfers, frame_index)
 
     @property
     def is_mirrored(self) -> bool:
         """Whether stored frames are mirrored left to right before the rotation."""
         return self.orientation.is_mirrored
+
+
+def _value_at(runs: Sequence[tuple[int, T]], frame_index: int) -> T:
+    """The value for a frame, of values from the frame with each index on."""
+    return runs[bisect_right(runs, frame_index, key=lambda run: run[0]) - 1][1]
 
 
 def probe(path: str | Path, decoder: str = "auto", *, video_stream: int | None = None, rotate: int = 0) -> VideoInfo:
@@ -189,7 +206,7 @@ def _describe_image(path: Path, rotate: int) -> VideoInfo:
         keyframe_index=np.zeros(1, np.int64),
         is_counted=False,
         truncation=None,
-        transfer=image.transfer,
+        transfers=((0, image.transfer),),
         notes=(*image.notes, *hdr_notes(image.transfer)),
     )
 
@@ -206,8 +223,10 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
     check_frame_size(path, *square_px)
     width_px, height_px = orientation.shown_size(*square_px)
     shown_s = timing.end_s - float(timing.pts_s[0])
-    transfer = frame.color_trc if frame.color_trc in TRANSFER_NAMES else 0
-    shapes = _shapes(FrameShape(frame.width, frame.height, stream.sample_aspect_ratio), packets, timing)
+    first = FrameFormat(FrameShape(frame.width, frame.height, stream.sample_aspect_ratio), hdr_transfer(frame))
+    formats = _formats(first, packets, timing)
+    shapes = _changes((index, changed.shape) for index, changed in formats)
+    transfers = _changes((index, changed.transfer) for index, changed in formats)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -236,15 +255,15 @@ def _describe(video: OpenVideo, packets: Packets, timing: Timing, *, rotate: int
         n_clock_jumps=timing.n_clock_jumps,
         packet_frame=timing.packet_frame,
         shapes=shapes,
-        transfer=transfer,
-        notes=(*notes, *video_notes(video, frame, timing, shapes, transfer)),
+        transfers=transfers,
+        notes=(*notes, *video_notes(video, frame, timing, shapes, transfers)),
     )
 
 
-def _shapes(first: FrameShape, packets: Packets, timing: Timing) -> tuple[tuple[int, FrameShape], ...]:
-    """The shape of the stored frames, from the frame with each index on."""
-    shapes = [(0, first)]
-    for packet, shape in packets.shapes:
+def _formats(first: FrameFormat, packets: Packets, timing: Timing) -> list[tuple[int, FrameFormat]]:
+    """The format of the stored frames, from the frame with each index on."""
+    formats = [(0, first)]
+    for packet, changed in packets.formats:
         kept = max(packet - packets.n_left_out, 0)  # its position without the packets that are left out
         pts = packets.pts[kept] if kept < len(packets.pts) else NO_TIME
         if timing.packet_frame is not None and packet < len(timing.packet_frame):
@@ -253,14 +272,24 @@ def _shapes(first: FrameShape, packets: Packets, timing: Timing) -> tuple[tuple[
             frame = kept  # approximately: the time of the packet is not known
         else:
             frame = int(np.searchsorted(timing.pts, pts))
-        if shape != shapes[-1][1] and shapes[-1][0] < frame < len(timing.pts):
-            shapes.append((frame, shape))
-    return tuple(shapes)
+        if formats[-1][0] < frame < len(timing.pts):
+            formats.append((frame, changed))
+    return formats
+
+
+def _changes(runs: Iterable[tuple[int, T]]) -> tuple[tuple[int, T], ...]:
+    """Join consecutive runs of the same value."""
+    return tuple(next(run) for _, run in groupby(runs, key=lambda run: run[1]))
 
 
 def _is_vfr(pts_s: np.ndarray, rounding_s: float) -> bool:
     steps_s = np.diff(pts_s)
     return bool(len(steps_s)) and bool(np.ptp(steps_s) > 1.5 * rounding_s)
+
+
+def _is_aligned(frame: av.VideoFrame) -> bool:
+    """Whether the decoder would have cropped a frame at the same column without `crop_exactly`, as in decord."""
+    return all(plane.buffer_ptr % _ALIGNED_BYTES == 0 for plane in frame.planes)
 
 
 def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int) -> tuple[str, str]:
@@ -271,13 +300,14 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         "decord does not rotate frames in every container": info.orientation != Orientation(),
         "decord does not make pixels square": stored is not None
         and {stored.width, stored.height} != {info.width_px, info.height_px},
+        "decord scales frames that are cropped at the left": stored is not None and not _is_aligned(stored),
         "decord may read another of the video streams": n_video_streams > 1,
         "the frames have no timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
         "decord returns frames that refer to lost data": len(info.damaged_index) > 0,
         "the frame size changes, which decord ignores": len(info.shapes) > 1,
         "decord does not know the color matrix": stored is not None and not is_known_matrix(stored),
-        "decord does not map HDR colors": info.transfer != 0,
+        "decord does not map HDR colors": info.transfers != ((0, 0),),
     }
     slow = {
         f"decord was not tested with {info.container}": info.container not in _DECORD_CONTAINERS,

@@ -36,7 +36,7 @@ from flows.analysis.finished_work import FinishedWork
 from flows.analysis.inputs import local_copy
 from flows.analysis.outcomes import VideoOutcome
 from flows.analysis.progress import Stopped, VideoProgress
-from flows.analysis.skipping import skip_outcome
+from flows.analysis.skipping import range_notes, skip_outcome
 from flows.analysis.work_plan import (
     Content,
     missing_segments,
@@ -161,6 +161,7 @@ class _VideoJob:
         frames_per_s = plan.n_missing / seconds if plan.missing else None
         if plan.missing:
             row |= {"frames_per_s": frames_per_s, "n_observed": plan.n_missing, **vars(self.times)}
+        before = self.store.shown_analysis(plan.ids.video_id)
         with carry_notes(self.store, plan.ids.video_id):
             self.store.commit_analysis(row, timeline)
         log.info("%s: %d frames in %.1f s: %s", self.path, plan.n_missing, seconds, self.times)
@@ -179,7 +180,7 @@ class _VideoJob:
             frames_per_s=frames_per_s,
             decoder=plan.info.decoder,
             decoder_reason=plan.info.decoder_reason,
-            notes=plan.info.notes,
+            notes=(*plan.info.notes, *range_notes(before, shown)),
             n_observed=plan.n_missing,
             models=self.models.describe(),
             times=dict(vars(self.times)),

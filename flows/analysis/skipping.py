@@ -1,4 +1,4 @@
-"""Outcomes of videos whose analysis is finished, found without loading models."""
+"""Outcomes of videos whose analysis is finished, found without loading models; notes on what is no longer shown."""
 
 import time
 
@@ -6,7 +6,9 @@ from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.status import newest_segment
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
+from analytics.results.video_record import VideoRecord, analyzed_part
 from analytics.results.videos import path_text
+from analytics.time_tolerance import is_shorter
 from flows.analysis.context import AnalysisContext
 from flows.analysis.finished_work import FinishedWork
 from flows.analysis.outcomes import RunSummary, VideoOutcome, describe_models
@@ -26,7 +28,7 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
 
 OTHER_SHOWN = (
     "the results now show an earlier analysis with these settings, in place of a later one with others, such as "
-    "--speech or --keep-landmarks"
+    "--start, --end or --speech"
 )
 
 
@@ -48,11 +50,12 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
             ids.video_id, shown.analysis_id, path_text(path), object_version=work.object_version
         )
     else:
-        notes = () if is_current else (OTHER_SHOWN,)
+        before = shown
         with carry_notes(store, ids.video_id):
             known_path = store.mark_as_current(*ids.analyzed, path_text(path), object_version=work.object_version)
         shown = store.shown_analysis(ids.video_id)
-    assert shown is not None
+        assert shown is not None
+        notes = () if is_current else (OTHER_SHOWN, *range_notes(before, shown))
     sizes = store.table_rows(ids.video_id, shown.analysis_id)
     return VideoOutcome(
         path=path,
@@ -65,6 +68,25 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
         same_as=known_path if known_path != path_text(path) else "",
         notes=notes,
         models=describe_models(work.observe),
+    )
+
+
+def range_notes(before: VideoRecord | None, after: VideoRecord) -> tuple[str, ...]:
+    """A note if the shown analysis of a video, which was `before`, does not cover all of its times anymore."""
+    if before is None:
+        return ()
+    duration_s = after.duration_s or 0.0  # still images have none
+    (start_s, end_s), (now_start_s, now_end_s) = (
+        analyzed_part(duration_s, row.settings) or (0.0, duration_s) for row in (before, after)
+    )
+    if not is_shorter(start_s, now_start_s) and not is_shorter(now_end_s, end_s):
+        return ()
+    from_s, to_s = min(start_s, now_start_s), max(end_s, now_end_s)
+    options = ([f"--start {from_s:g}"] if from_s else []) + ([f"--end {to_s:g}"] if to_s < duration_s else [])
+    return (
+        f"the results now show {now_start_s:g} to {now_end_s:g} s, in place of an earlier analysis of {start_s:g} to "
+        f"{end_s:g} s: fervid query --all-analyses shows both; to have one analysis of both, analyze "
+        f"{'with ' + ' '.join(options) if options else 'without --start and --end'}",
     )
 
 

@@ -143,6 +143,7 @@ def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Pa
             queries.mixed_settings_note(connection),
             queries.baseline_note(connection),
             queries.several_people_note(connection, participants),
+            queries.unconfirmed_people_note(connection),
         ):
             if text:
                 note(text)

@@ -261,7 +261,11 @@ def _data_notes(connection: "duckdb.DuckDBPyConnection", results: Path) -> list[
     from analytics.results.replaced_files import replaced_files_note
     from analytics.results.videos import all_videos
 
-    notes = [queries.dropped_frames_note(connection), replaced_files_note(results, all_videos(connection))]
+    notes = [
+        queries.dropped_frames_note(connection),
+        queries.unconfirmed_people_note(connection),
+        replaced_files_note(results, all_videos(connection)),
+    ]
     return [text for text in notes if text is not None]
 
 
