@@ -480,7 +480,7 @@ def test_moments_of_equal_rounded_peaks_are_ordered_by_duration(store: Store) ->
         faces = [Face(i, p=feeling("happy", p if i < 10 * length_s else 0)) for i in range(100)]
         store.commit_analysis(row(video_id, f"{length_s}.mp4"), timeline(np.arange(100) / 10, faces))
     by_peak = moments.find_moments(Results(store.root), "peak", moments.Filters(["happy"]))
-    assert [moment.video for moment in by_peak] == ["6.mp4", "5.mp4"]
+    assert [moment.video for moment in moments.moments_of(by_peak)] == ["6.mp4", "5.mp4"]
 
 
 def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
