@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from analytics.tracking.redaction import (
     redaction_boxes,
 )
 from fer_models.errors import FervidError
+from fer_models.frame_batch import ROUNDING_S
 from fer_models.labels import EMOTIONS
 from fer_models.observe_version import FITTED_SINCE
 from fer_models.rendering.drawing import GRAY, Color, draw_box, draw_labels, hide, text_size_px
@@ -43,7 +45,8 @@ SELECT frame_index, track_id, x1_px, y1_px, x2_px, y2_px, quality_reason, smooth
 FROM faces WHERE video_id = $video_id ORDER BY frame_index, track_id NULLS LAST, face_index
 """
 _ANALYZED = """
-SELECT frame_index, is_cut FROM frames WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
+SELECT frame_index, pts_s, is_cut FROM frames
+WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
 """
 _HIDDEN_PEOPLE = "SELECT track_id FROM people WHERE video_id = $video_id AND is_hidden"
 
@@ -62,6 +65,7 @@ class _Analysis:
     track: np.ndarray  # the track of each face; -1 without one
     shot: np.ndarray  # the number of the shot that each face is in
     analyzed: np.ndarray  # the frame_index of each analyzed frame
+    pts_s: np.ndarray  # the time of each analyzed frame
     is_drawn: np.ndarray  # (n_faces,) bool, whether the outline and label of each face are drawn
     spans: Spans  # when each track that is drawn is visible, and its labels
 
@@ -109,7 +113,8 @@ def render_video(
         With `hiding`, notes on the faces that the analysis may not have found.
 
     Raises:
-        RenderError: if the video is not in the results, has no such track, or the person of the track is hidden.
+        RenderError: if the video is not in the results, was read otherwise by the version that analyzed it, has no such
+            track, or the person of the track is hidden.
         VideoReadError: if the video cannot be read.
         StoreError: if `results` is not a results folder, or `out` cannot be written.
     """
@@ -127,11 +132,17 @@ def render_video(
         if how:
             raise RenderError(
                 f"{video}: was analyzed by a version that {how}, so that boxes would miss faces. Analyze it again: "
-                f"fervid analyze {video} --out {results}"
+                f"{_analyze_command(video, results)}"
             )
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
-        scene = _scene(info, _read_analysis(content_id, video, results, only), observe, hiding)
+        analysis = _read_analysis(content_id, video, results, only)
+        if not _has_times_of(info, analysis):
+            raise RenderError(
+                f"{video}: was analyzed by a version that read other times of its frames. Analyze it again: "
+                f"{_analyze_command(video, results)}"
+            )
+        scene = _scene(info, analysis, observe, hiding)
         if not annotate:
             scene = replace(scene, shown=_NO_BOXES, strip=None)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
@@ -166,6 +177,10 @@ def _observe_settings(content_id: str, results: StoragePath) -> tuple[dict[str, 
     return json.loads(settings)["observe"] if settings else {}, (size_px[0], size_px[1])
 
 
+def _analyze_command(video: StoragePath, results: Path) -> str:
+    return shlex.join(["fervid", "analyze", str(video), "--out", str(results)])
+
+
 def _refuse_live(video: StoragePath, results: Path) -> None:
     """Refuse the path or name of a live session, as there is no file to render.
 
@@ -190,7 +205,7 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
         if not connection.execute(known, of).fetchall():
             raise RenderError(
                 f"{video}: not in {results} with its current content (the file name does not matter). "
-                f"Analyze it first: fervid analyze {video} --out {results}"
+                f"Analyze it first: {_analyze_command(video, results)}"
             )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         frames = connection.sql(_ANALYZED, params=of).to_arrow_table()
@@ -210,7 +225,24 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
         drawn = np.array([only])
     analyzed = frames["frame_index"].to_numpy()
     shot = np.cumsum(frames["is_cut"].to_numpy())[np.searchsorted(analyzed, faces["frame_index"].to_numpy())]
-    return _Analysis(faces, track, shot, analyzed, np.isin(track, drawn), spans.select(np.isin(spans.track, drawn)))
+    return _Analysis(
+        faces=faces,
+        track=track,
+        shot=shot,
+        analyzed=analyzed,
+        pts_s=frames["pts_s"].to_numpy(),
+        is_drawn=np.isin(track, drawn),
+        spans=spans.select(np.isin(spans.track, drawn)),
+    )
+
+
+def _has_times_of(info: VideoInfo, analysis: _Analysis) -> bool:
+    """Whether the times of the analyzed frames are those of the video as it is read now."""
+    if not len(analysis.analyzed):
+        return True
+    if analysis.analyzed[-1] >= info.n_frames:
+        return False
+    return bool(np.abs(analysis.pts_s - info.pts_s[analysis.analyzed]).max() <= ROUNDING_S)
 
 
 def _scene(info: VideoInfo, analysis: _Analysis, observe: Mapping[str, Any], hiding: Hiding | None) -> _Scene:

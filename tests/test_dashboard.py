@@ -79,6 +79,7 @@ from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, 
 from dashboard.widgets.over_time import interval_notes, onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_table
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
+from fer_models.observe_version import OBSERVE_VERSION
 from fer_models.video.probe import probe
 
 pytestmark = pytest.mark.slow
@@ -1745,8 +1746,12 @@ def test_a_preview_is_made_of_what_browsers_cannot_play(store: Store, shared_dat
     )
     media = find_media(Results(store.root), ALICE)
     assert media is not None
+    media.preview.parent.mkdir(parents=True)
+    of_earlier_version = media.preview.with_name("preview.mp4")
+    of_earlier_version.write_bytes(b"other times")
     assert media.shown is None
     preview = probe(make_preview(media))
+    assert not of_earlier_version.exists()
     original = probe(path)
     assert preview.codec == "h264"
     assert preview.n_frames == original.n_frames
@@ -1826,13 +1831,8 @@ def test_each_stream_has_its_own_preview(store: Store) -> None:
         media = find_media(Results(store.root), ALICE)
         assert media is not None
         previews.append(media.preview.name)
-    assert previews == [
-        "preview-1-90.mp4",
-        "preview-1-90.mp4",
-        "preview-0-90.mp4",
-        "preview-default-90.mp4",
-        "preview.mp4",
-    ]
+    names = ["preview-1-90", "preview-1-90", "preview-0-90", "preview-default-90", "preview"]
+    assert previews == [f"{name}-v{OBSERVE_VERSION}.mp4" for name in names]
 
 
 def test_a_run_in_progress_is_seen(store: Store) -> None:

@@ -13,7 +13,7 @@ from commands import fervid
 from scenes import Face, feeling, observe
 
 from analytics import connect
-from analytics.queries.groups import videos_of_participant
+from analytics.queries.groups import GroupError, videos_of_participant
 from analytics.results.ids import file_sha256, unread_video_id
 from analytics.results.notes import rename
 from analytics.results.purge import is_unfinished, plan_purge, purge
@@ -279,6 +279,11 @@ def test_the_video_of_a_participant_is_that_which_has_the_path_now(tmp_path):
     participants.write_text("path,participant\ncamera.mp4,Anna\nold.mp4,Ben\n")
     assert videos_of_participant(store.root, "Anna", participants) == (["v2"], [])
     assert videos_of_participant(store.root, "Ben", participants) == (["v1"], [])
+    store.commit_analysis({"video_id": "v3", "analysis_id": "a4", "path": "/more/old.mp4"}, timeline)
+    with pytest.raises(GroupError, match=r"old\.mp4: 2 videos have this name, give a path: /clips/old"):
+        videos_of_participant(store.root, "Ben", participants)
+    participants.write_text("path,participant\nclips/old.mp4,Ben\n")  # a path from here, not the end of one
+    assert videos_of_participant(store.root, "Ben", participants) == ([], ["clips/old.mp4"])
 
 
 def test_failed_earlier_contents_of_the_file_of_a_participant_are_removed(store):

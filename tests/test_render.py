@@ -124,6 +124,9 @@ def test_frames_far_from_analyzed_ones_are_hidden_completely():
 def test_all_frames_outside_the_analyzed_range_are_hidden_completely():
     _, blind = covered([20], [0], BOX, analyzed=range(15, 25), start_s=1.5, end_s=2.5)
     assert np.flatnonzero(~blind).tolist() == list(range(15, 25))
+    # Frame 25 begins half a millisecond before the end, and was not analyzed.
+    _, blind = covered([20], [0], BOX, analyzed=range(15, 25), start_s=1.5005, end_s=2.5005)
+    assert np.flatnonzero(~blind).tolist() == list(range(15, 25))
     # Frames between the last sample and the end of the range count as analyzed.
     _, blind = covered([10], [0], BOX, analyzed=[0, 10], end_s=1.9)
     assert np.flatnonzero(~blind).tolist() == list(range(19))
@@ -343,9 +346,10 @@ def test_frames_between_samples_and_outside_the_span_are_hidden_too(face_clip, t
     assert detail[0] < detail[1] / 3
 
 
-def simulated_results(clip: Path, folder: Path, n_frames: int) -> Path:
-    """Results for a clip without people, as if it contained a face."""
-    observed = observe(np.arange(n_frames) / 25, [Face(i, p=feeling("happy")) for i in range(n_frames)])
+def simulated_results(clip: Path, folder: Path, pts_s: np.ndarray) -> Path:
+    """Results for a clip, as if it contained a face in frames with these times."""
+    n_frames = len(pts_s)
+    observed = observe(pts_s, [Face(i, p=feeling("happy")) for i in range(n_frames)])
     row = {"video_id": video_id(file_sha256(clip)), "analysis_id": "a0000000000000001", "path": str(clip)}
     Store(folder).commit_analysis(row, build_timeline(observed, TimelineConfig()))
     return folder
@@ -359,7 +363,7 @@ def test_the_column_that_makes_an_odd_width_even_is_hidden_too(face_clip, tmp_pa
         for pixels in original[:, :, :319]:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
         container.mux(stream.encode())
-    folder = simulated_results(clip, tmp_path / "results", n_frames=5)
+    folder = simulated_results(clip, tmp_path / "results", pts_s[:5])
     render_video(clip, folder, tmp_path / "out.mp4", hiding="pixelate")
     pixels, _ = frames_of(tmp_path / "out.mp4")
     hidden = pixels[pts_s > 1.5, :240].astype(int)  # all of the frame, because it is far from the analyzed ones
@@ -373,7 +377,7 @@ def test_sound_times_and_rotation_of_real_clips(shared_data, tmp_path):
     for name, codec in clips.items():
         clip, out = shared_data / "videos" / name, tmp_path / f"{Path(name).stem}.mp4"
         before = probe(clip, "pyav")
-        render_video(clip, simulated_results(clip, tmp_path / "results", before.n_frames), out)
+        render_video(clip, simulated_results(clip, tmp_path / "results", before.pts_s), out)
         after = probe(out, "pyav")
         assert after.rotation_deg == 0
         assert after.width_px == before.width_px
@@ -498,3 +502,10 @@ def test_the_command_refuses_to_write_over_the_video(face_clip, empty_clip, resu
     done = render(face_clip, "--out", copy, "--blur", "--overwrite")
     assert done.exit_code == 0, done.output
     assert probe(copy).n_frames == 50
+
+
+def test_results_with_other_times_of_the_frames_are_not_rendered(face_clip, tmp_path):
+    """They were analyzed when 10 frames per second were assumed."""
+    folder = simulated_results(face_clip, tmp_path / "results", np.arange(10) / 10)
+    with pytest.raises(RenderError, match=r"other times of its frames\. Analyze it again: fervid analyze "):
+        render_video(face_clip, folder, tmp_path / "out.mp4", hiding="blur")

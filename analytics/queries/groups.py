@@ -13,7 +13,7 @@ from analytics.results.notes import all_notes
 from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import NamedVideo, video_names
-from analytics.results.videos import UnknownVideoError, choose_videos, known_videos
+from analytics.results.videos import AmbiguousVideoError, UnknownVideoError, choose_videos, known_videos
 from fer_models.errors import FervidError
 
 # The participant of each video in which all visible tracks have the same name.
@@ -59,8 +59,7 @@ def find_groups(
     """The group of each video, by video_id.
 
     Args:
-        groups: group by path (or its end), file name or video_id, or a CSV file with the columns path (any of these)
-            and group.
+        groups: group by path, file name or video_id, or a CSV file with the columns path (any of these) and group.
         videos: those in the results.
         by_content: as for `choose_videos`.
         source: what errors call `groups` if it is no file.
@@ -239,7 +238,7 @@ def videos_of_participant(
         The ids, and the videos of the participant in `given` that are not in the results, such as removed ones.
 
     Raises:
-        GroupError: if the file cannot be read.
+        GroupError: if the file cannot be read, or a name in it is that of several videos.
         StoreError: if `results` is not a results folder.
     """
     check_results(results)
@@ -253,6 +252,8 @@ def videos_of_participant(
             if _spelled(other) == name:
                 try:
                     found.update(choose_videos(videos, [video]))
+                except AmbiguousVideoError as error:
+                    raise GroupError(f"{given}: {error}") from error
                 except UnknownVideoError:
                     missing.append(video)
     # Earlier contents of these files that could not be analyzed, and are not shown for that reason.
@@ -264,7 +265,7 @@ def videos_of_participant(
 def by_video(
     values: Mapping[str, str], videos: Sequence[NamedVideo], source: str, column: str, *, by_content: bool = True
 ) -> dict[str, str]:
-    """The value of each video by video_id, from values by path (or its end), file name or video_id.
+    """The value of each video by video_id, from values by path, file name or video_id.
 
     A path of which several contents were analyzed names all of them. `by_content` is that of `choose_videos`.
 

@@ -29,6 +29,10 @@ class UnknownVideoError(FervidError):
     """No video matches, or several do."""
 
 
+class AmbiguousVideoError(UnknownVideoError):
+    """Several videos match."""
+
+
 def path_text(path: StoragePath) -> str:
     """The absolute path or URL as valid Unicode text, even if the file name is not."""
     if is_remote(path):
@@ -74,16 +78,17 @@ def short_names(videos: Sequence[NamedVideo]) -> dict[str, str]:
 
 
 def choose_videos(videos: Sequence[NamedVideo], wanted: Iterable[str], *, by_content: bool = True) -> list[str]:
-    """The unique ids of the videos given by id, path, name, a file with the same content, or the end of the path.
+    """The unique ids of the videos given by id, path, name, or a file with the same content.
 
     Args:
         videos: those in the results; a video may be in it several times.
         wanted: the text that the user entered for each video.
         by_content: whether to read files with these paths. False for text from other machines, so that it names no
-            file of this one.
+            file of this one; it may then be the end of a path, such as the Library shows.
 
     Raises:
-        UnknownVideoError: if no video matches, or several have the name or the end of the path.
+        UnknownVideoError: if no video matches.
+        AmbiguousVideoError: if several have the name or the end of the path.
     """
     return list(dict.fromkeys(found for text in wanted for found in _meant(videos, text, by_content)))
 
@@ -95,17 +100,16 @@ def _meant(videos: Sequence[NamedVideo], text: str, by_content: bool) -> list[st
         return exact
     named = [row for row in videos if text == file_name(row.path)]
     if len(paths := sorted({row.path for row in named})) > 1:
-        raise UnknownVideoError(f"{text}: {len(paths)} videos have this name, give a path: {', '.join(paths)}")
+        raise AmbiguousVideoError(f"{text}: {len(paths)} videos have this name, give a path: {', '.join(paths)}")
     if named:
         return [row.video_id for row in named]
     of_content = content_id(Path(text)) if by_content else None
     if of_content is not None and any(row.video_id == of_content for row in videos):
         return [of_content]
-    # A file that exists was named itself, not another one whose path ends so.
-    ending = [row for row in videos if of_content is None and _ends_with(row.path, text)]
+    ending = [] if by_content else [row for row in videos if _ends_with(row.path, text)]
     if len(paths := sorted({row.path for row in ending})) > 1:
-        raise UnknownVideoError(
-            f"{text}: the paths of {len(paths)} videos end so, give more of the path: {', '.join(paths)}"
+        raise AmbiguousVideoError(
+            f"{text}: {len(paths)} videos have a path that ends so, give more of it: {', '.join(paths)}"
         )
     if ending:
         return [row.video_id for row in ending]
@@ -117,7 +121,7 @@ def _ends_with(path: str, end: str) -> bool:
     """Whether the last folders and the name of a path in the table `videos` are those of `end`."""
     if _WINDOWS_PATH.match(path):
         path, end = path.replace("\\", "/"), end.replace("\\", "/")
-    return path.endswith(f"/{end}")
+    return not end.startswith("/") and path.endswith(f"/{end}")
 
 
 def names_apart(videos: Sequence[NamedVideo]) -> dict[str, str]:

@@ -106,7 +106,8 @@ def redaction_boxes(faces: DetectedFaces, config: RedactionConfig) -> tuple[Fram
     unseen_s = np.minimum(pts_s[gap_at] - seen_s[gap_row], seen_s[follower[gap_row]] - pts_s[gap_at])
     moved = pad_boxes(_interpolate_boxes(faces, gap_row, gap_at, follower), config, unseen_s)
     hidden = _by_frame(np.append(at, gap_at), np.append(row, gap_row), np.concatenate([held, moved]))
-    outside = (pts_s < faces.start_s) | (pts_s >= faces.end_s)
+    # With the tolerance of `frames_to_sample`: a frame just before the end was not analyzed.
+    outside = (pts_s < faces.start_s - ROUNDING_S) | (pts_s >= faces.end_s - ROUNDING_S)
     return hidden, outside | _far_from(pts_s, analyzed_s, hold_s)
 
 

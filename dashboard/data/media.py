@@ -18,6 +18,7 @@ from analytics.results.notes import point_to, read_notes
 from analytics.results.storage_paths import StoragePath, is_file, is_remote
 from analytics.results.store import StoreError
 from dashboard.data.results import Results
+from fer_models.observe_version import OBSERVE_VERSION
 from fer_models.video.container import VideoReadError, open_container
 from fer_models.video.decode import read_frames
 from fer_models.video.notes import CHANGES_SHAPE
@@ -25,6 +26,8 @@ from fer_models.video.notes import CHANGES_SHAPE
 MEDIA_FOLDERS_ENVIRONMENT = "FERVID_DASHBOARD_MEDIA_FOLDERS"
 PREVIEW_HEIGHT_PX = 720
 PREVIEW_BATCH = 8
+# Other versions may have read other times, sizes or colors of the frames.
+_PREVIEW_SUFFIX = f"-v{OBSERVE_VERSION}.mp4"
 # Formats that Chromium, Firefox and Safari all play. HEVC plays in some of them only, so a preview is made.
 PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
 # Still images that browsers show, by their format as `fer_models.video.still_images` names it.
@@ -98,7 +101,7 @@ def find_media(results: Results, video_id: str) -> Media | None:
     # Version 0.1 did not store which stream the default was.
     stream = read_as[0] if row["video_stream"] is None else row["video_stream"]
     name = "preview" if read_as == (None, 0) else f"preview-{'default' if stream is None else stream}-{read_as[1]}"
-    preview = results.root / "previews" / f"video_id={video_id}" / f"{name}.mp4"
+    preview = results.root / "previews" / f"video_id={video_id}" / f"{name}{_PREVIEW_SUFFIX}"
     if not is_file(path):
         return Media(video_id, path, False, False, preview)
     container, codec = row["container"] or "", row["codec"] or ""
@@ -169,6 +172,9 @@ def make_preview(media: Media) -> Path:
     try:
         _transcode(media, part)
         part.replace(media.preview)
+        for copy in media.preview.parent.glob("preview*.mp4"):
+            if not copy.name.endswith(_PREVIEW_SUFFIX):
+                copy.unlink()
     except (av.error.FFmpegError, VideoReadError, OSError) as error:
         raise StoreError(f"{media.path}: the preview failed: {error}") from error
     finally:
