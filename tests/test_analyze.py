@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from PIL import Image
 from analytics import connect
 from analytics.results.ids import unread_video_id
 from analytics.results.storage_paths import resolve_path
+from analytics.results.video_record import VideoRecord
 from analytics.results.videos import path_text
 from dashboard.data.prefect_runs import flow_runs
 from fer_models.registry.model_registry import WeightsError
@@ -33,7 +35,7 @@ from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, is_wanted
 from flows.analysis.progress import Progress, Stopped, VideoProgress
-from flows.analysis.skipping import OTHER_SHOWN
+from flows.analysis.skipping import OTHER_SHOWN, range_notes
 from flows.analysis.work_plan import plan_segments
 from flows.settings import AnalyzeSettings, TimelineSettings
 
@@ -156,7 +158,7 @@ def test_going_back_to_earlier_settings_shows_their_rows_again(face_clip, tmp_pa
 def test_an_analysis_of_other_times_says_what_it_hides(face_clip, tmp_path):
     """The clip lasts 2 s. Only times that are no longer shown are worth a note."""
     both = "fervid query --all-analyses shows both; to have one analysis of both, analyze"
-    shows = "the results now show {} to {} s, in place of an earlier analysis of {} to {} s: " + both
+    shows = "the results now show {:.2f} to {:.2f} s, in place of an earlier analysis of {:.2f} to {:.2f} s: " + both
     for start_s, end_s, notes in (
         (0.4, 0.8, ()),
         (0.8, 1.2, (shows.format(0.8, 1.2, 0.4, 0.8) + " with --start 0.4 --end 1.2",)),
@@ -168,6 +170,18 @@ def test_an_analysis_of_other_times_says_what_it_hides(face_clip, tmp_path):
         assert analyze(face_clip, tmp_path, start_s=start_s, end_s=end_s).notes == notes
         times = [(pytest.approx(start_s or 0, abs=0.05), pytest.approx((end_s or 2) - 0.04, abs=0.05))]
         assert rows(tmp_path, "SELECT min(pts_s), max(pts_s) FROM frames") == times
+
+
+def test_the_range_of_both_analyses_is_advised_to_the_millisecond():
+    """Six digits would leave out the first 22 ms."""
+    settings = [{"start_s": 12345.678, "end_s": 20000.0}, {"start_s": 21000.0, "end_s": 30000.0404}]
+    before, after = (
+        VideoRecord(video_id="v", analysis_id="a", path="a.mp4", status="done", finished_at=datetime.now(UTC),
+                    duration_s=40000.0, settings=json.dumps({"observe": observe}))
+        for observe in settings
+    )  # fmt: skip
+    (note,) = range_notes(before, after)
+    assert note.endswith("analyze with --start 12345.678 --end 30000.041")
 
 
 @pytest.mark.parametrize("keep", [False, True])

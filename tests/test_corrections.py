@@ -342,6 +342,22 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
     assert people_of_analyses(store)[::3] == [("o1", 0, None, False), ("o2", 0, None, False)]
 
 
+def test_people_are_confirmed_where_they_were_named_before_and_after_a_correction(store: Store) -> None:
+    """The name of track 0 is older than the merge, which that of track 1 follows."""
+    rename(store.root, ALICE, 0, "Anna")
+    uncorrected = store.shown_analysis(ALICE).analysis_id
+    edit(store, "merge", 2, 1)
+    rename(store.root, ALICE, 1, "Bob")
+    corrected = store.shown_analysis(ALICE).analysis_id
+    for again in (uncorrected, corrected):
+        analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+        assert notes_shown(store)[1] == {0, 1}
+        with carry_notes(store, ALICE):
+            store.mark_as_current(ALICE, again, "in/alice.mp4")
+        assert store.shown_analysis(ALICE).analysis_id == corrected
+        assert notes_shown(store) == (None, set())
+
+
 def test_people_of_a_live_session_who_are_in_several_tracks_now_are_unconfirmed(store: Store) -> None:
     (video,) = all_videos(connect(store.root))
     rename(store.root, ALICE, 0, "Anna")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from analytics import connect, query
 from analytics.errors import StoreError
 from analytics.results.compaction import compact
 from analytics.results.corrections import rebuild_with_notes
-from analytics.results.damage import DamagedFileError
+from analytics.results.damage import Damage, DamagedFileError, name_videos
 from analytics.results.notes import Step, add_steps, rename
 from analytics.results.store import Store
 from analytics.results.verification import find_damage, name_damaged_file
+from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.tables.schema import TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -109,6 +111,13 @@ def test_every_command_names_the_file_and_the_repair(results, tmp_path, damage, 
             run = fervid(*command)
             assert (run.exit_code, f"{path} is damaged" in run.output) == (1, True), (command, run.output)
         assert not (tmp_path / "page.html").exists()
+
+
+def test_the_repair_of_a_live_session_is_its_backup(tmp_path):
+    live = VideoRecord(video_id="v", analysis_id="a", path="rtsp://camera/hall", status="done",
+                       finished_at=datetime.now(UTC), live_since=datetime.now(UTC))  # fmt: skip
+    (damage,) = name_videos([Damage(tmp_path / "a.parquet", "short", "v")], [live], tmp_path)
+    assert damage.repair.startswith("restore it from a backup")
 
 
 def test_other_videos_can_still_be_asked(results):

@@ -45,9 +45,11 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
         before = store.shown_analysis(video_id)
         yield
         after, notes = store.shown_analysis(video_id), read_notes(store.root, video_id)
-        if before is None or after is None or not noted_tracks(notes) or _has_corrections_of(after, notes):
+        if before is None or after is None or not noted_tracks(notes):
             return
-        if (before.is_running or after.is_running) and not notes.corrections:
+        if _has_corrections_of(after, notes):
+            _confirm_known(store, after, notes)
+        elif (before.is_running or after.is_running) and not notes.corrections:
             _follow_faces(store, before, after, notes)
         else:
             _apply(store, before, after, notes)
@@ -69,12 +71,13 @@ def _follow_faces(store: Store, before: VideoRecord, after: VideoRecord, notes: 
     replace_steps(store.root, after.video_id, steps)
     if is_gone:
         logger.warning("%s: %s: no longer tracked, notes removed", after.path, _people(is_gone, notes))
-    unsure = {track.track_id for old in noted_tracks(notes) if (track := followed.get(old)) and not track.is_whole}
-    if unsure:
+    split = {track.track_id for old in noted_tracks(notes) if (track := followed.get(old)) and not track.is_whole}
+    if split:
         notes = read_notes(store.root, after.video_id)
-        people = _people(sorted(unsure), notes)
-        doubts = [Step("confirmed", False, track) for track in sorted(unsure - notes.unconfirmed)]
-        add_steps(store.root, after.video_id, doubts)
+        people = _people(sorted(split), notes)
+        add_steps(
+            store.root, after.video_id, [Step("confirmed", False, track) for track in sorted(split - notes.unconfirmed)]
+        )
         logger.warning("%s: people are tracked differently than before: check %s in the dashboard", after.path, people)
 
 
@@ -89,6 +92,7 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
         store.mark_as_current(
             after.video_id, corrected, after.path, object_version=after.object_version, error=after.error
         )
+        _confirm_known(store, after, notes)
         return
     # An analysis without the corrections does not tell on which tracks they were made.
     is_known = not notes.corrections or _has_corrections_of(before, notes)
@@ -98,7 +102,7 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
             "%s: people are tracked differently than before: check %s in the dashboard%s",
             *(after.path, _people(noted_tracks(notes), notes), unmerged),
         )
-        _record_doubts(store, after, notes)
+        _record_unconfirmed(store, after, notes)
     elif notes.corrections:
         try:
             rebuild_with_notes(store, after)
@@ -106,14 +110,26 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
             logger.warning("%s", error)
 
 
-def _record_doubts(store: Store, after: VideoRecord, notes: Notes) -> None:
-    """Record who has to be confirmed in the analysis `after`: named and hidden people, unless they were so in it."""
+def _record_unconfirmed(store: Store, after: VideoRecord, notes: Notes) -> None:
+    """Record that named and hidden people have to be confirmed in the analysis `after`, unless they were so in it."""
     changes = []
     for track, analysis_id in sorted(notes.confirmed_in.items()):
-        is_sure = analysis_id == after.analysis_id
-        if is_sure == (track in notes.unconfirmed):
-            changes.append(Step("confirmed", is_sure, track))
+        is_confirmed = analysis_id == after.analysis_id
+        if is_confirmed == (track in notes.unconfirmed):
+            changes.append(Step("confirmed", is_confirmed, track))
     if changes:
+        add_steps(store.root, after.video_id, changes)
+
+
+def _confirm_known(store: Store, after: VideoRecord, notes: Notes) -> None:
+    """Record that people are confirmed who were so in the analysis `after` with the first corrections in the notes."""
+    if not notes.unconfirmed:
+        return
+    from analytics.results.corrections import corrected_id
+
+    ids = {corrected_id(after, notes.corrections[:n]) for n in range(len(notes.corrections) + 1)}
+    known = [track for track, analysis_id in sorted(notes.confirmed_in.items()) if analysis_id in ids]
+    if changes := [Step("confirmed", True, track) for track in known if track in notes.unconfirmed]:
         add_steps(store.root, after.video_id, changes)
 
 

@@ -20,6 +20,7 @@ from analytics.results.storage_paths import (
     list_files,
 )
 from analytics.results.table_files import table_path
+from analytics.results.video_record import video_records
 from analytics.results.video_rows import Ids, ids_in_name, ids_of, read_own_rows
 from analytics.tables.schema import TIMELINE_TABLES, VIDEOS
 
@@ -128,8 +129,7 @@ def _read_catalog(root: StoragePath) -> Catalog:
         all_ids = ids_of(of_shard)
         mine = [i for i, ids in enumerate(all_ids) if ids not in known and shards.where[ids].shard == shard]
         rows.append(of_shard.select(VIDEOS.names).take(pa.array(mine, pa.int64())))
-    path_of = dict(zip(own["video_id"].to_pylist(), own["path"].to_pylist(), strict=True)) if damaged else {}
-    named = tuple(name_videos(damaged, path_of, root))
+    named = tuple(name_videos(damaged, video_records(own) if damaged else [], root))
     return Catalog(root, pa.concat_tables(rows), shard_of, small, shards.checksums, named)
 
 

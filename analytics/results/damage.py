@@ -2,14 +2,16 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from analytics.errors import StoreError
 from analytics.results.storage_paths import StoragePath
+from analytics.results.video_record import VideoRecord
 
 _PATH = re.compile(r"^(Could not open Parquet input source '.*?'|.*?: corrupt): ")
-_REPAIR = "`fervid analyze {video} --out {results} --overwrite` recreates it"
+_REPAIR = "`fervid analyze {video} --out {results} --overwrite` recreates it; give the options of its analysis, too"
+_REPAIR_LIVE = "restore it from a backup: the frames of a live session were not stored, so that it cannot be recreated"
 _REPAIR_SHARD = (
     "delete the folder {folder}, then run `fervid analyze VIDEOS --out {results}`, which recreates what is missing"
 )
@@ -29,12 +31,15 @@ class Damage:
     is_notes: bool = False
     video: str = ""  # path of the video, if it is known
     results: str = ""  # the results folder, if it is known
+    is_live: bool = False  # whether the video is a live session
 
     @property
     def repair(self) -> str:
         """The suggested action."""
         if self.is_notes:
             return _REPAIR_NOTES
+        if self.is_live and not self.is_in_shard:
+            return _REPAIR_LIVE
         results = shlex.quote(self.results) if self.results else "RESULTS"
         if self.is_in_shard:
             return _REPAIR_SHARD.format(folder=self.path.parent, results=results)
@@ -54,9 +59,15 @@ class DamagedFileError(StoreError):
         return cls(damage.message())
 
 
-def name_videos(damages: Iterable[Damage], path_of: Mapping[str, str], results: StoragePath) -> list[Damage]:
-    """The damages with the paths of their videos, where `path_of` has them by video_id, and the results folder."""
-    return [replace(damage, video=path_of.get(damage.video_id, ""), results=str(results)) for damage in damages]
+def name_videos(damages: Iterable[Damage], videos: Iterable[VideoRecord], results: StoragePath) -> list[Damage]:
+    """The damages with what is known about their videos, and with the results folder."""
+    row_of = {row.video_id: row for row in videos}
+    named = []
+    for damage in damages:
+        row = row_of.get(damage.video_id)
+        path, is_live = ("", False) if row is None else (row.path, row.live_since is not None)
+        named.append(replace(damage, video=path, is_live=is_live, results=str(results)))
+    return named
 
 
 def one_line(error: BaseException) -> str:

@@ -61,7 +61,7 @@ def find_damage(results: StoragePath) -> list[Damage]:
     all_found = [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
     with_video = {damage.path for damage in all_found if damage.video_id}
     once = [damage for damage in all_found if damage.video_id or damage.path not in with_video]
-    return name_videos(once, {row.video_id: row.path for row in own}, results)
+    return name_videos(once, own, results)
 
 
 def _damaged_observations(results: StoragePath, name: str) -> list[Damage]:

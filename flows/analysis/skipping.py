@@ -1,5 +1,6 @@
 """Outcomes of videos whose analysis is finished, found without loading models; notes on what is no longer shown."""
 
+import math
 import time
 
 from analytics.results.carry_notes import carry_notes, is_up_to_date
@@ -81,12 +82,14 @@ def range_notes(before: VideoRecord | None, after: VideoRecord) -> tuple[str, ..
     )
     if not is_shorter(start_s, now_start_s) and not is_shorter(now_end_s, end_s):
         return ()
-    from_s, to_s = min(start_s, now_start_s), max(end_s, now_end_s)
-    options = ([f"--start {from_s:g}"] if from_s else []) + ([f"--end {to_s:g}"] if to_s < duration_s else [])
+    # Rounded outward, so that no frame is lost.
+    from_s = math.floor(1000 * min(start_s, now_start_s)) / 1000
+    to_s = math.ceil(1000 * max(end_s, now_end_s)) / 1000
+    options = ([f"--start {from_s}"] if from_s else []) + ([f"--end {to_s}"] if to_s < duration_s else [])
     return (
-        f"the results now show {now_start_s:g} to {now_end_s:g} s, in place of an earlier analysis of {start_s:g} to "
-        f"{end_s:g} s: fervid query --all-analyses shows both; to have one analysis of both, analyze "
-        f"{'with ' + ' '.join(options) if options else 'without --start and --end'}",
+        f"the results now show {now_start_s:.2f} to {now_end_s:.2f} s, in place of an earlier analysis of "
+        f"{start_s:.2f} to {end_s:.2f} s: fervid query --all-analyses shows both; to have one analysis of both, "
+        f"analyze {'with ' + ' '.join(options) if options else 'without --start and --end'}",
     )
 
 
