@@ -1249,6 +1249,17 @@ def test_a_still_image_has_faces_but_no_people(store: Store, page: Page) -> None
     assert player_data(opened, find_media(opened, ALICE), None, None).video.is_image
 
 
+def test_a_live_session_of_one_frame_is_no_still_image(store: Store) -> None:
+    session = row(ALICE, "live", duration_s=0.0, n_frames=1, live_since=datetime.now(UTC), is_running=True)
+    store.commit_analysis(session, timeline(np.zeros(1), [Face(0)]))
+    opened = Results(store.root)
+    found = library.read_library(opened)
+    (cells,) = library.table_rows(opened, found.rows, found.videos)
+    assert (cells["duration"], cells["people"], cells["shares"]) == ("00:00.0", "0", [])
+    assert summary_line(opened, ALICE).startswith("00:00.0 · 0 people")
+    assert not player_data(opened, find_media(opened, ALICE), None, None).video.is_image
+
+
 def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path) -> None:
     page("sql", results)
     rows = pd.DataFrame({"min(pts_s)": [0.0, 1.0], "value": [0.1, 0.2], "a.b": [0.3, 0.4]})

@@ -377,7 +377,7 @@ def test_still_images_are_compared(tmp_path):
         if number >= 6 and number % 3:
             faces.append(Face(0, x=400, p=feeling("sad")))
         timeline = build_timeline(observe([0], faces), TimelineConfig())
-        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg"}
+        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg", "duration_s": 0.0}
         store.commit_analysis(ids, timeline)
     row = compare(store.root, [f"{number}.jpg,{'xy'[number // 6]}," for number in range(12)])
     assert (row["n_a"], row["n_tracks_a"]) == ("6", "0")
