@@ -1257,6 +1257,7 @@ def test_a_live_session_of_one_frame_is_no_still_image(store: Store) -> None:
     (cells,) = library.table_rows(opened, found.rows, found.videos)
     assert (cells["duration"], cells["people"], cells["shares"]) == ("00:00.0", "0", [])
     assert summary_line(opened, ALICE).startswith("00:00.0 · 0 people")
+    assert opened.answer(queries.gate_note).startswith("0 of 1 faces are")
     assert not player_data(opened, find_media(opened, ALICE), None, None).video.is_image
 
 
