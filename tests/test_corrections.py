@@ -321,6 +321,7 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
     assert note in report_page(store.root)
     for command in (("summary", store.root), ("query", store.root, "SELECT person FROM people")):
         assert note in " ".join(fervid(*command).output.split())
+    assert "Confirm" not in fervid("query", store.root, "SELECT 1 AS n_people").output
     store_edit(Results(store.root), ALICE, {"kind": "confirmed", "track_id": 1, "value": True, "session": "tab"})
     assert notes_shown(store) == (note.replace(", 1 hidden person", ""), {0})
     assert query(store.root, "SELECT track_id FROM visible('tracks') ORDER BY 1")["track_id"].to_pylist() == [0, 2]

@@ -629,7 +629,7 @@ def test_a_video_is_in_the_group_of_the_one_word_in_its_path(results: Path, page
     shown = page("compare", results)
     shown.segmented_control[0].set_value("words in the path").run()
     shown.text_input[0].set_value("alice, .mp4, bob, in/").run()
-    assert "No video has in its path: bob, in/." in words(shown)
+    assert "No video has in its path below the common folder: bob, in/." in words(shown)
     assert "Left out, because several of the words are in their path: alice.mp4." in words(shown)
     assert "The folders that all videos share do not count." in words(shown)  # nobody.mp4 alone is left: one group
 
