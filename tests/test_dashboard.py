@@ -1258,6 +1258,7 @@ def test_a_live_session_of_one_frame_is_no_still_image(store: Store) -> None:
     assert (cells["duration"], cells["people"], cells["shares"]) == ("00:00.0", "0", [])
     assert summary_line(opened, ALICE).startswith("00:00.0 · 0 people")
     assert opened.answer(queries.gate_note).startswith("0 of 1 faces are")
+    assert not len(opened.answer(lambda c: run_sql_for_videos(c, "still_shares", [ALICE], all_faces=False)))
     assert not player_data(opened, find_media(opened, ALICE), None, None).video.is_image
 
 
