@@ -495,6 +495,14 @@ def test_videos_without_codes_are_left_out_with_a_note(tmp_path):
         assert float(next(csv.DictReader(run.stdout.splitlines()))["kappa"]) == pytest.approx(kappa)
         assert (left_out in run.stderr) == is_noted
     assert "left out" not in fervid("agreement", store.root, "--codes", codes, "--format", "csv").stderr
+    codes.write_text("video,start_s,end_s,code,person\na.mp4,4,6,happy,P0\nb.mp4,1,2,away,Ann\nb.mp4,1,2,away,Bo\n")
+    code_map = tmp_path / "map.csv"
+    code_map.write_text("code,emotion\naway,\n")
+    ignored = ("agreement", store.root, "--codes", codes, "--map", code_map, "--uncoded", "neutral", "--format", "csv")
+    tiers = "1 video with codes of several people, none of whom has a track or an emotion, is left out: name tracks"
+    for second in ((), ("--second", codes)):
+        notes = fervid(*ignored, *second).stderr
+        assert tiers in notes and "no code" not in notes and "only one coder" not in notes
 
 
 def test_codes_of_videos_that_are_not_chosen_are_left_out(tmp_path):
@@ -576,7 +584,7 @@ def test_time_of_ignored_codes_is_not_uncoded(study, tmp_path):
 def test_a_tier_of_ignored_codes_is_no_person():
     videos = {"v1": CodedVideo("v1", "/clips/a.mp4", 10.0)}
     codes = [Code(1, 2, "happy", "Ann"), Code(3, 4, "", "talk"), Code(5, 6, "", "P1")]
-    found = codings_of(codes, videos, [*videos.values()], Tracks({}, {}, {"v1": {0: False, 1: False}}), "neutral")
+    found, _ = codings_of(codes, videos, [*videos.values()], Tracks({}, {}, {"v1": {0: False, 1: False}}), "neutral")
     assert [(key, codes.coding.start_s.tolist()) for (_, key), codes in found.items()] == [
         ("Ann", [0, 1, 2]),
         (1, [0, 6]),
@@ -591,7 +599,8 @@ def test_rounding_errors_between_codes_are_no_gaps():
         Code(6.000000000000001, 9.999999999999998, "sad"),
     ]
     videos = {"v1": CodedVideo("v1", "/clips/a.mp4", 10.0)}
-    ((_, found),) = codings_of(codes, videos, [*videos.values()], Tracks({}, {}, {}), "neutral").values()
+    people, _ = codings_of(codes, videos, [*videos.values()], Tracks({}, {}, {}), "neutral")
+    ((_, found),) = people.values()
     assert found.code.tolist() == [CLASS_OF["happy"], CLASS_OF["sad"]]
     np.testing.assert_allclose((found.start_s, found.end_s), [(0, 3), (3, 10)], atol=1e-9)
     whole = coding((0, 10, CLASS_OF["sad"]))

@@ -321,6 +321,7 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
     assert note in report_page(store.root)
     for command in (("summary", store.root), ("query", store.root, "SELECT person FROM people")):
         assert note in " ".join(fervid(*command).output.split())
+    assert "Confirm" not in fervid("query", store.root, "SELECT 1 AS n_people").output
     store_edit(Results(store.root), ALICE, {"kind": "confirmed", "track_id": 1, "value": True, "session": "tab"})
     assert notes_shown(store) == (note.replace(", 1 hidden person", ""), {0})
     assert query(store.root, "SELECT track_id FROM visible('tracks') ORDER BY 1")["track_id"].to_pylist() == [0, 2]
@@ -495,6 +496,12 @@ def test_both_parts_of_a_hidden_person_are_hidden(store: Store) -> None:
     assert (set(tracks(store)), read_notes(store.root, ALICE).hidden) == ({0, 1, 2}, {0})
 
 
+def test_the_number_of_a_split_does_not_depend_on_confirmed_people(store: Store) -> None:
+    add_steps(store.root, ALICE, [Step("confirmed", True, 2**31 - 1)])  # an invalid number, which could be stored
+    edit(store, "split", 5.0, 0)
+    assert set(tracks(store)) == {0, 1, 2, 3}
+
+
 def test_a_merge_keeps_the_name_and_is_undone_with_it(store: Store) -> None:
     edit(store, "name", "Anna", 2)
     edit(store, "merge", 1, 2)
@@ -550,6 +557,8 @@ def test_a_correction_without_room_for_its_tables_is_not_stored(store: Store, mo
         ("name", {"first": "Anna"}, 0, "is not a text"),
         ("merge", 1, 1, "cannot be merged with themselves"),
         ("merge", 99, 1, "there is no person P99"),
+        ("confirmed", True, 1, "P1 does not have to be confirmed"),
+        ("confirmed", False, 1, "confirmed must be true"),
         ("merge", float("inf"), 1, "cannot convert float infinity"),
         ("split", float("nan"), 0, "nan is not a time"),
         ("marker", {"id": "m", "label": "ad", "start_s": 1, "end_s": float("inf")}, None, "inf is not a time"),

@@ -411,7 +411,11 @@ def test_names_in_uploads_do_not_read_files_of_the_server(store: Store, page: Pa
     shown.session_state["markers"] = uploaded
     shown.text_area[0].set_value("FROM events")
     shown.button[0].click().run()
-    assert "secret.txt: no such video in the results, by path" in words(shown)
+    assert f"events.csv: {file}: no such video in the results, by path" in words(shown)
+    shown.text_area[0].set_value("SELECT 'answered' AS said")
+    shown.button[0].click().run()
+    assert "no such video" not in words(shown)
+    assert shown.dataframe[0].value["said"].tolist() == ["answered"]
 
 
 EVERYTHING = moments.Filters(list(EMOTIONS))
@@ -626,7 +630,7 @@ def test_a_video_is_in_the_group_of_the_one_word_in_its_path(results: Path, page
     shown = page("compare", results)
     shown.segmented_control[0].set_value("words in the path").run()
     shown.text_input[0].set_value("alice, .mp4, bob, in/").run()
-    assert "No video has in its path: bob, in/." in words(shown)
+    assert "No video has in its path below the common folder: bob, in/." in words(shown)
     assert "Left out, because several of the words are in their path: alice.mp4." in words(shown)
     assert "The folders that all videos share do not count." in words(shown)  # nobody.mp4 alone is left: one group
 
@@ -649,9 +653,15 @@ def test_at_most_six_groups_are_compared(store: Store, page: Page) -> None:
     assert "not compared\\: 2" in shown.expander[0].label
 
 
-def test_a_removed_or_wrong_file_replaces_the_markers_and_codes(results: Path, page: Page) -> None:
+def test_a_removed_or_wrong_file_replaces_the_markers_and_codes(
+    results: Path, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong = ("wrong.csv", b"a,b\n1,2\n", "text/csv")
     right = ("right.csv", b"start_s,end_s,label,code\n0,1,ad,happy\n", "text/csv")
+    of_command = tmp_path / "command.csv"
+    of_command.write_bytes(right[1])
+    monkeypatch.setenv(markers.ENVIRONMENT, str(of_command))
+    monkeypatch.setenv(codes.ENVIRONMENT, str(of_command))
     shown = page("compare", results)
     for number, kind in enumerate(("markers", "codes")):
         shown.get("file_uploader")[number].set_value(right).run()
@@ -659,9 +669,14 @@ def test_a_removed_or_wrong_file_replaces_the_markers_and_codes(results: Path, p
         shown.get("file_uploader")[number].set_value(wrong).run()
         assert kind not in shown.session_state
         assert "wrong.csv: " in words(shown)
+        assert "command.csv, the file given to the command, is used instead" in words(shown)
         shown.get("file_uploader")[number].set_value(right).run()
         shown.get("file_uploader")[number].set_value(None).run()
         assert kind not in shown.session_state
+        shown.get("file_uploader")[number].set_value(right).run()
+        next(button for button in shown.button if button.label == f"Remove {kind}").click().run()
+        shown.get("file_uploader")[number].set_value(None).run()
+        assert shown.session_state[kind] is None
 
 
 @pytest.fixture
@@ -1235,6 +1250,19 @@ def test_a_still_image_has_faces_but_no_people(store: Store, page: Page) -> None
     assert player_data(opened, find_media(opened, ALICE), None, None).video.is_image
 
 
+def test_a_live_session_of_one_frame_is_no_still_image(store: Store) -> None:
+    session = row(ALICE, "live", duration_s=0.0, n_frames=1, live_since=datetime.now(UTC), is_running=True)
+    store.commit_analysis(session, timeline(np.zeros(1), [Face(0)]))
+    opened = Results(store.root)
+    found = library.read_library(opened)
+    (cells,) = library.table_rows(opened, found.rows, found.videos)
+    assert (cells["duration"], cells["people"], cells["shares"]) == ("00:00.0", "0", [])
+    assert summary_line(opened, ALICE).startswith("00:00.0 · 0 people")
+    assert opened.answer(queries.gate_note).startswith("0 of 1 faces are")
+    assert not len(opened.answer(lambda c: run_sql_for_videos(c, "still_shares", [ALICE], all_faces=False)))
+    assert not player_data(opened, find_media(opened, ALICE), None, None).video.is_image
+
+
 def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path) -> None:
     page("sql", results)
     rows = pd.DataFrame({"min(pts_s)": [0.0, 1.0], "value": [0.1, 0.2], "a.b": [0.3, 0.4]})
@@ -1412,12 +1440,13 @@ def test_sql_is_answered_and_errors_are_words(results: Path, page: Page) -> None
 
 
 def test_uploaded_markers_are_the_events_of_page_sql(results: Path, page: Page) -> None:
-    lines = b'start_s,end_s,label,video\n0.123456,3,"a, b",alice.mp4\n8,12,c,\n'
+    lines = b'start_s,end_s,label,video\n0.123456,3,"a, b",alice.mp4\n8,12,c,\n9,10,d,alice.mp4\n'
     shown = page("sql", results)
     shown.session_state["markers"] = markers.Markers("ads.csv", read_upload(read_events, lines, "ads.csv"))
-    shown.text_area[0].set_value("SELECT label, video_id, start_s, end_s FROM events ORDER BY ALL")
+    shown.text_area[0].set_value("SELECT label, video_id, start_s, end_s FROM Events ORDER BY ALL")
     shown.button[0].click().run()
     expected = [["a, b", ALICE, 0.123456, 3.0], *(["c", video_id, 8.0, 12.0] for video_id in (ALICE, NOBODY, BROKEN))]
+    expected.append(["d", ALICE, 9.0, 10.0])
     assert shown.dataframe[0].value.to_numpy().tolist() == expected
 
 

@@ -1173,7 +1173,7 @@ def test_groups_are_as_they_were_left(page: Page, address: str) -> None:
     words = page.get_by_role("textbox", name="Words, separated by commas")
     words.fill("alice, bob")
     words.press("Enter")
-    expect(page.get_by_text("No video has in its path: bob.")).to_be_visible()
+    expect(page.get_by_text("No video has in its path below the common folder: bob.")).to_be_visible()
     until_still(page)
     page.get_by_role("link", name="Library").click()
     expect(page.get_by_role("heading", name="Library")).to_be_visible()

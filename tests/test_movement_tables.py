@@ -406,7 +406,7 @@ def test_summary_of_movements_counts_per_measured_minute(tmp_path):
     assert row["blink_median_s"] == pytest.approx(0.16)
     table = fervid("summary", store.root, "movements")
     assert "not known" not in table.output
-    assert "blinks_per_min of 1 of 1 person rests on less than 60 s" in table.output
+    assert "blinks_per_min of 1 of 1 people rest on less than 60 s" in table.output
     assert "A hand over the mouth is not recognized" in table.output
     names, values = ([cell.strip() for cell in re.split("[┃│]", table.output.splitlines()[i])] for i in (1, 3))
     shown = dict(zip(names, values, strict=True))
@@ -458,6 +458,6 @@ def test_summary_of_movements_says_what_is_not_known(tmp_path):
         (row,) = queries.movements(connection).to_pylist()
     assert (row["n_blinks"], row["blinks_per_min"], row["speaking_s"]) == (None, None, None)
     table = fervid("summary", store.root, "movements")
-    assert "The movements of 1 of 1 person are not known" in table.output
+    assert "The movements of 1 of 1 people are not known" in table.output
     assert "less than 60 s" not in table.output
     assert "20 analyzed frames per second" in table.output

@@ -124,9 +124,9 @@ def test_videos_with_little_labeled_time_are_counted_in_the_note(tmp_path):
     lines = [f"{g}{i}.mp4,{g}," for g in "xy" for i in range(3)]
     brief = "1 of 4 videos of x counts fully with less than 10 % of the median labeled time of 20.0 s: "
     row = compare(root, [*lines, "brief.mp4,x,", "tenth.mp4,y,"])
-    assert row["note"].split("; ")[1:] == [f"{brief}/brief.mp4 with 1.0 s"]
-    row = compare(root, [*lines, "brief.mp4,x,Ann", "tenth.mp4,y,"])
-    assert row["note"].split("; ")[1:] == [f"{brief}Ann in /brief.mp4 with 1.0 s"]
+    assert row["note"].split("; ")[1:] == [f"{brief}brief.mp4 with 1.0 s"]
+    row = compare(root, [*lines, "brief.mp4,x,Doe; Ann", "tenth.mp4,y,"])
+    assert row["note"].split("; ")[1:] == [f"{brief}Doe, Ann in brief.mp4 with 1.0 s"]
     add_video(root, 92, "pair.mp4", [Face(i, x=x) for x, n in ((100, 4), (500, 100)) for i in range(n)])
     for track, name in enumerate(("Eve", "Ann")):
         rename(root, f"v{92:016}", track, name)
@@ -377,7 +377,7 @@ def test_still_images_are_compared(tmp_path):
         if number >= 6 and number % 3:
             faces.append(Face(0, x=400, p=feeling("sad")))
         timeline = build_timeline(observe([0], faces), TimelineConfig())
-        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg"}
+        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg", "duration_s": 0.0}
         store.commit_analysis(ids, timeline)
     row = compare(store.root, [f"{number}.jpg,{'xy'[number // 6]}," for number in range(12)])
     assert (row["n_a"], row["n_tracks_a"]) == ("6", "0")

@@ -80,16 +80,16 @@ def compare_with_codes(
     shown = {row["video_id"]: CodedVideo(**row) for row in videos.to_pylist()}
     nameable = video_names(connection.sql(_NAMEABLE_VIDEOS).to_arrow_table())
     tracks = find_tracks(connection, people or {})
-    reference = codings_of(codes, shown, nameable, tracks, uncoded)
+    reference, coded_videos = codings_of(codes, shown, nameable, tracks, uncoded)
     if any(code.code for code in codes) and not reference:
         raise CodesError(f"all codes belong to other videos than {', '.join(video.path for video in shown.values())}")
     if second is None:
         found = pair_with_tracks(connection, reference, tracks, shown)
-        notes = _left_out_notes([reference], shown.keys(), uncoded)
+        coders = [(reference, coded_videos)]
     else:
-        other_codes = codings_of(second, shown, nameable, tracks, uncoded)
+        other_codes, other_videos = codings_of(second, shown, nameable, tracks, uncoded)
         found = pair_with_coder(reference, other_codes, tracks, shown)
-        notes = _left_out_notes([reference, other_codes], shown.keys(), uncoded)
+        coders = [(reference, coded_videos), (other_codes, other_videos)]
     units = participants or Participants()
     compared = []
     for ((video_id, _), (person, coding)), (track_id, other) in zip(reference.items(), found, strict=True):
@@ -104,12 +104,20 @@ def compare_with_codes(
                 [match_events(mine, theirs, k, tolerance_s) for k in CLASS_OF.values()],
             )
         )
-    return _tables(compared, notes)
+    return _tables(compared, _left_out_notes(coders, shown.keys(), uncoded))
 
 
-def _left_out_notes(coders: Sequence[Collection[Who]], shown: Collection[str], uncoded: str | None) -> list[str]:
-    """Sentences on videos coded by only one of two coders, and on those without a code, if `uncoded` is given."""
-    coded = [{video_id for video_id, _ in people} for people in coders]
+def _left_out_notes(
+    coders: Sequence[tuple[Collection[Who], set[str]]], shown: Collection[str], uncoded: str | None
+) -> list[str]:
+    """Sentences on videos that are left out: of only one of two coders, without a code, or without a person.
+
+    Args:
+        coders: what `codings_of` returns for each coder.
+        shown: the ids of the videos to compare.
+        uncoded: as for `compare_with_codes`; None: videos without a code are not counted.
+    """
+    coded = [videos for _, videos in coders]
     n_coded, n_by_all = len(set.union(*coded)), len(set.intersection(*coded))
     notes = []
     if n := n_coded - n_by_all:
@@ -122,6 +130,12 @@ def _left_out_notes(coders: Sequence[Collection[Who]], shown: Collection[str], u
         )
     if uncoded is not None and notes:
         notes[-1] += f" If a coder found nothing to code in a video, add a line with {uncoded} over the whole video."
+    without_person = [videos - {video_id for video_id, _ in people} for people, videos in coders]
+    if n := len(set.union(*without_person)):
+        notes.append(
+            f"{counted(n, 'video')} with codes of several people, none of whom has a track or an emotion, "
+            f"{'is' if n == 1 else 'are'} left out: name tracks as P0, P1 … or give --people FILE."
+        )
     return notes
 
 

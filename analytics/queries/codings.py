@@ -92,8 +92,10 @@ def codings_of(
     nameable: Sequence[NamedVideo],
     tracks: Tracks,
     uncoded: str | None,
-) -> dict[Who, PersonCodes]:
+) -> tuple[dict[Who, PersonCodes], set[str]]:
     """The codes of each person of each video that is shown; names of the same track are one person.
+
+    If several people of a video are coded, one without a track or an emotion is a tier of other codes, and left out.
 
     Args:
         codes: whose names are emotions, or empty: their time is neither coded nor uncoded. One without a video belongs
@@ -102,6 +104,9 @@ def codings_of(
         nameable: the videos that codes may name, including those that are not shown, whose codes are left out.
         tracks: the tracks that names of people refer to.
         uncoded: the emotion of time without a code, from 0 to the end of the video; None: this time is left out.
+
+    Returns:
+        The codes of the people; and the ids of the videos with codes, also with those of tiers alone.
 
     Raises:
         CodesError: if a video cannot be found, or codes of one person overlap.
@@ -120,7 +125,7 @@ def codings_of(
     found = {}
     for (video_id, key), own in by_person.items():
         if not (isinstance(key, int) or n_people[video_id] == 1 or any(code.code for code in own)):
-            continue  # a tier of other codes rather than a person
+            continue
         name = ", ".join(dict.fromkeys(code.person for code in own if code.person))
         rows = _join_equal((code.start_s, code.end_s, CLASS_OF[code.code]) for code in own if code.code)
         if uncoded is not None:
@@ -132,7 +137,7 @@ def codings_of(
         except ValueError as error:
             of = f" of {name}" if name else ""
             raise CodesError(f"the codes{of} in {videos[video_id].path} overlap: give one code at a time") from error
-    return found
+    return found, set(n_people)
 
 
 def _join_equal(rows: Iterable[tuple[float, float, int]]) -> list[tuple[float, float, int]]:

@@ -15,6 +15,7 @@ from analytics.queries.groups import GroupError, find_groups, resolve_participan
 from analytics.queries.sql_files import run_sql_for_videos
 from analytics.queries.summaries import shares_with_ids
 from analytics.results.video_record import video_names
+from analytics.results.videos import short_names
 from analytics.statistics.clusters import Comparison, Sample, pair_samples
 from analytics.statistics.intervals import holm
 from analytics.tables.arrow_utils import to_float_array
@@ -27,6 +28,7 @@ METHODS = {True: "paired t", False: "Welch t"}
 # A value from less than this share of the median labeled time of its group counts as much as the others, but a note
 # says so.
 LITTLE_TIME = 0.1
+NOTE_SEPARATOR = "; "  # between the notes of a row
 
 
 def compare(
@@ -75,7 +77,7 @@ def compare(
     of_groups: dict[str, list[str]] = {}
     for video, group in group_of.items():
         of_groups.setdefault(group, []).append(video)
-    return compare_labeled_time(rows, of_groups, {video.video_id: video.path for video in videos})
+    return compare_labeled_time(rows, of_groups, short_names(videos))
 
 
 def compare_events(
@@ -116,12 +118,12 @@ def compare_events(
         LabeledTime(label, video, people.find(video, track_id), track_id, seconds, seen_s, seen_s - ok_s - left_s)
         for (label, video, track_id, seen_s, ok_s, left_s), seconds in zip(tracks, label_s, strict=True)
     ]
-    paths = dict(connection.sql("SELECT video_id, path FROM videos").fetchall())
+    names_of_videos = short_names(video_names(connection.sql("SELECT video_id, path FROM videos").to_arrow_table()))
     videos: dict[str, set[str]] = {label: set() for label in labels}
     for event in of_videos.to_pylist():
-        if event["video_id"] in paths:
+        if event["video_id"] in names_of_videos:
             videos[event["label"]].add(event["video_id"])
-    return compare_labeled_time(rows, videos, paths)
+    return compare_labeled_time(rows, videos, names_of_videos)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,7 @@ def label_seconds(rows: pa.Table, names: Collection[str]) -> np.ndarray:
 
 
 def compare_labeled_time(
-    rows: Iterable[LabeledTime], videos: Mapping[str, Collection[str]], paths: Mapping[str, str]
+    rows: Iterable[LabeledTime], videos: Mapping[str, Collection[str]], names: Mapping[str, str]
 ) -> pa.Table:
     """Compare the share of time of each emotion between each pair of groups: the rows of `result_schemas.COMPARISON`.
 
@@ -154,7 +156,7 @@ def compare_labeled_time(
     Args:
         rows: what each track showed; rows without labeled time are ignored.
         videos: the ids of the videos of each group; a group without rows is compared, too.
-        paths: the path of each video, for notes.
+        names: the name of each video in notes.
     """
     units: dict[str, dict[tuple[str, str], _Unit]] = {group: {} for group in sorted(videos)}
     for row in rows:
@@ -162,7 +164,7 @@ def compare_labeled_time(
             key = row.video_id, row.participant
             units[row.group].setdefault(key, _Unit(*key)).add(row)
     sides = [_Side(group, [*of_group.values()], frozenset(videos[group])) for group, of_group in units.items()]
-    found = [row for a, b in combinations(sides, 2) for row in _compare(a, b, paths)]
+    found = [row for a, b in combinations(sides, 2) for row in _compare(a, b, names)]
     return pa.Table.from_pylist(found, schema=COMPARISON)
 
 
@@ -197,7 +199,7 @@ class _Side:
         return len(self.videos - {unit.video_id for unit in self.units})
 
 
-def _compare(a: _Side, b: _Side, paths: Mapping[str, str]) -> list[dict[str, object]]:
+def _compare(a: _Side, b: _Side, names: Mapping[str, str]) -> list[dict[str, object]]:
     pairing = pair_samples(_sample(a.units), _sample(b.units))
     used_a, used_b = _used(a.units, pairing.clusters_a), _used(b.units, pairing.clusters_b)
     notes = []
@@ -206,7 +208,7 @@ def _compare(a: _Side, b: _Side, paths: Mapping[str, str]) -> list[dict[str, obj
     for side in (a, b):
         if n_without := side.n_videos_without_label():
             notes.append(f"left out: {counted(n_without, 'video')} without a label in {side.name}")
-    notes += [_little_time_note(side.name, used, paths) for side, used in ((a, used_a), (b, used_b))]
+    notes += [_little_time_note(side.name, used, names) for side, used in ((a, used_a), (b, used_b))]
     both = [*used_a, *used_b]
     common = {
         "group_a": a.name,
@@ -239,7 +241,7 @@ def _used(units: list[_Unit], participants: list[str]) -> list[_Unit]:
     return [unit for unit in units if unit.participant in used]
 
 
-def _little_time_note(group: str, units: list[_Unit], paths: Mapping[str, str]) -> str:
+def _little_time_note(group: str, units: list[_Unit], names: Mapping[str, str]) -> str:
     """A note on units with little labeled time, which names the one with the least; empty without any."""
     labelled_s = {unit: float(unit.label_s.sum()) for unit in units if unit.tracks}  # still images have no time
     if not labelled_s:
@@ -255,13 +257,15 @@ def _little_time_note(group: str, units: list[_Unit], paths: Mapping[str, str]) 
     return (
         f"{n_little} of {len(labelled_s)} {units_of} of {group} {count} fully with less than {100 * LITTLE_TIME:.0f} % "
         f"of the median labeled time of {median_s:.1f} s{':' if n_little == 1 else ', such as'} "
-        f"{person}{paths[least.video_id]} with {labelled_s[least]:.1f} s"
+        f"{person}{names[least.video_id]} with {labelled_s[least]:.1f} s"
     )
 
 
 def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:
     is_delta_missing = found.difference.estimate is not None and found.dominance.estimate is None
     no_delta = found.dominance.note if is_delta_missing else ""
+    # The names of groups, participants and videos may contain the separator.
+    all_notes = [note.replace(NOTE_SEPARATOR, ", ") for note in (found.difference.note, no_delta, *notes) if note]
     interval = found.difference.within(-1, 1)  # differences of shares
     return {
         "mean_a": found.mean_a,
@@ -273,5 +277,5 @@ def _measures(found: Comparison, notes: list[str]) -> dict[str, object]:
         "cliffs_delta": found.dominance.estimate,
         "delta_low": found.dominance.low,
         "delta_high": found.dominance.high,
-        "note": "; ".join(note for note in (found.difference.note, no_delta, *notes) if note) or None,
+        "note": NOTE_SEPARATOR.join(all_notes) or None,
     }

@@ -77,6 +77,11 @@ SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_
 _LEFT_OUT_BY_SPEECH = f"""
 CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
 """
+# is_still_image(duration_s, live_since) is true for the row of a still image in `videos`: the only files without
+# duration. A live session of one frame has none, too.
+_IS_STILL_IMAGE = """
+CREATE TEMP MACRO is_still_image(duration_s, live_since) AS coalesce(duration_s = 0, false) AND live_since IS NULL
+"""
 # FROM observed_time() has the time in which episodes and transitions of each track can be counted: the time with a
 # label, and the gaps across which they are counted, for transitions those within a shot. Dropped frames of a live
 # session are such gaps.
@@ -202,6 +207,7 @@ def connect(
     connection.execute(_PEOPLE)
     connection.execute(_VISIBLE)
     connection.execute(_LEFT_OUT_BY_SPEECH)
+    connection.execute(_IS_STILL_IMAGE)
     connection.execute(UNFILTERED_FACES_SQL)
     connection.execute(_OBSERVED_TIME)
     connection.execute(_TIME_BINS)

@@ -92,9 +92,9 @@ def video_hint(events: pa.Table) -> str:
     return _metadata(events, _VIDEO_HINT)
 
 
-def offset_note(events: pa.Table) -> str:
-    """A sentence on the time offsets that were subtracted from events of a file; empty without any."""
-    return _metadata(events, _OFFSET_NOTE)
+def offset_note(events: pa.Table) -> str | None:
+    """A sentence on the time offsets that were subtracted from events of a file; None without any."""
+    return _metadata(events, _OFFSET_NOTE) or None
 
 
 def _metadata(events: pa.Table, key: bytes) -> str:

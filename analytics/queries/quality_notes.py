@@ -85,10 +85,10 @@ def gate_note(
     if untracked := _untracked(good_s, untracked_s):
         others += f" {untracked}"
     if not n_low_quality:
-        return f"0 of {counted(n_faces, 'face')} are low-quality faces.{others}"
+        return f"0 of {n_faces:,} faces are low-quality faces.{others}"
     why = ", ".join(f"{reason} {n:,}" for reason, n in low_quality.items())
     share = 100 * n_low_quality / n_faces
-    note = f"{n_low_quality:,} of {counted(n_faces, 'face')} ({share:.1f} %) are low-quality faces: {why}."
+    note = f"{n_low_quality:,} of {n_faces:,} faces ({share:.1f} %) are low-quality faces: {why}."
     if all_faces:
         return f"{note} They are included.{others}"
     if not n_open:
@@ -202,8 +202,8 @@ def short_time_note(seconds: Sequence[float | None], rates: str, event: str) -> 
     if not n_short:
         return None
     return (
-        f"{rates} of {n_short} of {len(seconds)} {'person rests' if len(seconds) == 1 else 'people rest'} on less than "
-        f"60 s: one {event} more or less is more than 1 per minute."
+        f"{rates} of {n_short} of {len(seconds)} people rest on less than 60 s: one {event} more or less is more than "
+        "1 per minute."
     )
 
 

@@ -88,16 +88,19 @@ def steps_of(step: Step, before: Notes, tracks: Set[int]) -> list[Step]:
     >>> steps_of(Step("merge", 0, 1), Notes(names={1: "Anna"}), {0, 1})[1]
     Step(kind='name', value='Anna', track_id=0, id='', session='', at='', new_track_id=None, analysis_id='')
     """
-    others = {step.value} if step.kind == "merge" else set()
     if step.kind == "confirmed":
-        return [step]  # the track may be gone
+        if step.track_id not in before.unconfirmed:  # the track may be gone
+            raise EditError(f"This change cannot be made: P{step.track_id} does not have to be confirmed.")
+        return [step]
+    others = {step.value} if step.kind == "merge" else set()
     if step.track_id is not None and (missing := {step.track_id, *others} - tracks):
         raise EditError(f"This change cannot be made: there is no person P{min(missing)}.")
     if step.kind == "merge":
         return [step, *_names_after_merge(step, before)]
     if step.kind == "split":
         # No number is used twice, because names that are undone later, or not at all, refer to it.
-        corrected = {track for one in before.steps for track in (one.track_id, one.new_track_id) if track is not None}
+        noted = [one for one in before.steps if one.kind != "confirmed"]
+        corrected = {track for one in noted for track in (one.track_id, one.new_track_id) if track is not None}
         merged_into = {one.value for one in before.steps if one.kind == "merge"}
         split = replace(step, new_track_id=max(tracks | corrected | merged_into) + 1)
         # Who is hidden stays hidden, until it is shown that the later part is somebody else.
@@ -141,8 +144,12 @@ def parse_edit(edit: Mapping[str, Any]) -> Step:
         match kind:
             case "name":
                 return notes.name_step(int(edit["track_id"]), _text(value))
-            case "hidden" | "confirmed":
+            case "hidden":
                 return Step(kind, bool(value), int(edit["track_id"]))
+            case "confirmed":
+                if value is not True:
+                    raise ValueError(f"confirmed must be true, got {value!r}")
+                return Step(kind, value, int(edit["track_id"]))
             case "merge":
                 return Step(kind, int(value), int(edit["track_id"]))
             case "split":

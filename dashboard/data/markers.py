@@ -42,12 +42,8 @@ class Markers:
         Raises:
             UnknownVideoError: if a marker names a video that is not in the results.
         """
-        videos = results.videos()
-        rows = self.events.to_pylist()
-        ids = {
-            name: choose_videos(videos, [name], by_content=False) for name in {row["video"] for row in rows} - {None}
-        }
-        of_video = [row for row in rows if row["video"] is None or video_id in ids[row["video"]]]
+        ids = self._ids_by_name(results)
+        of_video = [row for row in self.events.to_pylist() if row["video"] is None or video_id in ids[row["video"]]]
         spans = sorted({(row["start_s"], row["end_s"], row["label"]) for row in of_video})
         return [MarkerSpan(label=label, start_s=start_s, end_s=end_s) for start_s, end_s, label in spans]
 
@@ -57,14 +53,19 @@ class Markers:
         Raises:
             UnknownVideoError: if a marker names a video that is not in the results.
         """
-        videos = results.videos()
+        ids = {None: [""], **self._ids_by_name(results)}
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(CSV_COLUMNS)
             for row in self.events.to_pylist():
-                name = row["video"]
-                for video_id in [""] if name is None else choose_videos(videos, [name], by_content=False):
+                for video_id in ids[row["video"]]:
                     writer.writerow([row["start_s"], row["end_s"], row["label"], video_id])
+
+    def _ids_by_name(self, results: Results) -> dict[str | None, list[str]]:
+        """The ids of the videos that each name in the file means."""
+        videos = results.videos()
+        names = self.events["video"].unique().drop_null().to_pylist()
+        return {name: choose_videos(videos, [name], by_content=False) for name in names}
 
 
 def markers_csv(markers: Iterable[Marker], video_path: str) -> bytes:

@@ -16,11 +16,10 @@ from dashboard.data.results import Results
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 VIDEO_SQL = """
-    SELECT videos.*, first_s, last_s, is_image, has_missing_frames,
+    SELECT videos.*, first_s, last_s, is_still_image(duration_s, live_since) AS is_image, has_missing_frames,
         coalesce(settings ->> '$.observe.keep_landmarks' = 'true', false) AS has_landmarks
     FROM videos, (
         SELECT min(pts_s) AS first_s, max(pts_s + coalesce(duration_s, 0)) AS last_s,
-            coalesce(bool_and(duration_s IS NULL), false) AS is_image,
             coalesce(bool_or(status IN ('decode_error', 'dropped', 'no_signal')), false) AS has_missing_frames
         FROM frames WHERE video_id = $video_id
     ) WHERE video_id = $video_id

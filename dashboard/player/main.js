@@ -75,7 +75,6 @@ class Player {
   }
 
   update(data) {
-    this.root.classList.toggle("still", data.video.is_image);
     const moved = data.at_s !== this.data.at_s || data.video.id !== this.data.video.id;
     this.data = data;
     this.screen.update(data);

@@ -52,7 +52,7 @@ VIDEOS_SQL = f"""
         ) GROUP BY video_id
     )
     SELECT videos.video_id, parse_filename(path) AS video, status, error, duration_s, settings, n_frames,
-        status = 'done' AND coalesce(duration_s = 0, false) AS is_image,
+        status = 'done' AND is_still_image(duration_s, live_since) AS is_image,
         -- The faces of still images belong to no track.
         CASE WHEN status = 'done' THEN coalesce(CASE WHEN is_image THEN n_untracked ELSE people END, 0) END AS people,
         low_quality, finished_at, path, {", ".join(EMOTIONS)}

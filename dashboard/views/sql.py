@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import VIEWS
 from analytics.text import counted
 from dashboard.data.markers import current_markers
-from dashboard.data.results import current_results
+from dashboard.data.results import Results, current_results
 from dashboard.text import error_text
 from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.download import download_button
@@ -32,6 +33,7 @@ FROM visible('faces')
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
 EDITOR_LABEL = "Query"
+EVENT_VIEWS = re.compile(r"\b(events|event_bins)\b", re.IGNORECASE)
 HIDDEN_SQL = "SELECT count(*) AS n FROM people WHERE is_hidden"
 MAX_SHOWN_ROWS = 5000
 MAX_BARS = 500
@@ -202,18 +204,28 @@ def run_query(sql: str) -> None:
     results = current_results()
     st.session_state.pop("answer", None)
     try:
-        markers = current_markers()
-        with st.spinner("running"), tempfile.TemporaryDirectory(prefix="fervid-") as folder:
-            events = Path(folder) / "markers.csv" if markers else None
-            if markers and events:
-                markers.write_csv(results, events)
-            st.session_state["answer"] = query(results.root, sql, events=events)
+        with st.spinner("running"):
+            st.session_state["answer"] = _answer(results, sql)
     except QueryError as error:
         st.error("The query cannot be answered.")
         # Monospaced, because a caret marks the column of the error.
         st.code(str(error), language=None, wrap_lines=False)
-    except (EventsError, UnknownVideoError) as error:
+    except EventsError as error:
         st.error(error_text(error))
+
+
+def _answer(results: Results, sql: str) -> pa.Table:
+    """The answer to a query; the current markers are its events, if it uses any."""
+    markers = current_markers() if EVENT_VIEWS.search(sql) else None
+    if markers is None:
+        return query(results.root, sql)
+    with tempfile.TemporaryDirectory(prefix="fervid-") as folder:
+        events = Path(folder) / "markers.csv"
+        try:
+            markers.write_csv(results, events)
+        except UnknownVideoError as error:
+            raise EventsError(f"{markers.name}: {error}") from error
+        return query(results.root, sql, events=events)
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from dashboard.widgets.validity import HELP, show_validity
 VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of the last visit
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
 LINE_SQL = """
-    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share, n_image_faces,
+    SELECT duration_s, settings, avg_fps, width_px, height_px, people, low_share, left_out_share,
+        CASE WHEN is_still_image(duration_s, live_since) THEN n_faces END AS n_image_faces,
         n_read, n_undecoded, n_dropped, no_signal_s
     FROM videos, (
         SELECT count(*) AS people FROM visible('tracks') WHERE video_id = $video_id
@@ -32,9 +33,7 @@ LINE_SQL = """
             FROM visible('faces') WHERE video_id = $video_id
         )
     ), (
-        -- The only frame of a still image has no duration; NULL for a video.
-        SELECT CASE WHEN bool_and(duration_s IS NULL) THEN sum(n_faces) END AS n_image_faces,
-            count(*) FILTER (status <> 'no_signal') AS n_read,
+        SELECT sum(n_faces) AS n_faces, count(*) FILTER (status <> 'no_signal') AS n_read,
             count(*) FILTER (status = 'decode_error') AS n_undecoded, count(*) FILTER (status = 'dropped') AS n_dropped,
             coalesce(sum(duration_s) FILTER (status = 'no_signal'), 0) AS no_signal_s
         FROM frames WHERE video_id = $video_id

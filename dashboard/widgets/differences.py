@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from analytics.queries.comparison import NOTE_SEPARATOR
 from dashboard.text import percent, plain, shortened
 from dashboard.widgets.charts import emotion_color, show_chart
 from fer_models.labels import EMOTIONS
@@ -73,7 +74,9 @@ def pair_names(comparison: pd.DataFrame) -> "pd.Series[str]":
 
 def notes_of(comparison: pd.DataFrame) -> list[str]:
     """The notes of the comparison; one that does not apply to all pairs of groups and emotions names them."""
-    notes = comparison.assign(pair=pair_names(comparison), note=comparison["note"].str.split("; ")).explode("note")
+    notes = comparison.assign(pair=pair_names(comparison), note=comparison["note"].str.split(NOTE_SEPARATOR)).explode(
+        "note"
+    )
     pairs: dict[tuple[str, str], list[str]] = {}  # by note and emotions
     for (note, pair), rows in notes.groupby(["note", "pair"], sort=False):
         emotions = "" if len(rows) == len(EMOTIONS) else ", ".join(rows["emotion"])

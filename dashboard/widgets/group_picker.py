@@ -157,7 +157,7 @@ def show_unmatched_words(videos: Sequence[VideoName], words: list[str]) -> None:
     short = without_common_folder([video.path for video in videos])
     found = {video.video_id: words_in(path, words) for video, path in zip(videos, short, strict=True)}
     if unmatched := [word for word in words if not any(word in matching for matching in found.values())]:
-        st.warning(f"No video has in its path: {plain(', '.join(unmatched))}.")
+        st.warning(f"No video has in its path below the common folder: {plain(', '.join(unmatched))}.")
     if ambiguous := [names[video_id] for video_id, matching in found.items() if len(matching) > 1]:
         st.warning(f"Left out, because several of the words are in their path: {plain(_listing(ambiguous))}.")
 

@@ -26,8 +26,7 @@ def choose_markers() -> Markers | None:
             "not among them: save them there (Export, markers), and choose the file here to compare them."
         )
         st.file_uploader("A file of markers", type=FORMATS, key="markers_file", on_change=take_markers)
-        if problem := st.session_state.pop("markers_problem", None):
-            st.error(plain(problem))
+        _show_problem("markers", markers)
         if markers is not None:
             if note := note_on_events(markers.events):
                 st.caption(note)
@@ -38,7 +37,7 @@ def choose_markers() -> Markers | None:
 def take_markers() -> None:
     """Keep the markers of the file that was just uploaded; forget them if it was removed."""
     file = st.session_state["markers_file"]
-    st.session_state.pop("markers", None)
+    _forget_upload("markers")
     if file is None:
         return
     try:
@@ -57,8 +56,7 @@ def choose_codes() -> Codes | None:
             "kept for this session only; `fervid dashboard RESULTS --codes FILE` shows it to everybody."
         )
         st.file_uploader("A file of codes", type=FORMATS, key="codes_file", on_change=take_codes)
-        if problem := st.session_state.pop("codes_problem", None):
-            st.error(plain(problem))
+        _show_problem("codes", codes)
         if codes is not None:
             if note := note_on_codes(codes.codes):
                 st.caption(note)
@@ -69,10 +67,24 @@ def choose_codes() -> Codes | None:
 def take_codes() -> None:
     """Keep the codes of the file that was just uploaded; forget them if it was removed."""
     file = st.session_state["codes_file"]
-    st.session_state.pop("codes", None)
+    _forget_upload("codes")
     if file is None:
         return
     try:
         st.session_state["codes"] = Codes(file.name, read_upload(read_codes, file.getvalue(), file.name))
     except CodesError as error:
         st.session_state["codes_problem"] = str(error)
+
+
+def _forget_upload(kind: str) -> None:
+    """Forget an uploaded file, so that the one given to the command is used; a file that was removed stays so."""
+    if st.session_state.get(kind) is not None:
+        del st.session_state[kind]
+
+
+def _show_problem(kind: str, used: Markers | Codes | None) -> None:
+    """Say why the file that was just uploaded cannot be read, and which one is used instead."""
+    if problem := st.session_state.pop(f"{kind}_problem", None):
+        st.error(plain(problem))
+        if used is not None:
+            st.info(f"{plain(used.name)}, the file given to the command, is used instead.")

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analytics.text import counted
 from fer_models.labels import EMOTIONS
 from flows.cli.console import usage_checked
 
@@ -260,7 +259,6 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
         return []
     measured_s = [seconds or 0 for seconds in rows["movements_measured_s"].to_pylist()]
     n_missing = measured_s.count(0)
-    of_all = f"of {counted(len(rows), 'person', 'people')}"
     notes = [
         "speaking_s is the time with speaking-like mouth movement, which laughing and chewing can be, too. A hand over "
         "the mouth is not recognized: its time counts as measured. Rules: docs/movements.md."
@@ -269,8 +267,8 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
     notes += [uncertain] if uncertain else []
     if n_missing:
         notes.append(
-            f"The movements of {n_missing} {of_all} are not known: they need trusted landmarks in at least 20 analyzed "
-            "frames per second (--fps), for 0.5 s or longer."
+            f"The movements of {n_missing} of {len(rows):,} people are not known: they need trusted landmarks in at "
+            "least 20 analyzed frames per second (--fps), for 0.5 s or longer."
         )
     return notes
 
@@ -279,11 +277,12 @@ def _comparison_notes(rows: "pa.Table", *, has_participants: bool) -> list[str]:
     """Notes on each pair of groups: the number of participants, and the reason if there is no interval."""
     from analytics.queries.comparison_notes import pairing_notes
 
-    found: dict[str, None] = {}  # a dictionary as a set that keeps the order of the rows
+    table = rows.to_pylist()
+    # A dictionary as a set that keeps the order of the rows.
+    found = dict.fromkeys(pairing_notes(table, has_participants=has_participants))
     emotions: dict[tuple[str, str], list[str]] = {}  # by pair and note
-    for row in rows.to_pylist():
+    for row in table:
         pair = f"{row['group_a']} and {row['group_b']}"
-        found |= dict.fromkeys(pairing_notes([row], has_participants=has_participants))
         if not row["paired"] and row["n_a"] and row["n_b"]:
             people = (
                 f"{row['n_participants_a']} and {row['n_participants_b']} participants in " if has_participants else ""

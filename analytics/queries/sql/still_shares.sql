@@ -4,7 +4,7 @@ WITH stills AS (
     SELECT video_id, analysis_id, emotion, quality_ok,
         emotion IS NOT NULL AND ($all_faces OR quality_ok OR settings ->> '$.timeline.quality.gate' = 'false') AS counts
     FROM faces JOIN videos USING (video_id, analysis_id)
-    WHERE video_id IN ($videos) AND faces.duration_s IS NULL
+    WHERE video_id IN ($videos) AND is_still_image(videos.duration_s, live_since)
 )
 SELECT video_id, NULL::INT AS track_id, count(*) FILTER (counts) AS labelled_s, count(*) AS n_faces,
     count(*) FILTER (NOT quality_ok) AS n_low_quality,

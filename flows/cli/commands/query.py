@@ -1,5 +1,6 @@
 """`fervid query`: SQL over the results."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -72,7 +73,7 @@ def query(
         write_answer(rows, form, output)
         if all_analyses and sql is not None and "analysis_id" not in sql.lower():
             note("a video may have several analyses: join USING (video_id, analysis_id), and group by analysis_id")
-        if sql is not None and not all_analyses and "people" in sql.lower():
+        if sql is not None and not all_analyses and re.search(r"\bpeople\b", sql, re.IGNORECASE):
             _note_on_people(results, video)
         if events is not None:
             note_on_events(results, events, video)

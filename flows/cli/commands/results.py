@@ -128,7 +128,7 @@ def _check_use(context: typer.Context, question: Question) -> None:
     """Raise a usage error if an option was given that the question does not use."""
     for parameter in context.command.params:
         name = str(parameter.name)
-        if question not in USED_BY.get(name, Question) and is_typed(context, name):
+        if question not in USED_BY.get(name, tuple(Question)) and is_typed(context, name):
             is_other = name == "groups" and question in OF_PARTICIPANTS
             other = "; --participants reads the column participant of the same file" if is_other else ""
             raise typer.BadParameter(
