@@ -9,10 +9,10 @@ import numpy as np
 from fer_models.video.container import (
     decode_packet,
     decoding_stream,
+    disable_generated_times,
     flush_packet,
     open_container,
     packets_until_damage,
-    read_stored_times,
 )
 from fer_models.video.damage import DamageTracker, damaged_packets
 from fer_models.video.packets import OpenVideo
@@ -28,7 +28,7 @@ def decode_times(video: OpenVideo, *, leave_out_repeated: bool) -> tuple[np.ndar
     received: list[list[tuple[object, bool]]] = []  # after each packet: the packet of each frame, and is_corrupt
     times: list[tuple[int | None, int | None]] = []
     with open_container(video.path) as container:
-        read_stored_times(container)
+        disable_generated_times(container)
         decoding = decoding_stream(container, video.stream.index)
         decoding.codec_context.copy_opaque = True
         for packet, after in pairwise(chain(packets_until_damage(container, decoding), [flush_packet(decoding)])):

@@ -9,7 +9,7 @@ import numpy as np
 from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
-from fer_models.video.frame_shapes import FrameShape
+from fer_models.video.frame_formats import FrameShape
 from fer_models.video.packets import TS_DISCONT, OpenVideo
 from fer_models.video.timing import Timing
 

@@ -17,7 +17,7 @@ from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.color import hdr_transfer, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
-from fer_models.video.frame_shapes import FrameFormat, FrameShape
+from fer_models.video.frame_formats import FrameFormat, FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
 from fer_models.video.notes import hdr_notes, video_notes
