@@ -229,7 +229,8 @@ class LiveReader:
     def _track(self, packet: av.Packet[Any], *, is_damaged: bool) -> None:
         """Tell the tracker of a packet; the decoder passes its time there on to its frame."""
         if packet.size:
-            packet.opaque = time_s = self._packet_times.time_of(_time_s(packet))
+            pts_s = None if packet.pts is None else _time_s(packet)
+            packet.opaque = time_s = self._packet_times.time_of(pts_s)
             self._tracker.send(time_s, is_keyframe=packet.is_keyframe, is_damaged=is_damaged)
 
     def _skip_backlog(self, packets: Iterator[tuple[av.Packet[Any], bool]]) -> Iterator[tuple[av.Packet[Any], bool]]:
@@ -239,18 +240,18 @@ class LiveReader:
         """
         usual_s, is_skipping, asked_s = np.inf, False, time.monotonic()
         for packet, is_damaged in packets:
-            now_s, packet_s = time.monotonic(), _time_s(packet)
+            now_s, packet_s, is_late = time.monotonic(), _time_s(packet), False
             if packet_s is not None:
                 late_s = now_s - packet_s
                 usual_s = late_s if now_s - asked_s > WAITED_S else min(usual_s, late_s)
-                if not packet.is_keyframe and (is_skipping or late_s - usual_s > MAX_BEHIND_S):
-                    is_skipping = True
-                    self._track(packet, is_damaged=True)  # frames after the keyframe may refer to it
-                    self._add_missing(packet_s, "dropped")
-                    asked_s = time.monotonic()
-                    continue
-            is_skipping = False
-            yield packet, is_damaged
+                is_late = late_s - usual_s > MAX_BEHIND_S
+            # The packet at the end of the stream is empty.
+            is_skipping = not packet.is_keyframe and (is_late or (is_skipping and packet.size > 0))
+            if is_skipping:
+                self._track(packet, is_damaged=True)  # frames after the keyframe may refer to it
+                self._add_missing(packet_s, "dropped")
+            else:
+                yield packet, is_damaged
             asked_s = time.monotonic()
 
     def _add_missing(self, stream_s: float | None, reason: Missing) -> None:
@@ -318,9 +319,9 @@ class LiveReader:
 
 
 def _time_s(data: av.Packet[Any] | av.VideoFrame) -> float | None:
-    """Presentation time of a packet or frame; None if it has none.
+    """Presentation time of a packet or frame; where it has none, the time of decoding, None if that is unknown, too.
 
-    A frame without one is shown when the packet for which the decoder returned it is decoded.
+    The time of decoding of a frame is that of the packet for which the decoder returned it.
     """
-    pts = data.dts if data.pts is None and isinstance(data, av.VideoFrame) else data.pts
-    return None if pts is None or data.time_base is None else float(pts * data.time_base)
+    ticks = data.dts if data.pts is None else data.pts
+    return None if ticks is None or data.time_base is None else float(ticks * data.time_base)
