@@ -302,7 +302,7 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         and {stored.width, stored.height} != {info.width_px, info.height_px},
         "decord scales frames that are cropped at the left": stored is not None and not _is_aligned(stored),
         "decord may read another of the video streams": n_video_streams > 1,
-        "the frames have no timestamps": info.is_counted,
+        "frames lack timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
         "decord returns frames that refer to lost data": len(info.damaged_index) > 0,
         "the frame size changes, which decord ignores": len(info.shapes) > 1,
