@@ -35,6 +35,7 @@ from analytics.timeline.build import TimelineConfig
 from analytics.timeline.observations import missing_frames_table
 from dashboard.data.results import ENVIRONMENT
 from fer_models.video import probe
+from fer_models.video.color import HLG
 from fer_models.video.geometry import GeometryError
 from fer_models.video.live import LiveReader, SessionClock
 from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, frame_batch
@@ -45,6 +46,7 @@ from flows.live.run import run_live, without_file_settings
 from flows.live.timeline import LiveWork, make_timeline, stream_extent
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
+from tests.test_player_time import join, write_gray
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +210,16 @@ def test_packets_that_are_never_decoded_are_reported_while_the_stream_runs(tmp_p
         until(lambda: frames.extend(reader.frames.take(0)) or any(f.missing == "decode_error" for f in frames))
         assert not reader.is_over
     assert next(frame.pts_s for frame in frames if frame.missing == "decode_error") == pytest.approx(damaged[0] / 25)
+
+
+def test_sdr_after_hlg_is_not_tone_mapped(tmp_path):
+    """A signal of 0.5 is light of 51 cd/m2 in HLG, and a gray of 128 in SDR."""
+    parts = [write_gray(tmp_path / f"{i}.ts", (HLG, 1)[i], 0.5, n_frames=20, first=20 * i) for i in range(2)]
+    frames = [frame for frame in frames_of_pipe(join(tmp_path / "a.ts", *parts)) if frame.image is not None]
+    grays = frame_batch(frames).pixels.mean(axis=(1, 2, 3))
+    hlg = 255 * (1.055 * (51 / 203) ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(grays, np.where(np.array(numbers(frames, "")) < 20, hlg, 128), atol=2)
+    assert numbers(frames, "")[-1] == 39
 
 
 # --- damage -------------------------------------------------------------------------------------------------------

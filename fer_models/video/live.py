@@ -17,6 +17,7 @@ import numpy as np
 from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.container import decode_packet, flush_packet, read_packets
 from fer_models.video.damage import DamageTracker, flag_damaged_packets
+from fer_models.video.frame_formats import TransferCorrection
 from fer_models.video.geometry import GeometryError
 from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, Missing
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
@@ -134,6 +135,7 @@ class LiveReader:
         self._is_lost = False
         self._tracker: DamageTracker[av.VideoFrame] = DamageTracker()  # both are replaced when the source is opened
         self._packet_times = PacketTimes()
+        self._transfers: TransferCorrection  # set when the source is opened
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def __enter__(self) -> LiveReader:
@@ -209,6 +211,7 @@ class LiveReader:
             GeometryError: if the stream asks for a rotation or a pixel aspect ratio that is not supported.
         """
         self._tracker, self._packet_times = DamageTracker(), PacketTimes()
+        self._transfers = TransferCorrection(container, stream)
         try:
             for packet, is_damaged in self._skip_backlog(flag_damaged_packets(read_packets(container, stream))):
                 if self._stop.is_set():
@@ -227,11 +230,12 @@ class LiveReader:
             self._drain(stream)
 
     def _track(self, packet: av.Packet[Any], *, is_damaged: bool) -> None:
-        """Tell the tracker of a packet; the decoder passes its time there on to its frame."""
+        """Note a packet for the damage and colors of frames; the decoder passes its time there on to its frame."""
         if packet.size:
             pts_s = None if packet.pts is None else _time_s(packet)
             packet.opaque = time_s = self._packet_times.time_of(pts_s)
             self._tracker.send(time_s, is_keyframe=packet.is_keyframe, is_damaged=is_damaged)
+            self._transfers.add(packet, time_s)
 
     def _skip_backlog(self, packets: Iterator[tuple[av.Packet[Any], bool]]) -> Iterator[tuple[av.Packet[Any], bool]]:
         """The packets to decode: when decoding has fallen behind, skip to the next keyframe.
@@ -277,6 +281,7 @@ class LiveReader:
         for frame in frames:
             # A frame that the decoder returns without its packet's time belongs to the latest packet.
             time_s = frame.opaque if isinstance(frame.opaque, float) else self._packet_times.latest_s
+            self._transfers.apply(frame, time_s)
             self._emit_known(self._tracker.receive(time_s, frame, is_damaged=frame.is_corrupt), stream)
 
     def _emit_known(self, known: list[tuple[av.VideoFrame, bool]], stream: av.VideoStream) -> None:
