@@ -225,7 +225,7 @@ class LiveReader:
                     self._tracker.fail()
                 self._emit_decoded(frames, stream)
                 if has_failed:
-                    self._add_missing(packet_s, "decode_error")
+                    self._add_missing(packet, "decode_error")
         finally:
             self._drain(stream)
 
@@ -253,15 +253,19 @@ class LiveReader:
             is_skipping = not packet.is_keyframe and (is_late or (is_skipping and packet.size > 0))
             if is_skipping:
                 self._track(packet, is_damaged=True)  # frames after the keyframe may refer to it
-                self._add_missing(packet_s, "dropped")
+                self._add_missing(packet, "dropped")
             else:
                 yield packet, is_damaged
             asked_s = time.monotonic()
 
-    def _add_missing(self, stream_s: float | None, reason: Missing) -> None:
-        """Queue a frame without image behind the earlier frames that the decoder holds back."""
-        if stream_s is None:
-            self._emit(None, reason)
+    def _add_missing(self, packet: av.Packet[Any], reason: Missing) -> None:
+        """Queue a frame without image behind the earlier frames that the decoder holds back.
+
+        Without presentation times, frames get the times of the packets for which they are returned: none is earlier.
+        """
+        stream_s = _time_s(packet)
+        if packet.pts is None or stream_s is None:
+            self._emit(stream_s, reason)
         else:
             heappush(self._missing, (stream_s, reason))
 
