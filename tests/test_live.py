@@ -108,15 +108,18 @@ def sending(clip, *where, loop=True):
         sender.wait()
 
 
-def frames_of_pipe(clip):
-    """All frames of a clip that is sent through a pipe."""
+def frames_of_pipe(clip, max_behind_s=np.inf):
+    """All frames of a clip that is sent through a pipe, of which none is skipped by default."""
     pipe = clip.with_name("pipe")
     os.mkfifo(pipe)
     threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()), daemon=True).start()
-    with LiveReader(LiveSource.of(str(pipe)), fps=None) as reader:
-        reader.frames.limit = 1000
-        until(lambda: reader.is_over)
-        return reader.frames.take(0)
+    reader = LiveReader(LiveSource.of(str(pipe)), fps=None)
+    reader.frames.limit = 1000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_models.video.live.MAX_BEHIND_S", max_behind_s)
+        with reader:
+            until(lambda: reader.is_over)
+            return reader.frames.take(0)
 
 
 # --- times ------------------------------------------------------------------------------------------------------
@@ -172,12 +175,11 @@ def write_b_frames(path, undecodable=(), x264="bframes=2"):
 
 
 @pytest.mark.parametrize(("name", "x264"), [("a.mkv", "bframes=2"), ("a.avi", "bframes=2:keyint=75")])
-def test_times_stay_those_of_the_stream_when_a_backlog_is_skipped(tmp_path, monkeypatch, name, x264):
+def test_times_stay_those_of_the_stream_when_a_backlog_is_skipped(tmp_path, name, x264):
     write_b_frames(tmp_path / name, x264=x264)
     # The first B-frame is 0.08 s behind its reference frame: skipping begins while the decoder holds that one back.
     # AVI stores times of decoding, which increase: there, each packet counts as late.
-    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", 0.07 if name == "a.mkv" else -np.inf)
-    frames = frames_of_pipe(tmp_path / name)
+    frames = frames_of_pipe(tmp_path / name, max_behind_s=0.07 if name == "a.mkv" else -np.inf)
     assert len(frames) == 150 and numbers(frames, "dropped")
     n_timed = 148 if name == "a.avi" else 150  # the decoder returns the last two after the end of the stream
     np.testing.assert_allclose([frame.pts_s for frame in frames[:n_timed]], np.arange(n_timed) / 25, atol=0.001)
@@ -270,19 +272,17 @@ def test_a_loss_before_a_keyframe_damages_no_frame(tmp_path):
     assert numbers(frames_of_pipe(tmp_path / "a.ts"), "") == [*range(30), *range(50, 150)]
 
 
-def test_a_stream_whose_clock_restarts_is_analyzed_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", np.inf)  # the pipe is read faster than in real time
+def test_a_stream_whose_clock_restarts_is_analyzed_to_its_end(tmp_path):
     write_b_frames(tmp_path / "a.ts")
     (tmp_path / "b.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
     assert [frame.missing for frame in frames_of_pipe(tmp_path / "b.ts")] == [""] * 300
 
 
-def test_frames_that_refer_to_a_skipped_backlog_are_not_analyzed(tmp_path, monkeypatch):
+def test_frames_that_refer_to_a_skipped_backlog_are_not_analyzed(tmp_path):
     """In open GOPs, the frame before a keyframe is stored after it, and refers to frames that may have been skipped."""
     write_b_frames(tmp_path / "a.mkv", x264="bframes=3:open-gop=1:keyint=26:min-keyint=26")
     # The first of three B-frames is 0.12 s behind its reference frame: skipping begins. One alone is 0.04 s behind.
-    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", 0.07)
-    frames = frames_of_pipe(tmp_path / "a.mkv")
+    frames = frames_of_pipe(tmp_path / "a.mkv", max_behind_s=0.07)
     check_pixels(frames)
     assert set(numbers(frames, "decode_error")) <= {25, 51, 77, 103, 129}
 
