@@ -35,6 +35,7 @@ from analytics.timeline.build import TimelineConfig
 from analytics.timeline.observations import missing_frames_table
 from dashboard.data.results import ENVIRONMENT
 from fer_models.video import probe
+from fer_models.video.color import HLG
 from fer_models.video.geometry import GeometryError
 from fer_models.video.live import LiveReader, SessionClock
 from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, frame_batch
@@ -45,6 +46,7 @@ from flows.live.run import run_live, without_file_settings
 from flows.live.timeline import LiveWork, make_timeline, stream_extent
 from flows.render import RenderError, render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
+from tests.test_player_time import join, write_gray
 
 pytestmark = pytest.mark.slow
 
@@ -106,15 +108,18 @@ def sending(clip, *where, loop=True):
         sender.wait()
 
 
-def frames_of_pipe(clip):
-    """All frames of a clip that is sent through a pipe."""
+def frames_of_pipe(clip, max_behind_s=np.inf):
+    """All frames of a clip that is sent through a pipe, of which none is skipped by default."""
     pipe = clip.with_name("pipe")
     os.mkfifo(pipe)
     threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()), daemon=True).start()
-    with LiveReader(LiveSource.of(str(pipe)), fps=None) as reader:
-        reader.frames.limit = 1000
-        until(lambda: reader.is_over)
-        return reader.frames.take(0)
+    reader = LiveReader(LiveSource.of(str(pipe)), fps=None)
+    reader.frames.limit = 1000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_models.video.live.MAX_BEHIND_S", max_behind_s)
+        with reader:
+            until(lambda: reader.is_over)
+            return reader.frames.take(0)
 
 
 # --- times ------------------------------------------------------------------------------------------------------
@@ -169,18 +174,21 @@ def write_b_frames(path, undecodable=(), x264="bframes=2"):
     return sorted(damaged)
 
 
-def test_times_stay_those_of_the_stream_when_a_backlog_is_skipped(tmp_path, monkeypatch):
-    write_b_frames(tmp_path / "a.mkv")
+@pytest.mark.parametrize(("name", "x264"), [("a.mkv", "bframes=2"), ("a.avi", "bframes=2:keyint=75")])
+def test_times_stay_those_of_the_stream_when_a_backlog_is_skipped(tmp_path, name, x264):
+    write_b_frames(tmp_path / name, x264=x264)
     # The first B-frame is 0.08 s behind its reference frame: skipping begins while the decoder holds that one back.
-    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", 0.07)
-    frames = frames_of_pipe(tmp_path / "a.mkv")
-    np.testing.assert_allclose([frame.pts_s for frame in frames], np.arange(150) / 25, atol=0.001)
+    # AVI stores times of decoding, which increase: there, each packet counts as late.
+    frames = frames_of_pipe(tmp_path / name, max_behind_s=0.07 if name == "a.mkv" else -np.inf)
+    assert len(frames) == 150 and numbers(frames, "dropped")
+    n_timed = 148 if name == "a.avi" else 150  # the decoder returns the last two after the end of the stream
+    np.testing.assert_allclose([frame.pts_s for frame in frames[:n_timed]], np.arange(n_timed) / 25, atol=0.001)
 
 
-@pytest.mark.parametrize("x264", ["bframes=0", "bframes=2"])
-def test_frames_without_presentation_time_keep_their_distances(tmp_path, x264):
+@pytest.mark.parametrize(("x264", "undecodable"), [("bframes=0", ()), ("bframes=2", ()), ("bframes=2", range(30, 60))])
+def test_frames_without_presentation_time_keep_their_distances(tmp_path, x264, undecodable):
     """AVI stores decoding times only; the decoder returns the last two frames after the end of the stream."""
-    write_b_frames(tmp_path / "a.avi", x264=x264)
+    write_b_frames(tmp_path / "a.avi", undecodable, x264)
     frames = frames_of_pipe(tmp_path / "a.avi")
     assert len(frames) == 150
     np.testing.assert_allclose([frame.pts_s for frame in frames[:148]], np.arange(148) / 25, atol=0.001)
@@ -204,6 +212,16 @@ def test_packets_that_are_never_decoded_are_reported_while_the_stream_runs(tmp_p
         until(lambda: frames.extend(reader.frames.take(0)) or any(f.missing == "decode_error" for f in frames))
         assert not reader.is_over
     assert next(frame.pts_s for frame in frames if frame.missing == "decode_error") == pytest.approx(damaged[0] / 25)
+
+
+def test_sdr_after_hlg_is_not_tone_mapped(tmp_path):
+    """A signal of 0.5 is light of 51 cd/m2 in HLG, and a gray of 128 in SDR."""
+    parts = [write_gray(tmp_path / f"{i}.ts", (HLG, 1)[i], 0.5, n_frames=20, first=20 * i) for i in range(2)]
+    frames = [frame for frame in frames_of_pipe(join(tmp_path / "a.ts", *parts)) if frame.image is not None]
+    grays = frame_batch(frames).pixels.mean(axis=(1, 2, 3))
+    hlg = 255 * (1.055 * (51 / 203) ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(grays, np.where(np.array(numbers(frames, "")) < 20, hlg, 128), atol=2)
+    assert numbers(frames, "")[-1] == 39
 
 
 # --- damage -------------------------------------------------------------------------------------------------------
@@ -254,19 +272,17 @@ def test_a_loss_before_a_keyframe_damages_no_frame(tmp_path):
     assert numbers(frames_of_pipe(tmp_path / "a.ts"), "") == [*range(30), *range(50, 150)]
 
 
-def test_a_stream_whose_clock_restarts_is_analyzed_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", np.inf)  # the pipe is read faster than in real time
+def test_a_stream_whose_clock_restarts_is_analyzed_to_its_end(tmp_path):
     write_b_frames(tmp_path / "a.ts")
     (tmp_path / "b.ts").write_bytes(2 * (tmp_path / "a.ts").read_bytes())
     assert [frame.missing for frame in frames_of_pipe(tmp_path / "b.ts")] == [""] * 300
 
 
-def test_frames_that_refer_to_a_skipped_backlog_are_not_analyzed(tmp_path, monkeypatch):
+def test_frames_that_refer_to_a_skipped_backlog_are_not_analyzed(tmp_path):
     """In open GOPs, the frame before a keyframe is stored after it, and refers to frames that may have been skipped."""
     write_b_frames(tmp_path / "a.mkv", x264="bframes=3:open-gop=1:keyint=26:min-keyint=26")
     # The first of three B-frames is 0.12 s behind its reference frame: skipping begins. One alone is 0.04 s behind.
-    monkeypatch.setattr("fer_models.video.live.MAX_BEHIND_S", 0.07)
-    frames = frames_of_pipe(tmp_path / "a.mkv")
+    frames = frames_of_pipe(tmp_path / "a.mkv", max_behind_s=0.07)
     check_pixels(frames)
     assert set(numbers(frames, "decode_error")) <= {25, 51, 77, 103, 129}
 

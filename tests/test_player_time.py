@@ -18,7 +18,11 @@ from PIL import Image
 from fer_models.video import VideoReadError, probe, read_frames, read_frames_at
 from fer_models.video.clock import find_jumps, repair_clock, to_seconds
 from fer_models.video.color import HLG, PQ, to_rgb, tone_map
+from fer_models.video.frame_formats import FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size
+from fer_models.video.notes import video_notes
+from fer_models.video.packets import OpenVideo
+from fer_models.video.timing import Timing
 from fer_models.video.writing import write_video as write_rendered
 from tests.test_video import grays, read_all, write_video
 
@@ -220,6 +224,7 @@ def test_a_frame_without_time_leaves_the_others_their_times(tmp_path, b_frames, 
     np.testing.assert_allclose(info.pts_s, np.array(times) / 25, atol=1e-3)
     note = f"has no time for {n_untimed} of 63 frames: they were placed between the others"
     assert info.notes == ((note,) if n_untimed else ())
+    assert info.decoder_reason == "frames lack timestamps"
     index, _, gray = read_all(read_frames_at(info, np.array([9, 30])))
     assert index == [9, 30]
     np.testing.assert_allclose(gray, [36, 120], atol=5)
@@ -234,6 +239,17 @@ def test_frames_without_any_time_are_counted_and_their_end_is_compared(tmp_path)
         np.testing.assert_allclose(info.pts_s, np.arange(n_frames) / 25, atol=1e-3)
         assert info.notes[0] == f"has no time for any of its {n_frames} frames: 25 frames/s were assumed"
         assert "".join(info.notes[1:]).startswith(says) and len(info.notes) == (2 if says else 1)
+
+
+@pytest.mark.parametrize(("end_s", "rate"), [(0.04, ": 25 frames/s were assumed"), (0.0, "")])
+def test_a_single_frame_without_time_has_a_rate_only_if_it_has_a_duration(tmp_path, end_s, rate):
+    path = write_video(tmp_path / "a.ts", grays(1), b_frames=0)
+    with av.open(str(path)) as file:
+        frame, stream = next(file.decode(video=0)), file.streams.video[0]
+        timing = Timing(np.zeros(1), np.arange(1), np.arange(1), 0.0, end_s, is_counted=True, n_untimed=1)
+        formats = [(0, FrameShape(64, 48, None))], [(0, 0)]
+        notes = video_notes(OpenVideo(path, file, stream), frame, timing, *formats)
+    assert notes == [f"has no time for its only frame{rate}"]
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])

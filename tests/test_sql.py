@@ -150,6 +150,14 @@ def test_a_renamed_file_keeps_its_results_when_another_takes_its_name(store, tmp
     assert store.mark_as_current(*first, str(copy)) == str(new)  # touched, with the same content
 
 
+def test_a_file_whose_former_address_cannot_be_reached_has_moved(store, tmp_path):
+    """For example, the package that reads such addresses is not installed on this machine."""
+    ids = {"video_id": video_id(sha256(b"first").hexdigest()), "analysis_id": "a1"}
+    store.commit_analysis(ids | {"path": "unknown://bucket/a.mp4", "size_bytes": 5}, timeline())
+    (copy := tmp_path / "a.mp4").write_bytes(b"first")
+    assert store.mark_as_current(*ids.values(), str(copy), object_version=file_version(copy)) == str(copy)
+
+
 def test_files_of_equal_size_keep_their_results_when_their_names_are_swapped(store, tmp_path):
     a, b = tmp_path / "a.avi", tmp_path / "b.avi"
     first, second = commit_file(store, a, b"first"), commit_file(store, b, b"other")

@@ -241,7 +241,7 @@ def _of_file(path: StoragePath, row_of: Mapping[str, VideoRecord]) -> VideoStatu
 
 
 def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size: Mapping[int | None, set[str]]) -> bool:
-    """Whether the current content of a file has a row, possibly under the path of a copy."""
+    """Whether the current content of a file has a row: that of its path or, where its path has none, of a copy."""
     row = row_of.get(path_text(path))
     try:
         stat = path.stat()

@@ -28,6 +28,7 @@ from analytics.results.results_folder import FORMAT_VERSION, MARKER_NAME, check_
 from analytics.results.segments import is_segment, lacks_appearance, read_segment, remove_appearance, segments_in
 from analytics.results.shards import CompactedAnalysis, check_rows, read_shards, row_crc32
 from analytics.results.storage_paths import (
+    StorageError,
     StoragePath,
     file_version,
     is_remote,
@@ -305,13 +306,13 @@ class Store:
 
 def _has_content(video: VideoRecord) -> bool:
     """Whether the file in a row still has the content that was analyzed; an object of another version never does."""
-    path = resolve_path(video.path)
     try:
+        path = resolve_path(video.path)
         if file_version(path) == video.object_version:
             return True
         # Size and name are not enough: recordings may be of equal size, and a camera may reuse names.
         return not is_remote(path) and path.stat().st_size == video.size_bytes and content_id(path) == video.video_id
-    except OSError:  # there is no such file
+    except (OSError, StorageError):  # there is no such file, or its address cannot be reached from here
         return False
 
 

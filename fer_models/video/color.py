@@ -8,8 +8,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-# Transfer characteristics of HDR video, as FFmpeg numbers them (ITU-T H.273).
+# Transfer characteristics of HDR video, and where they are unknown, as FFmpeg numbers them (ITU-T H.273).
 PQ, HLG = 16, 18
+UNSPECIFIED_TRANSFER = 2
 TRANSFER_NAMES = {PQ: "PQ", HLG: "HLG"}
 _REFERENCE_WHITE_NITS = 203.0  # luminance of a white surface in HDR video (ITU-R BT.2408)
 # Peak luminance of the display for which HLG is defined.

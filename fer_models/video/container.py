@@ -110,7 +110,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
                 continue
             crop_exactly(stream.codec_context)
             if stream.codec_context.name in _UNORDERED_CODECS:
-                read_stored_times(container)
+                disable_generated_times(container)
         yield container
 
 
@@ -119,7 +119,7 @@ def crop_exactly(codec: av.VideoCodecContext) -> None:
     codec.flags |= Flags.unaligned
 
 
-def read_stored_times(container: av.container.InputContainer) -> None:
+def disable_generated_times(container: av.container.InputContainer) -> None:
     """From here on, leave packets without a presentation time if the file stores none."""
     container.flags &= ~_GENPTS
 

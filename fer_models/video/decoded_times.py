@@ -9,10 +9,10 @@ import numpy as np
 from fer_models.video.container import (
     decode_packet,
     decoding_stream,
+    disable_generated_times,
     flush_packet,
     open_container,
     packets_until_damage,
-    read_stored_times,
 )
 from fer_models.video.damage import DamageTracker, damaged_packets
 from fer_models.video.packets import OpenVideo
@@ -28,7 +28,7 @@ def decode_times(video: OpenVideo, *, leave_out_repeated: bool) -> tuple[np.ndar
     received: list[list[tuple[object, bool]]] = []  # after each packet: the packet of each frame, and is_corrupt
     times: list[tuple[int | None, int | None]] = []
     with open_container(video.path) as container:
-        read_stored_times(container)
+        disable_generated_times(container)
         decoding = decoding_stream(container, video.stream.index)
         decoding.codec_context.copy_opaque = True
         for packet, after in pairwise(chain(packets_until_damage(container, decoding), [flush_packet(decoding)])):
@@ -65,7 +65,8 @@ def known_ticks(pts: np.ndarray, dts: np.ndarray, reorder_depth: int) -> np.ndar
     """The times of frames, as far as they are known: (n,) float64 in ticks, NaN where unknown.
 
     Where the presentation time is unknown, the frame is shown when the packet for which the decoder returned it is
-    decoded: `reorder_depth` packets after that of its own position.
+    decoded: `reorder_depth` packets after that of its own position. If the two times of frames usually differ, so do
+    those of this frame.
 
     Args:
         pts: (n,) presentation times in ticks, in the order of presentation, NaN where unknown.
@@ -74,6 +75,8 @@ def known_ticks(pts: np.ndarray, dts: np.ndarray, reorder_depth: int) -> np.ndar
 
     >>> known_ticks(np.array([2, np.nan, 4]), np.array([2, 3, np.nan]), 2)
     array([2., 3., 4.])
+    >>> known_ticks(np.array([12, np.nan, np.nan, 15]), np.array([2, 3, 4, np.nan]), 1)
+    array([12., 13., 14., 15.])
     """
     known = pts[~np.isnan(pts)]
     if (np.diff(known) < 0).sum() > 1 + len(known) // 100:
@@ -82,10 +85,8 @@ def known_ticks(pts: np.ndarray, dts: np.ndarray, reorder_depth: int) -> np.ndar
         # These are times of decoding: a longer step between packets is one between the frames returned for them.
         ordered, n = np.sort(pts), min(reorder_depth, len(pts) - 1)
         return np.append(ordered[n:] - (ordered[n] - ordered[0]), np.full(n, np.nan))
-    both = ~np.isnan(pts + dts)
-    if both.any() and np.median(np.abs(pts - dts)[both]) > 0:
-        return pts if len(known) >= (~np.isnan(dts)).sum() else _increasing(dts)
-    merged = np.where(np.isnan(pts), _increasing(dts), pts)
+    offset = (pts - dts)[~np.isnan(pts + dts)]
+    merged = np.where(np.isnan(pts), _increasing(dts) + (np.median(offset) if len(offset) else 0), pts)
     is_consistent = (np.diff(merged[~np.isnan(merged)]) < 0).sum() <= (np.diff(known) < 0).sum()
     return merged if is_consistent else pts
 

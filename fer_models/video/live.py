@@ -17,6 +17,7 @@ import numpy as np
 from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.container import decode_packet, flush_packet, read_packets
 from fer_models.video.damage import DamageTracker, flag_damaged_packets
+from fer_models.video.frame_formats import TransferCorrection
 from fer_models.video.geometry import GeometryError
 from fer_models.video.live_frames import FrameGeometry, LatestFrames, LiveFrame, Missing
 from fer_models.video.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource, LiveSourceError
@@ -134,6 +135,7 @@ class LiveReader:
         self._is_lost = False
         self._tracker: DamageTracker[av.VideoFrame] = DamageTracker()  # both are replaced when the source is opened
         self._packet_times = PacketTimes()
+        self._transfers: TransferCorrection  # set when the source is opened
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def __enter__(self) -> LiveReader:
@@ -209,6 +211,7 @@ class LiveReader:
             GeometryError: if the stream asks for a rotation or a pixel aspect ratio that is not supported.
         """
         self._tracker, self._packet_times = DamageTracker(), PacketTimes()
+        self._transfers = TransferCorrection(container, stream)
         try:
             for packet, is_damaged in self._skip_backlog(flag_damaged_packets(read_packets(container, stream))):
                 if self._stop.is_set():
@@ -222,15 +225,17 @@ class LiveReader:
                     self._tracker.fail()
                 self._emit_decoded(frames, stream)
                 if has_failed:
-                    self._add_missing(packet_s, "decode_error")
+                    self._add_missing(packet, "decode_error")
         finally:
             self._drain(stream)
 
     def _track(self, packet: av.Packet[Any], *, is_damaged: bool) -> None:
-        """Tell the tracker of a packet; the decoder passes its time there on to its frame."""
+        """Note a packet for the damage and colors of frames; the decoder passes its time there on to its frame."""
         if packet.size:
-            packet.opaque = time_s = self._packet_times.time_of(_time_s(packet))
+            pts_s = None if packet.pts is None else _time_s(packet)
+            packet.opaque = time_s = self._packet_times.time_of(pts_s)
             self._tracker.send(time_s, is_keyframe=packet.is_keyframe, is_damaged=is_damaged)
+            self._transfers.add(packet, time_s)
 
     def _skip_backlog(self, packets: Iterator[tuple[av.Packet[Any], bool]]) -> Iterator[tuple[av.Packet[Any], bool]]:
         """The packets to decode: when decoding has fallen behind, skip to the next keyframe.
@@ -239,24 +244,28 @@ class LiveReader:
         """
         usual_s, is_skipping, asked_s = np.inf, False, time.monotonic()
         for packet, is_damaged in packets:
-            now_s, packet_s = time.monotonic(), _time_s(packet)
+            now_s, packet_s, is_late = time.monotonic(), _time_s(packet), False
             if packet_s is not None:
                 late_s = now_s - packet_s
                 usual_s = late_s if now_s - asked_s > WAITED_S else min(usual_s, late_s)
-                if not packet.is_keyframe and (is_skipping or late_s - usual_s > MAX_BEHIND_S):
-                    is_skipping = True
-                    self._track(packet, is_damaged=True)  # frames after the keyframe may refer to it
-                    self._add_missing(packet_s, "dropped")
-                    asked_s = time.monotonic()
-                    continue
-            is_skipping = False
-            yield packet, is_damaged
+                is_late = late_s - usual_s > MAX_BEHIND_S
+            # The packet at the end of the stream is empty.
+            is_skipping = not packet.is_keyframe and (is_late or (is_skipping and packet.size > 0))
+            if is_skipping:
+                self._track(packet, is_damaged=True)  # frames after the keyframe may refer to it
+                self._add_missing(packet, "dropped")
+            else:
+                yield packet, is_damaged
             asked_s = time.monotonic()
 
-    def _add_missing(self, stream_s: float | None, reason: Missing) -> None:
-        """Queue a frame without image behind the earlier frames that the decoder holds back."""
-        if stream_s is None:
-            self._emit(None, reason)
+    def _add_missing(self, packet: av.Packet[Any], reason: Missing) -> None:
+        """Queue a frame without image behind the earlier frames that the decoder holds back.
+
+        Without presentation times, frames get the times of the packets for which they are returned: none is earlier.
+        """
+        stream_s = _time_s(packet)
+        if packet.pts is None or stream_s is None:
+            self._emit(stream_s, reason)
         else:
             heappush(self._missing, (stream_s, reason))
 
@@ -276,6 +285,7 @@ class LiveReader:
         for frame in frames:
             # A frame that the decoder returns without its packet's time belongs to the latest packet.
             time_s = frame.opaque if isinstance(frame.opaque, float) else self._packet_times.latest_s
+            self._transfers.apply(frame, time_s)
             self._emit_known(self._tracker.receive(time_s, frame, is_damaged=frame.is_corrupt), stream)
 
     def _emit_known(self, known: list[tuple[av.VideoFrame, bool]], stream: av.VideoStream) -> None:
@@ -318,9 +328,9 @@ class LiveReader:
 
 
 def _time_s(data: av.Packet[Any] | av.VideoFrame) -> float | None:
-    """Presentation time of a packet or frame; None if it has none.
+    """Presentation time of a packet or frame; where it has none, the time of decoding, None if that is unknown, too.
 
-    A frame without one is shown when the packet for which the decoder returned it is decoded.
+    The time of decoding of a frame is that of the packet for which the decoder returned it.
     """
-    pts = data.dts if data.pts is None and isinstance(data, av.VideoFrame) else data.pts
-    return None if pts is None or data.time_base is None else float(pts * data.time_base)
+    ticks = data.dts if data.pts is None else data.pts
+    return None if ticks is None or data.time_base is None else float(ticks * data.time_base)

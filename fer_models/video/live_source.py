@@ -19,7 +19,7 @@ from fer_models.video.container import (
     MAX_PROBED_PX,
     SELF_CONTAINED_FORMATS,
     crop_exactly,
-    read_stored_times,
+    disable_generated_times,
 )
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class LiveSource:
         except (av.FFmpegError, ValueError) as error:
             raise LiveSourceError(self.shown, self._why_not(error)) from error
         with container:
-            read_stored_times(container)
+            disable_generated_times(container)
             streams = [stream for stream in container.streams.video if stream.codec_context is not None]
             if not streams:
                 raise LiveSourceError(self.shown, "sends no video that can be decoded: check the sender's format")

@@ -9,7 +9,7 @@ import numpy as np
 from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.color import TRANSFER_NAMES, is_known_matrix
-from fer_models.video.frame_shapes import FrameShape
+from fer_models.video.frame_formats import FrameShape
 from fer_models.video.packets import TS_DISCONT, OpenVideo
 from fer_models.video.timing import Timing
 
@@ -31,7 +31,8 @@ def video_notes(
     """All notes on a video, of which `frame` is the first frame; `shapes` and `transfers` as in `VideoInfo`."""
     _, container, stream = video
     return [
-        *_rate_notes(container, stream, timing),
+        *_rate_notes(container, stream),
+        *_untimed_notes(container, timing),
         *_clock_notes(timing),
         *_gap_notes(container, timing),
         *_damage_notes(timing),
@@ -41,22 +42,27 @@ def video_notes(
     ]
 
 
-def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream, timing: Timing) -> list[str]:
-    if container.format.flags & _NO_TIMESTAMPS:
-        if stream.codec_context.framerate or not stream.guessed_rate:
-            return []
-        return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
-    n_frames, end_s, file_s = len(timing.pts_s), timing.end_s, (container.duration or 0) / av.time_base
-    if not timing.n_untimed:
+def _rate_notes(container: av.container.InputContainer, stream: av.VideoStream) -> list[str]:
+    if not container.format.flags & _NO_TIMESTAMPS or stream.codec_context.framerate or not stream.guessed_rate:
         return []
+    return [f"has no timestamps and states no frame rate: {float(stream.guessed_rate):g} frames/s were assumed"]
+
+
+def _untimed_notes(container: av.container.InputContainer, timing: Timing) -> list[str]:
+    """Notes on frames without a time in a format with timestamps."""
+    if container.format.flags & _NO_TIMESTAMPS or not timing.n_untimed:
+        return []
+    n_frames, end_s, file_s = len(timing.pts_s), timing.end_s, (container.duration or 0) / av.time_base
     if timing.n_untimed == n_frames:
-        rate = n_frames / (end_s - float(timing.pts_s[0]))
-        notes = [f"has no time for any of its {n_frames} frames: {rate:g} frames/s were assumed"]
+        untimed = f"any of its {n_frames} frames" if n_frames > 1 else "its only frame"
+        shown_s = end_s - float(timing.pts_s[0])
+        rate = f": {n_frames / shown_s:g} frames/s were assumed" if shown_s > 0 else ""
+        notes = [f"has no time for {untimed}{rate}"]
     else:
         notes = [f"has no time for {timing.n_untimed} of {n_frames} frames: they were placed between the others"]
     # Without audio, the duration of the file may be that up to the last known time.
-    is_shorter = bool(file_s and container.streams.audio) and end_s - file_s > _MAX_DISAGREEMENT_S
-    if not timing.n_clock_jumps and (is_shorter or file_s - end_s > _MAX_DISAGREEMENT_S):
+    is_file_shorter = bool(file_s and container.streams.audio) and end_s - file_s > _MAX_DISAGREEMENT_S
+    if not timing.n_clock_jumps and (is_file_shorter or file_s - end_s > _MAX_DISAGREEMENT_S):
         notes.append(f"its frames end at {end_s:.2f} s and the file at {file_s:.2f} s: times of frames may be wrong")
     return notes
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_models.video.clock import MAX_STEP_S
 from fer_models.video.container import VideoReadError, decode_packet, is_shown, read_packets
-from fer_models.video.frame_shapes import FormatFinder, FrameFormat
+from fer_models.video.frame_formats import FormatFinder, FrameFormat
 
 # Reading stops if this many packets yield at most one frame, because the others would fail as well.
 _MAX_FAILED_PACKETS = 10_000

@@ -17,7 +17,7 @@ from fer_models.frame_batch import ROUNDING_S
 from fer_models.video.color import hdr_transfer, is_known_matrix
 from fer_models.video.container import VideoReadError, check_readable, open_container
 from fer_models.video.decord_backend import open_decord
-from fer_models.video.frame_shapes import FrameFormat, FrameShape
+from fer_models.video.frame_formats import FrameFormat, FrameShape
 from fer_models.video.geometry import GeometryError, Orientation, square_pixel_size, stored_orientation
 from fer_models.video.limits import check_frame_size
 from fer_models.video.notes import hdr_notes, video_notes
@@ -302,7 +302,7 @@ def _doubts_about_decord(info: VideoInfo, packets: Packets, n_video_streams: int
         and {stored.width, stored.height} != {info.width_px, info.height_px},
         "decord scales frames that are cropped at the left": stored is not None and not _is_aligned(stored),
         "decord may read another of the video streams": n_video_streams > 1,
-        "the frames have no timestamps": info.is_counted,
+        "frames lack timestamps": info.is_counted,
         "the clock of the video jumps": info.n_clock_jumps > 0,
         "decord returns frames that refer to lost data": len(info.damaged_index) > 0,
         "the frame size changes, which decord ignores": len(info.shapes) > 1,

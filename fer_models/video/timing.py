@@ -317,7 +317,7 @@ def _usual_step(path: Path, stream: av.VideoStream, packets: Packets, ticks: np.
 def _jumps_of_decoded(ticks: np.ndarray, packets: Packets, max_step: float) -> np.ndarray:
     """The frames before which the clock restarts, or jumps ahead as the packets show: (n,) bool."""
     steps = np.diff(ticks, prepend=ticks[:1])
-    is_jump = steps < 0
-    for first in np.array(packets.dts)[np.array(packets.is_gap, bool)]:
-        is_jump |= (steps > max_step) & (ticks - steps < first) & (first <= ticks)
+    gaps = np.sort(np.array(packets.dts)[np.array(packets.is_gap, bool)])
+    has_gap = np.searchsorted(gaps, ticks - steps, side="right") < np.searchsorted(gaps, ticks, side="right")
+    is_jump: np.ndarray = (steps < 0) | ((steps > max_step) & has_gap)
     return is_jump

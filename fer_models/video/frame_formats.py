@@ -3,6 +3,7 @@
 from __future__ import annotations  # av.Packet takes a parameter in its type stubs only
 
 import contextlib
+from collections import deque
 from fractions import Fraction
 from typing import Any, NamedTuple, cast
 
@@ -10,7 +11,7 @@ import av
 import av.container
 from av.bitstream import BitStreamFilterContext
 
-from fer_models.video.color import hdr_transfer
+from fer_models.video.color import UNSPECIFIED_TRANSFER, hdr_transfer
 from fer_models.video.container import MAX_FRAME_PX, crop_exactly
 
 # FFmpeg's filters that leave only the headers with the frame size in a packet, by codec.
@@ -103,3 +104,26 @@ class FormatFinder:
             return None
         aspect = codec.sample_aspect_ratio if self._has_own_aspect else self._stated_aspect
         return FrameFormat(FrameShape(frames[0].width, frames[0].height, aspect), hdr_transfer(frames[0]))
+
+
+class TransferCorrection:
+    """Give frames the transfer characteristics that the headers state: FFmpeg's decoder keeps those of HLG."""
+
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+        self._formats = FormatFinder(container, stream)
+        self._changes: deque[tuple[float, int]] = deque()  # from which time on, and the transfer characteristics
+        self._transfer: int | None = None  # None before the first frame
+
+    def add(self, packet: av.Packet[Any], time_s: float) -> None:
+        """Note a change of the header in a packet before it is decoded."""
+        if changed := self._formats.add(packet):
+            self._changes.append((time_s, changed.transfer))
+
+    def apply(self, frame: av.VideoFrame, time_s: float) -> None:
+        """Correct a decoded frame; `time_s` is the time of its packet."""
+        if self._transfer is None:
+            self._transfer = hdr_transfer(frame)
+        while self._changes and self._changes[0][0] <= time_s:
+            self._transfer = self._changes.popleft()[1]
+        if hdr_transfer(frame) != self._transfer:
+            frame.color_trc = self._transfer or UNSPECIFIED_TRANSFER
