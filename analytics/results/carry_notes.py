@@ -32,8 +32,8 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
     """Let the analysis that the block makes current show the corrections in the notes of the video.
 
     If people are tracked differently than in the analysis that was current before, corrections are left out, which is
-    logged with the people who have to be checked; those with a name and hidden ones are unconfirmed from then on. No
-    other process changes the notes meanwhile.
+    logged with the people who have to be checked; those with a name and hidden ones are unconfirmed from then on,
+    unless they were confirmed in that analysis before. No other process changes the notes meanwhile.
 
     Raises:
         StoreError: if the results cannot be written, or another process keeps changing this video.
