@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from analytics.queries.connection import connect
 from analytics.queries.intervals import label_intervals, visibility_intervals
+from analytics.queries.quality_notes import unconfirmed_people_note
 from analytics.results.atomic_write import write_atomic
 from analytics.results.ids import file_sha256, video_id
 from analytics.results.storage_paths import StoragePath
@@ -68,6 +69,7 @@ class _Analysis:
     pts_s: np.ndarray  # the time of each analyzed frame
     is_drawn: np.ndarray  # (n_faces,) bool, whether the outline and label of each face are drawn
     spans: Spans  # when each track that is drawn is visible, and its labels
+    people_note: str | None  # on people who have to be confirmed
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ def render_video(
         on_frame: called with the number of frames done and the total.
 
     Returns:
-        With `hiding`, notes on the faces that the analysis may not have found.
+        Notes on people who have to be confirmed, and, with `hiding`, on faces that the analysis may not have found.
 
     Raises:
         RenderError: if the video is not in the results, was read otherwise by the version that analyzed it, has no such
@@ -146,7 +148,10 @@ def render_video(
         if not annotate:
             scene = replace(scene, shown=_NO_BOXES, strip=None)
         write_atomic(out, lambda part: write_video(part, _rendered_frames(info, scene, hiding, on_frame), info))
-    return _notes_on_hiding(info, observe) if hiding else []
+    return [
+        *([analysis.people_note] if annotate and analysis.people_note else []),
+        *(_notes_on_hiding(info, observe) if hiding else []),
+    ]
 
 
 def _notes_on_hiding(info: VideoInfo, observe: Mapping[str, Any]) -> list[str]:
@@ -215,6 +220,7 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
             visibility_intervals(connection, content_id, max_gap_s=0.0),
             label_intervals(connection, content_id, max_gap_s=0.0),
         )
+        people_note = unconfirmed_people_note(connection, [content_id])
     track = faces["track_id"].fill_null(-1).to_numpy()
     drawn = np.setdiff1d(track, hidden_people)  # -1, faces without a track, included
     if only is not None:
@@ -233,6 +239,7 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
         pts_s=frames["pts_s"].to_numpy(),
         is_drawn=np.isin(track, drawn),
         spans=spans.select(np.isin(spans.track, drawn)),
+        people_note=people_note,
     )
 
 

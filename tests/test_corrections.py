@@ -314,13 +314,19 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
     assert shown["track_id"].to_pylist() == [0, 0, 2, 2]  # who is track 1 of the other analysis is not known
     assert query(store.root, "SELECT person FROM people WHERE track_id = 0").to_pylist() == [{"person": "Anna"}]
     note = (
-        "A later analysis tracks people differently, so that these may be others now: P0 (Anna), 1 hidden person in "
-        "alice.mp4. Confirm or correct them in the dashboard."
+        "People are tracked differently than when they were named or hidden, so that these may be others now: "
+        "P0 (Anna), 1 hidden person in alice.mp4. Confirm or correct them in the dashboard."
     )
     assert notes_shown(store) == (note, {0, 1})
     assert note in report_page(store.root)
-    for command in (("summary", store.root), ("query", store.root, "SELECT person FROM people")):
-        assert note in " ".join(fervid(*command).output.split())
+    out = store.root.parent / "out"
+    for command in (
+        ("summary", store.root),
+        ("query", store.root, "SELECT person FROM people"),
+        *(("export", store.root, "--format", form, "--out", out) for form in ("trials", "tracks", "srt")),
+        ("plot", store.root, "--out", out, "--video", "alice.mp4"),
+    ):
+        assert note in " ".join(fervid(*command).output.split()), command
     assert "Confirm" not in fervid("query", store.root, "SELECT 1 AS n_people").output
     store_edit(Results(store.root), ALICE, {"kind": "confirmed", "track_id": 1, "value": True, "session": "tab"})
     assert notes_shown(store) == (note.replace(", 1 hidden person", ""), {0})
@@ -330,11 +336,15 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
     assert notes_shown(store) == (None, set())
     with carry_notes(store, ALICE):
         store.mark_as_current(ALICE, first_analysis, "in/alice.mp4")
-    assert notes_shown(store)[1] == {0, 1}
+    assert notes_shown(store)[1] == {0}  # Bea was named in the other analysis, but P1 was hidden in this one, too
     with carry_notes(store, ALICE):
         store.mark_as_current(ALICE, second_analysis, "in/alice.mp4")
     assert notes_shown(store) == (None, set())  # they were named and confirmed in this analysis
     assert people_of_analyses(store)[::3] == [("o1", 0, None, False), ("o2", 0, "Bea", True)]
+    rename(store.root, ALICE, 0, "Anna")
+    with carry_notes(store, ALICE):
+        store.mark_as_current(ALICE, first_analysis, "in/alice.mp4")
+    assert notes_shown(store) == (None, set())  # Anna was named in this analysis, too
     path = notes_path(store.root, ALICE)
     steps = json.loads(path.read_text())["steps"]
     for step in steps:
@@ -357,6 +367,11 @@ def test_people_are_confirmed_where_they_were_named_before_and_after_a_correctio
             store.mark_as_current(ALICE, again, "in/alice.mp4")
         assert store.shown_analysis(ALICE).analysis_id == corrected
         assert notes_shown(store) == (None, set())
+    analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+    rename(store.root, ALICE, 0, "Bea")
+    with carry_notes(store, ALICE):
+        store.mark_as_current(ALICE, corrected, "in/alice.mp4")
+    assert notes_shown(store)[1] == {0}  # Bea was named in the other analysis
 
 
 def test_people_of_a_live_session_who_are_in_several_tracks_now_are_unconfirmed(store: Store) -> None:
@@ -371,6 +386,7 @@ def test_people_of_a_live_session_who_are_in_several_tracks_now_are_unconfirmed(
             store.commit_analysis(row, timeline)
     noted = read_notes(store.root, ALICE)
     assert (noted.names, noted.hidden, noted.unconfirmed) == ({0: "Anna"}, {1}, {0})
+    assert noted.confirmed_in == {0: set(), 1: {"a2"}}
     assert len(noted.steps) == 3
 
 

@@ -48,7 +48,7 @@ from analytics.results import verification
 from analytics.results.compaction import compact
 from analytics.results.damage import Damage
 from analytics.results.ids import content_id
-from analytics.results.notes import hide, read_notes, rename
+from analytics.results.notes import Step, add_steps, hide, read_notes, rename
 from analytics.results.status import Running, running
 from analytics.results.storage_paths import StoragePath
 from analytics.results.store import Store, StoreError
@@ -495,6 +495,22 @@ def test_moments_know_names_and_leave_out_hidden_people(results: Path) -> None:
     assert (named.person, named.emotion) == ("Anna", "sad")
     hide(results, ALICE, sad.track_id, True)
     assert strongest(Results(results), "peak", moments.Filters(["sad"])) == []
+
+
+def test_pages_moments_and_sql_report_people_to_confirm(results: Path, page: Page) -> None:
+    (sad,) = strongest(Results(results), "peak", moments.Filters(["sad"]))
+    add_steps(results, ALICE, [Step("name", "Anna", sad.track_id), Step("confirmed", False, sad.track_id)])
+    note = f"so that these may be others now: P{sad.track_id} (Anna) in alice.mp4."
+    assert note in words(page("moments", results))
+    shown = page("sql", results)
+    shown.text_area[0].set_value("SELECT person FROM People")
+    shown.button[0].click().run()
+    assert note in words(shown)
+    shown.text_area[0].set_value("SELECT 1")
+    shown.button[0].click().run()
+    assert note not in words(shown)
+    with connect(results) as connection:
+        assert queries.unconfirmed_people_note(connection, [NOBODY]) is None
 
 
 def test_the_number_of_an_unnamed_person_is_no_name(store: Store) -> None:

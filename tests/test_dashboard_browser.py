@@ -944,7 +944,15 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
 def test_the_list_of_people_says_how_much_of_the_time_has_labels(
     page: Page, address: str, labeled_share: float, line: str
 ) -> None:
-    track = {"id": 7, "name": "P7", "hidden": False, "seen_s": 2.2, "emotion": "sad", "shares": [0, 0, 0, 0, 1, 0, 0]}
+    track = {
+        "id": 7,
+        "name": "P7",
+        "label": "P7",
+        "hidden": False,
+        "seen_s": 2.2,
+        "emotion": "sad",
+        "shares": [0, 0, 0, 0, 1, 0, 0],
+    }
     track |= {"switch_s": None, "good_share": 0.02, "labeled_share": labeled_share, "left_out_share": 0}
     data = NO_PEOPLE | {"tracks": [track], "can_correct": False}
     page.goto(f"{address}/fervid/player/people.js")
@@ -994,15 +1002,18 @@ def test_merges_of_sessions_that_ended_can_be_undone(page: Page, address: str) -
 
 
 def test_people_who_are_tracked_differently_are_confirmed(page: Page, address: str, results: Path, clip: Path) -> None:
-    """P0 is named; P7 is hidden, but the shown analysis has no such person."""
+    """P0 and P1 have the same name; P7 is hidden, but the shown analysis has no such person."""
     alice = video_id(file_sha256(clip))
     doubts = [Step("confirmed", False, track) for track in (0, 7)]
-    add_steps(results, alice, [Step("name", "Anna", 0), Step("hidden", True, 7), *doubts])
-    open_timeline(page, address)
-    for button in (
-        "tracked differently since named: confirm Anna",
-        "P7 is no longer tracked under this number: confirm P7",
-    ):
+    names = [Step("name", "Anna", track) for track in (0, 1)]
+    add_steps(results, alice, [*names, Step("hidden", True, 7), *doubts])
+    open_timeline(page, address, f"?video={alice}&t=5")
+    expect(page.get_by_role("textbox", name="name of Anna (P1)")).to_have_value("Anna")
+    expect(page.get_by_text("or type another name above")).to_be_visible()
+    page.get_by_role("button", name="tracked differently since named: look at Anna (P0)").click()
+    until(page, "video => video.currentTime < 0.1 && !video.seeking")
+    expect(page.get_by_text("P7 is no longer tracked under this number: ")).to_be_visible()
+    for button in ("confirm Anna (P0)", "confirm P7"):
         page.get_by_role("button", name=button).click()
         until_true(lambda: not page.get_by_role("button", name=button).count(), page)  # noqa: B023
     assert read_notes(results, alice).unconfirmed == set()

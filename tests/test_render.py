@@ -16,7 +16,7 @@ from scenes import Face, feeling, observe
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
-from analytics.results.notes import hide
+from analytics.results.notes import Step, add_steps, hide
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from analytics.tracking.redaction import DetectedFaces, RedactionConfig, boxes_shown, redaction_boxes
@@ -234,6 +234,9 @@ def test_people_hidden_in_the_dashboard_are_blurred_but_not_drawn(tmp_path):
     outlined, _, contrast = rendered("plain.mp4")
     assert outlined == {0: True, 1: False}
     assert contrast[1] > 30
+    add_steps(tmp_path / "results", row["video_id"], [Step("confirmed", False, 1)])
+    (note,) = render_video(clip, tmp_path / "results", tmp_path / "unconfirmed.mp4")
+    assert "these may be others now: 1 hidden person in clip.mp4" in note
     with pytest.raises(RenderError, match=r"track 1 is hidden in the dashboard; available: 0$"):
         render_video(clip, tmp_path / "results", tmp_path / "only.mp4", only=1)
     hide(tmp_path / "results", row["video_id"], 0, hidden=True)

@@ -50,10 +50,10 @@ _VALUES_OF_SETTINGS = f"""
 SELECT {", ".join(f"histogram({value})" for value in _SETTINGS.values())}
 FROM videos WHERE status = 'done' AND {_ABOUT}
 """
-_UNCONFIRMED = """
+_UNCONFIRMED = f"""
 SELECT path, coalesce(list('P' || track_id || ' (' || name || ')' ORDER BY track_id) FILTER (NOT is_hidden), []),
     count(*) FILTER (is_hidden)
-FROM noted_people JOIN videos USING (video_id) WHERE is_unconfirmed GROUP BY video_id, path ORDER BY path
+FROM noted_people JOIN videos USING (video_id) WHERE is_unconfirmed AND {_ABOUT} GROUP BY video_id, path ORDER BY path
 """
 _MAX_NAMED = 3  # videos with people to confirm that a note names
 _LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT NULL ORDER BY video_id"
@@ -207,10 +207,18 @@ def short_time_note(seconds: Sequence[float | None], rates: str, event: str) -> 
     )
 
 
-def unconfirmed_people_note(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """A sentence on people who are tracked differently since they were named or hidden; None if all are confirmed."""
+def unconfirmed_people_note(
+    connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None
+) -> str | None:
+    """A sentence on people who are tracked differently since they were named or hidden; None if all are confirmed.
+
+    Args:
+        connection: the results.
+        video_ids: the videos; None: all.
+    """
+    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
     videos = []
-    for path, people, n_hidden in connection.sql(_UNCONFIRMED).fetchall():
+    for path, people, n_hidden in connection.sql(_UNCONFIRMED, params=about).fetchall():
         if n_hidden:
             people.append("1 hidden person" if n_hidden == 1 else f"{n_hidden} hidden people")
         videos.append(f"{', '.join(people)} in {file_name(path)}")
@@ -218,7 +226,7 @@ def unconfirmed_people_note(connection: duckdb.DuckDBPyConnection) -> str | None
         return None
     more = f"; and people in {counted(len(videos) - _MAX_NAMED, 'other video')}" if len(videos) > _MAX_NAMED else ""
     return (
-        f"A later analysis tracks people differently, so that these may be others now: "
+        f"People are tracked differently than when they were named or hidden, so that these may be others now: "
         f"{'; '.join(videos[:_MAX_NAMED])}{more}. Confirm or correct them in the dashboard."
     )
 

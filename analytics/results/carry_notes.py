@@ -5,7 +5,7 @@ Every update of a running live session may number people differently: there, the
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 from analytics.results.ids import analysis_id as id_of_settings
@@ -32,8 +32,8 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
     """Let the analysis that the block makes current show the corrections in the notes of the video.
 
     If people are tracked differently than in the analysis that was current before, corrections are left out, which is
-    logged with the people who have to be checked; those with a name and hidden ones are unconfirmed from then on. No
-    other process changes the notes meanwhile.
+    logged with the people who have to be checked; those with a name and hidden ones are unconfirmed from then on,
+    unless they were confirmed in that analysis before. No other process changes the notes meanwhile.
 
     Raises:
         StoreError: if the results cannot be written, or another process keeps changing this video.
@@ -48,7 +48,7 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
         if before is None or after is None or not noted_tracks(notes):
             return
         if _has_corrections_of(after, notes):
-            _confirm_known(store, after, notes)
+            _record_confirmed_of_corrected(store, before, after, notes)
         elif (before.is_running or after.is_running) and not notes.corrections:
             _follow_faces(store, before, after, notes)
         else:
@@ -92,45 +92,48 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
         store.mark_as_current(
             after.video_id, corrected, after.path, object_version=after.object_version, error=after.error
         )
-        _confirm_known(store, after, notes)
+        _record_confirmed_of_corrected(store, before, after, notes)
         return
     # An analysis without the corrections does not tell on which tracks they were made.
     is_known = not notes.corrections or _has_corrections_of(before, notes)
-    if not is_known or not has_same_tracks(store, before, after, notes):
+    is_same = is_known and has_same_tracks(store, before, after, notes)
+    if is_same and notes.corrections:
+        try:
+            rebuild_with_notes(store, after)
+        except CorrectionError as error:
+            logger.warning("%s", error)
+        return
+    if not is_same:
         unmerged = "; merges and splits are not applied" if notes.corrections else ""
         logger.warning(
             "%s: people are tracked differently than before: check %s in the dashboard%s",
             *(after.path, _people(noted_tracks(notes), notes), unmerged),
         )
-        _record_unconfirmed(store, after, notes)
-    elif notes.corrections:
-        try:
-            rebuild_with_notes(store, after)
-        except CorrectionError as error:
-            logger.warning("%s", error)
+    _record_confirmed(store, after, notes, {after.analysis_id}, is_same=is_same)
 
 
-def _record_unconfirmed(store: Store, after: VideoRecord, notes: Notes) -> None:
-    """Record that named and hidden people have to be confirmed in the analysis `after`, unless they were so in it."""
+def _record_confirmed(store: Store, after: VideoRecord, notes: Notes, known: Set[str], *, is_same: bool) -> None:
+    """Record who is confirmed in the analysis `after`: people who were so in one of the analyses `known`.
+
+    All others have to be confirmed if the tracks are not the same as before.
+    """
     changes = []
-    for track, analysis_id in sorted(notes.confirmed_in.items()):
-        is_confirmed = analysis_id == after.analysis_id
-        if is_confirmed == (track in notes.unconfirmed):
+    for track, analysis_ids in sorted(notes.confirmed_in.items()):
+        is_confirmed = not known.isdisjoint(analysis_ids)
+        if is_confirmed == (track in notes.unconfirmed) and (is_confirmed or not is_same):
             changes.append(Step("confirmed", is_confirmed, track))
     if changes:
         add_steps(store.root, after.video_id, changes)
 
 
-def _confirm_known(store: Store, after: VideoRecord, notes: Notes) -> None:
-    """Record that people are confirmed who were so in the analysis `after` with the first corrections in the notes."""
-    if not notes.unconfirmed:
-        return
+def _record_confirmed_of_corrected(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
+    """Record who is confirmed in `after` with the corrections in the notes: also who was so before some of them."""
     from analytics.results.corrections import corrected_id
+    from analytics.results.same_tracks import has_same_tracks
 
-    ids = {corrected_id(after, notes.corrections[:n]) for n in range(len(notes.corrections) + 1)}
-    known = [track for track, analysis_id in sorted(notes.confirmed_in.items()) if analysis_id in ids]
-    if changes := [Step("confirmed", True, track) for track in known if track in notes.unconfirmed]:
-        add_steps(store.root, after.video_id, changes)
+    ids = (corrected_id(after, notes.corrections[:n]) for n in range(len(notes.corrections) + 1))
+    known = {after.analysis_id, *filter(None, ids)}
+    _record_confirmed(store, after, notes, known, is_same=has_same_tracks(store, before, after, notes))
 
 
 def _people(tracks: Iterable[int], notes: Notes) -> str:

@@ -73,6 +73,9 @@ class Notes:
     hidden: frozenset[int] = frozenset()
     # Named and hidden people who are tracked differently since, so that they may be others.
     unconfirmed: frozenset[int] = frozenset()
+    # The ids of the analyses in which each named or hidden person was named, hidden, shown or confirmed, and was last
+    # named and hidden as now.
+    confirmed_in: dict[int, frozenset[str]] = field(default_factory=dict)
     moved_to: str | None = None
     corrections: tuple[Correction, ...] = ()
     markers: tuple[Marker, ...] = ()  # markers, ordered by time
@@ -83,16 +86,6 @@ class Notes:
         """The id of the analysis in which each named track was named; empty if it is not known."""
         of_track = {step.track_id: step.analysis_id for step in self.steps if step.kind == "name"}
         return {track: of_track[track] for track in self.names}
-
-    @property
-    def confirmed_in(self) -> dict[int, str]:
-        """The id of the analysis in which each named or hidden person was last named, hidden, shown or confirmed."""
-        of_track = {
-            step.track_id: step.analysis_id
-            for step in self.steps
-            if step.kind in ("name", "hidden") or (step.kind == "confirmed" and step.value)
-        }
-        return {track: of_track[track] for track in (*self.names, *self.hidden)}
 
 
 def notes_path(root: StoragePath, video_id: str) -> StoragePath:
@@ -113,12 +106,11 @@ def _apply(steps: Sequence[Step]) -> Notes:
     names: dict[int, str] = {}
     hidden: set[int] = set()
     unconfirmed: set[int] = set()
+    confirmed_as: dict[tuple[int, str], tuple[str | None, bool]] = {}  # name and whether hidden, by track and analysis
     moved_to = None
     corrections: list[Correction] = []
     markers: dict[str, Marker] = {}
     for step in steps:
-        if step.track_id is not None and step.kind in ("name", "hidden", "confirmed"):
-            (unconfirmed.add if step.kind == "confirmed" and not step.value else unconfirmed.discard)(step.track_id)
         match step.kind, step.track_id, step.value:
             case "name", int(track_id), str(value) if value:
                 names[track_id] = value
@@ -134,11 +126,29 @@ def _apply(steps: Sequence[Step]) -> Notes:
                 markers[value["id"]] = Marker(**value)
             case "delete_marker", _, value:
                 markers.pop(value, None)
+        if step.track_id is not None and step.kind in ("name", "hidden", "confirmed"):
+            person, state = (step.track_id, step.analysis_id), (names.get(step.track_id), step.track_id in hidden)
+            if step.kind != "confirmed" or step.value:
+                confirmed_as[person] = state
+                unconfirmed.discard(step.track_id)
+            else:
+                if confirmed_as.get(person) == state:
+                    del confirmed_as[person]
+                unconfirmed.add(step.track_id)
+    noted = sorted({*names, *hidden})
     by_time = sorted(markers.values(), key=lambda marker: (marker.start_s, marker.end_s))
     return Notes(
         names=names,
         hidden=frozenset(hidden),
-        unconfirmed=frozenset(unconfirmed & {*names, *hidden}),
+        unconfirmed=frozenset(unconfirmed & {*noted}),
+        confirmed_in={
+            track: frozenset(
+                analysis_id
+                for (one, analysis_id), state in confirmed_as.items()
+                if one == track and state == (names.get(track), track in hidden)
+            )
+            for track in noted
+        },
         moved_to=moved_to,
         corrections=tuple(corrections),
         markers=tuple(by_time),

@@ -25,7 +25,8 @@ VIDEO_SQL = """
     ) WHERE video_id = $video_id
 """
 TRACKS_SQL = f"""
-    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s,
+    SELECT track_id, person, is_hidden, emotion, switch_s, seen_s, start_s,
+        if(count(*) OVER (PARTITION BY person) = 1, person, person || ' (P' || track_id || ')') AS label,
         least((ok_s + left_out_s) / nullif(seen_s, 0), 1) AS good_share,
         left_out_s / nullif(seen_s, 0) AS left_out_share, labelled_s / nullif(seen_s, 0) AS labeled_share,
         movements_measured_s,
@@ -65,8 +66,10 @@ class PlayerTrack:
 
     id: int
     name: str
+    label: str  # the name, with the number of the track if another person has the same name
     hidden: bool
     unconfirmed: bool  # whether they are tracked differently since they were named or hidden
+    start_s: float  # time of the first frame
     seen_s: float
     emotion: str | None  # dominant emotion; None without a face of good quality
     shares: list[float]  # share of time of each emotion, in the order of `EMOTIONS`
@@ -84,7 +87,7 @@ class PlayerData:
     video: PlayerVideo
     revision: str  # identifies the version of the timeline; that of a live session changes with each update
     tracks: list[PlayerTrack]
-    untracked: list[dict[str, object]]  # id and name of unconfirmed people who are in no track of the shown analysis
+    untracked: list[dict[str, object]]  # id and label of unconfirmed people who are in no track of the shown analysis
     episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
     movements: list[dict[str, object]]  # rows of `MOVEMENTS_SQL`
     markers: list[dict[str, object]]  # id (None if the marker is from a file), label, start_s, end_s; ordered by time
@@ -118,7 +121,7 @@ def player_data(
         video=player_video(video, media),
         revision=f"{video['analysis_id']} {video['finished_at']}",
         tracks=tracks,
-        untracked=[{"id": track, "name": noted.names.get(track, f"P{track}")} for track in untracked],
+        untracked=[{"id": track, "label": _numbered(track, noted)} for track in untracked],
         episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
         movements=results.ask(MOVEMENTS_SQL, video_id=video_id).to_pylist(),
         markers=[asdict(marker) | {"id": marker.id or None} for marker in by_time],
@@ -128,6 +131,11 @@ def player_data(
         at_s=at_s,
         play=play,
     )
+
+
+def _numbered(track: int, noted: Notes) -> str:
+    """The name of a person with the number of their track, or only this number."""
+    return f"{noted.names[track]} (P{track})" if track in noted.names else f"P{track}"
 
 
 def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
@@ -153,8 +161,10 @@ def player_track(track: Mapping[str, Any], noted: Notes) -> PlayerTrack:
     return PlayerTrack(
         id=track["track_id"],
         name=track["person"],
+        label=track["label"],
         hidden=track["is_hidden"],
         unconfirmed=track["track_id"] in noted.unconfirmed,
+        start_s=track["start_s"],
         seen_s=track["seen_s"],
         emotion=track["emotion"],
         shares=[track[name] for name in EMOTIONS],

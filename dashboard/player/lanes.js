@@ -116,20 +116,20 @@ export class Lanes {
   }
 
   personLane(track, isFirst) {
-    const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.name} over time` });
+    const canvas = element("canvas", { role: "img", "aria-label": `probabilities of ${track.label} over time` });
     this.canvases.set(track.id, canvas);
     const leftOut = this.data.tracks.some((each) => each.left_out_share) ? ", underlined: left out by --speech" : "";
     const gaps = this.data.video.has_missing_frames ? "; gaps: not visible, or frames are missing" : "";
     const whyUnlabeled = track.left_out_share ? "no label: its good faces are left out by --speech" : "no face of good quality";
     const note = this.unlabeled.has(track.id) ? whyUnlabeled : isFirst ? `probabilities · label · quality (hatched: low quality${leftOut}${gaps})` : "";
-    return element("section", { class: "lane" }, element("h3", {}, track.name, element("small", {}, note)), canvas, this.movementLane(track));
+    return element("section", { class: "lane" }, element("h3", {}, track.label, element("small", {}, note)), canvas, this.movementLane(track));
   }
 
   // The movements of a person, or why there are none; if none were measured for anybody, one line below all lanes says so.
   movementLane(track) {
     if (!this.showsMovements || !this.isAnyMeasured) return null;
     if (!isMeasured(track)) return element("p", { class: "mute" }, whyNotMeasured(track));
-    const canvas = element("canvas", { class: "movements", role: "img", "aria-label": `movements of ${track.name}: ${describeMovements(this.movementsOf(track.id))}` });
+    const canvas = element("canvas", { class: "movements", role: "img", "aria-label": `movements of ${track.label}: ${describeMovements(this.movementsOf(track.id))}` });
     this.movementCanvases.set(track.id, canvas);
     return canvas;
   }
@@ -148,7 +148,7 @@ export class Lanes {
   }
 
   codedTitle({ track_id, person }) {
-    const name = this.data.tracks.find((track) => track.id === track_id)?.name ?? person;
+    const name = this.data.tracks.find((track) => track.id === track_id)?.label ?? person;
     return name ? `codes of ${name}` : "codes";
   }
 
@@ -366,7 +366,7 @@ export class Lanes {
     const lanes = this.order.flatMap(({ track, lane }) =>
       lane
         ? [{ name: this.codedTitle(lane), spans: lane.spans, height_px: CODES_PX }]
-        : [{ name: track.name, track: tracks.get(track.id), height_px: this.laneHeight_px(track.id) }, ...movementsOf(track.id)],
+        : [{ name: track.label, track: tracks.get(track.id), height_px: this.laneHeight_px(track.id) }, ...movementsOf(track.id)],
     );
     return { view: this.view(), source: this.source, colors: this.view().colors, markers: this.data.markers, lanes };
   }

@@ -35,7 +35,7 @@ export class People {
 
   update(data) {
     this.data = data;
-    const names = new Map(data.tracks.map((track) => [track.id, track.name]));
+    const names = new Map(data.tracks.map((track) => [track.id, track.label]));
     const hidden = new Set(data.tracks.filter((track) => track.hidden).map((track) => track.id));
     this.mine = data.steps.filter((step) => step.session === tabId());
     this.undo.hidden = !this.mine.length;
@@ -45,7 +45,7 @@ export class People {
     this.redraw(this.corrections, corrections, () => corrections.map((step) => this.correction(step)));
     this.redraw(this.people, [data.tracks, data.untracked, data.can_correct], () => {
       const rows = data.tracks.flatMap((track) => this.person(track));
-      rows.push(...data.untracked.map((person) => this.doubt(person, `${person.name} is no longer tracked under this number`)));
+      rows.push(...data.untracked.map((person) => element("li", {}, `${person.label} is no longer tracked under this number: `, this.confirmation(person))));
       return rows.length ? rows : [element("li", { class: "mute" }, "No person was tracked.")];
     });
     const episodes = data.episodes.filter((episode) => !hidden.has(episode.track_id));
@@ -95,7 +95,7 @@ export class People {
   }
 
   person(track) {
-    const labels = { "aria-label": `name of ${track.name}`, title: "rename; the same name in several videos is one participant" };
+    const labels = { "aria-label": `name of ${track.label}`, title: "rename; the same name in several videos is one participant" };
     const name = this.textField(track.id, track.name, labels, (value) => this.edit({ kind: "name", track_id: track.id, value }));
     const shares = this.data.emotions
       .map((emotion, index) => [track.shares[index], emotion])
@@ -109,17 +109,24 @@ export class People {
     const validity = `${percent(labeled)} of this time has a label; in ${percent(track.good_share ?? 0)} of it the face is of good quality${track.left_out_share ? `; --speech leaves out ${percent(track.left_out_share)} of this time` : ""}`;
     const figures = element("span", { class: "mute", title: validity }, said);
     const rows = [element("li", { class: track.hidden ? "person hidden" : "person" }, swatch(this.data.colors[track.emotion]), name, figures, this.actions(track))];
-    if (track.unconfirmed) rows.push(this.doubt(track, `tracked differently since ${track.hidden ? "hidden" : "named"}`));
+    if (track.unconfirmed) rows.push(this.doubt(track));
     if (track.switch_s !== null) {
       rows.push(element("li", {}, button(`possible identity switch at ${clock(track.switch_s)}`, `show the possible identity switch at ${clock(track.switch_s)}`, () => this.seek(track.switch_s), { class: "quiet warn" })));
     }
     return rows;
   }
 
-  // A button that confirms a named or hidden person.
-  doubt({ id, name }, reason) {
-    const text = `${reason}: confirm ${name}`;
-    return element("li", {}, button(text, text, () => this.edit({ kind: "confirmed", track_id: id, value: true }), { class: "quiet warn" }));
+  // A person who is tracked differently since they were named or hidden: leads to their first appearance.
+  doubt(track) {
+    const text = `tracked differently since ${track.hidden ? "hidden" : "named"}: look at ${track.label}`;
+    const look = button(text, text, () => this.seek(track.start_s), { class: "quiet warn" });
+    const other = track.hidden ? "or show them with ⋯" : "or type another name above";
+    return element("li", {}, look, " ", this.confirmation(track), " ", element("span", { class: "mute" }, other));
+  }
+
+  confirmation({ id, label }) {
+    const text = `confirm ${label}`;
+    return button(text, text, () => this.edit({ kind: "confirmed", track_id: id, value: true }), { class: "quiet warn" });
   }
 
   correction(step) {
@@ -128,16 +135,16 @@ export class People {
   }
 
   actions(track) {
-    const hide = button(track.hidden ? "Show" : "Hide", `${track.hidden ? "show" : "hide"} ${track.name}`, () => this.edit({ kind: "hidden", track_id: track.id, value: !track.hidden }));
+    const hide = button(track.hidden ? "Show" : "Hide", `${track.hidden ? "show" : "hide"} ${track.label}`, () => this.edit({ kind: "hidden", track_id: track.id, value: !track.hidden }));
     const others = this.data.tracks.filter((other) => other.id !== track.id);
     const merge = element(
       "select",
-      { "aria-label": `merge ${track.name} with`, onchange: ({ target }) => target.value && this.edit({ kind: "merge", track_id: track.id, value: Number(target.value) }) },
+      { "aria-label": `merge ${track.label} with`, onchange: ({ target }) => target.value && this.edit({ kind: "merge", track_id: track.id, value: Number(target.value) }) },
       element("option", { value: "" }, "Merge with…"),
-      ...others.map((other) => element("option", { value: other.id }, other.name)),
+      ...others.map((other) => element("option", { value: other.id }, other.label)),
     );
-    const split = button("Split here", `split ${track.name} at the current time`, () => this.edit({ kind: "split", track_id: track.id, value: this.now() }));
-    const summary = element("summary", { "aria-label": `change ${track.name}`, title: "hide, merge, split" }, "⋯");
+    const split = button("Split here", `split ${track.label} at the current time`, () => this.edit({ kind: "split", track_id: track.id, value: this.now() }));
+    const summary = element("summary", { "aria-label": `change ${track.label}`, title: "hide, merge, split" }, "⋯");
     return menu(summary, hide, others.length && this.data.can_correct ? merge : null, this.data.can_correct ? split : null);
   }
 

@@ -97,7 +97,7 @@ export class Screen {
     if (isNew) this.loop = null;
     if (isNew || data.revision !== this.data?.revision) this.chunks.clear();
     this.data = data;
-    this.names = new Map(data.tracks.map((track) => [track.id, track.name]));
+    this.names = new Map(data.tracks.map((track) => [track.id, track.label]));
     this.hidden = new Set(data.tracks.filter((track) => track.hidden).map((track) => track.id));
     const ratio = (video.width_px || 16) / (video.height_px || 9);
     this.stage.style.setProperty("--ratio", ratio);

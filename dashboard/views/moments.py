@@ -11,6 +11,7 @@ from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent
 from dashboard.widgets.download import download_button
+from dashboard.widgets.quality_notes import show_people_note
 from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
 from fer_models.labels import EMOTIONS
 
@@ -181,7 +182,9 @@ def main() -> None:
         st.caption(f"{found}. Click one to see its peak; ▶ plays it from its start.", width="content")
         download_button(episodes, "csv", stem="moments")
         thumbnails = thumbnails_switch()
-    rows = [table_row(moment) for moment in moments_of(episodes.slice(0, MAX_SHOWN_MOMENTS))]
+    shown_moments = moments_of(episodes.slice(0, MAX_SHOWN_MOMENTS))
+    show_people_note(results, {moment.video_id for moment in shown_moments})
+    rows = [table_row(moment) for moment in shown_moments]
     show_rows(COLUMNS, rows, label="Moments", key="moments_table", thumbnails=thumbnails)
 
 

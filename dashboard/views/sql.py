@@ -26,6 +26,7 @@ from dashboard.text import error_text
 from dashboard.widgets.charts import GRAY, emotion_color, show_chart
 from dashboard.widgets.download import download_button
 from dashboard.widgets.mount import mount_js
+from dashboard.widgets.quality_notes import show_people_note
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
 
 DEFAULT_SQL = """SELECT smooth_emotion, round(sum(duration_s), 1) AS seconds
@@ -248,6 +249,8 @@ def main() -> None:
         st.session_state["last_question"] = sql
         run_query(sql)
     if "answer" in st.session_state:
+        if "people" in st.session_state["last_question"].lower():
+            show_people_note(current_results())
         show_answer(st.session_state["answer"])
     show_schema()
 

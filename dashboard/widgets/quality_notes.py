@@ -1,5 +1,7 @@
 """Notes on what the figures of all videos leave out or do not correct."""
 
+from collections.abc import Collection
+
 import duckdb
 import streamlit as st
 
@@ -14,6 +16,12 @@ from dashboard.text import plain
 def show_quality_notes(results: Results) -> None:
     """A caption for each note on settings, speech, baselines, dropped frames and replaced files."""
     for note in results.remember("quality notes", lambda connection: _quality_notes(connection, results.root)):
+        st.caption(plain(note))
+
+
+def show_people_note(results: Results, video_ids: Collection[str] | None = None) -> None:
+    """A caption if people of these videos (None: all) have to be confirmed."""
+    if note := results.answer(lambda connection: queries.unconfirmed_people_note(connection, video_ids)):
         st.caption(plain(note))
 
 

@@ -9,7 +9,7 @@ import typer
 
 from analytics.text import counted
 from flows.cli.answers import OverwriteOption
-from flows.cli.commands.query import Events, note_on_events
+from flows.cli.commands.query import Events, note_on_events, note_on_people
 from flows.cli.console import Results, fatal_errors, is_typed, note, say
 
 
@@ -110,12 +110,14 @@ def export(
             if events is not None:
                 note_on_events(results, events, video or None)
             _note_on_trials(results, video or None, groups)
+            note_on_people(results, video or None)
             return
         if form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table
 
             options = {"overwrite": overwrite, "escape_formulas": escape_formulas}
             say(str(export_table(results, form.value, table_file(out, form), wanted=video or (), **options)))
+            note_on_people(results, video or None)
             return
         written = export_videos(
             results, out, form.value, wanted=video or (), overwrite=overwrite, escape_formulas=escape_formulas
@@ -126,6 +128,7 @@ def export(
                 note(f"{path} contains no subtitles: nobody in this video has a label")
         if form in LANDMARK_FORMATS:
             _note_missing_landmarks(results, video or None)
+        note_on_people(results, video or None)
         note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
 
 
@@ -143,7 +146,6 @@ def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Pa
             queries.mixed_settings_note(connection),
             queries.baseline_note(connection),
             queries.several_people_note(connection, participants),
-            queries.unconfirmed_people_note(connection),
         ):
             if text:
                 note(text)

@@ -8,6 +8,7 @@ import typer
 
 from analytics.text import counted
 from flows.cli.answers import OverwriteOption
+from flows.cli.commands.query import note_on_people
 from flows.cli.console import DONE, SOME_FAILED, failures, fatal_errors, note, parse_path, say
 
 FORMATS = ("png", "svg")
@@ -51,6 +52,7 @@ def plot(
         ]
         for path in written:
             say(str(path))
+        note_on_people(results, wanted or None)
         note(f"{counted(len(written), 'figure')} in {out}")
     raise typer.Exit(DONE if all_done else SOME_FAILED)
 

@@ -74,15 +74,20 @@ def query(
         if all_analyses and sql is not None and "analysis_id" not in sql.lower():
             note("a video may have several analyses: join USING (video_id, analysis_id), and group by analysis_id")
         if sql is not None and not all_analyses and re.search(r"\bpeople\b", sql, re.IGNORECASE):
-            _note_on_people(results, video)
+            note_on_people(results, video)
         if events is not None:
             note_on_events(results, events, video)
         if not len(rows):
             note("no rows")
 
 
-def _note_on_people(results: Path, video: str | None) -> None:
-    """Print a note on people who have to be confirmed."""
+def note_on_people(results: Path, video: str | Sequence[str] | None = None) -> None:
+    """Print a note on people who have to be confirmed.
+
+    Args:
+        results: the results folder.
+        video: as for `connect`.
+    """
     from analytics import connect, queries
 
     with connect(results, video=video, observations=False) as connection:
