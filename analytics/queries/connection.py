@@ -73,6 +73,11 @@ CREATE TEMP MACRO visible(name) AS TABLE
 SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
     USING (video_id, track_id)
 """
+# FROM still_images() has the ids of the still images. They have no duration, and their faces have no tracks.
+_STILL_IMAGES = """
+CREATE TEMP MACRO still_images() AS TABLE
+SELECT video_id, analysis_id FROM videos WHERE status = 'done' AND duration_s = 0
+"""
 # left_out_by_speech(quality_reason) is true for good faces that --speech leaves out.
 _LEFT_OUT_BY_SPEECH = f"""
 CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
@@ -201,6 +206,7 @@ def connect(
     connection.register("noted_people", noted_people(root, analyses if all_analyses else None))
     connection.execute(_PEOPLE)
     connection.execute(_VISIBLE)
+    connection.execute(_STILL_IMAGES)
     connection.execute(_LEFT_OUT_BY_SPEECH)
     connection.execute(UNFILTERED_FACES_SQL)
     connection.execute(_OBSERVED_TIME)
