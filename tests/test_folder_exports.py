@@ -85,6 +85,8 @@ def test_each_face_of_a_still_image_has_a_row(tmp_path, has_gate):
     assert float(happy["smooth_happy"]) == pytest.approx(0.9, abs=1e-3)
     assert blurred["quality_reason"] == "blurred"
     assert (blurred["emotion"] == "", blurred["smooth_sad"] == "") == (has_gate, has_gate)
+    run = succeed("export", tmp_path / "results", "--format", "srt", "-o", tmp_path)
+    assert "contains no subtitles: nobody in this video has a label, or it is a still image" in run.stderr
 
 
 def test_videos_of_the_same_name_in_several_folders_stay_apart(tmp_path):

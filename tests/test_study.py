@@ -377,9 +377,16 @@ def test_still_images_are_compared(tmp_path):
         if number >= 6 and number % 3:
             faces.append(Face(0, x=400, p=feeling("sad")))
         timeline = build_timeline(observe([0], faces), TimelineConfig())
-        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg"}
+        ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg", "duration_s": 0.0}
         store.commit_analysis(ids, timeline)
     row = compare(store.root, [f"{number}.jpg,{'xy'[number // 6]}," for number in range(12)])
     assert (row["n_a"], row["n_tracks_a"]) == ("6", "0")
+    for options, says in (
+        ([], "12 still images with faces have"),
+        (["--video", "3.jpg"], "1 still image with faces has"),
+    ):
+        assert (
+            f"{says} no rows, because images have no time" in fervid("summary", store.root, "shares", *options).output
+        )
     assert (float(row["mean_a"]), float(row["mean_b"])) == (1, pytest.approx((2 * 1 + 4 * 0.5) / 6))
     assert float(row["low"]) > 0

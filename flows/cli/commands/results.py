@@ -21,6 +21,7 @@ from flows.cli.questions import (
     Request,
     answer,
     explanation,
+    is_about_time,
     videos_of,
     why_empty,
 )
@@ -185,6 +186,8 @@ def _notes(
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
         about_videos = queries.mixed_settings_note, queries.baseline_note
         notes += [text for note_on in about_videos if (text := note_on(connection, video_ids)) is not None]
+    if is_about_time(request) and (stills := queries.still_images_note(connection, video_ids)):
+        notes.append(stills)
     if request.question in OF_PARTICIPANTS:
         # Only the comparison reads the participants of a groups file.
         given = request.participants or (request.groups if request.question == Question.compare else None)
