@@ -85,11 +85,12 @@ def compare_with_codes(
         raise CodesError(f"all codes belong to other videos than {', '.join(video.path for video in shown.values())}")
     if second is None:
         found = pair_with_tracks(connection, reference, tracks, shown)
-        notes = _left_out_notes([reference], shown.keys(), uncoded)
+        coders = [reference]
     else:
         other_codes = codings_of(second, shown, nameable, tracks, uncoded)
         found = pair_with_coder(reference, other_codes, tracks, shown)
-        notes = _left_out_notes([reference, other_codes], shown.keys(), uncoded)
+        coders = [reference, other_codes]
+    notes = _left_out_notes(coders, {video_id for video_id, video in shown.items() if video.duration_s != 0}, uncoded)
     units = participants or Participants()
     compared = []
     for ((video_id, _), (person, coding)), (track_id, other) in zip(reference.items(), found, strict=True):
@@ -107,17 +108,20 @@ def compare_with_codes(
     return _tables(compared, notes)
 
 
-def _left_out_notes(coders: Sequence[Collection[Who]], shown: Collection[str], uncoded: str | None) -> list[str]:
-    """Sentences on videos coded by only one of two coders, and on those without a code, if `uncoded` is given."""
+def _left_out_notes(coders: Sequence[Collection[Who]], videos: set[str], uncoded: str | None) -> list[str]:
+    """Sentences on videos coded by only one of two coders, and on those without a code, if `uncoded` is given.
+
+    `videos` are the analyzed ones without still images, which have no time to code.
+    """
     coded = [{video_id for video_id, _ in people} for people in coders]
     n_coded, n_by_all = len(set.union(*coded)), len(set.intersection(*coded))
     notes = []
     if n := n_coded - n_by_all:
         notes.append(f"{counted(n, 'video')} with codes of only one coder {'is' if n == 1 else 'are'} left out.")
-    if uncoded is not None and (n := len(shown) - n_coded):
+    if uncoded is not None and (n := len(videos.difference(*coded))):
         have, are = ("has", "is") if n == 1 else ("have", "are")
         notes.append(
-            f"{n} of {counted(len(shown), 'analyzed video')} {have} no code and {are} left out in spite of --uncoded: "
+            f"{n} of {counted(len(videos), 'analyzed video')} {have} no code and {are} left out in spite of --uncoded: "
             "perhaps nobody coded them."
         )
     if uncoded is not None and notes:

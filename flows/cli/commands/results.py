@@ -237,9 +237,10 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
     (n,) = queries.totals(connection).to_pylist()
     left_out_s = (n["duration_s"] or 0) - (n["analyzed_s"] or 0)
     part = f", {n['analyzed_s']:.0f} s of it analyzed (--start, --end)" if left_out_s >= 0.5 else ""
+    images = f" and {counted(n['n_images'], 'still image')}" if n["n_images"] else ""
     later = f", a later run of {n['n_later_runs_failed']} of the others failed" if n["n_later_runs_failed"] else ""
     say(
-        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed{later}; "
+        f"{results}: {counted(n['n_videos'] - n['n_images'], 'video')}{images}, {n['n_failed']} of them failed{later}; "
         f"{n['duration_s'] or 0:.0f} s of video{part}, {counted(n['n_frames'], 'frame')}, "
         f"{counted(n['n_tracks'], 'person (track)', 'people (tracks)')}, {counted(n['n_episodes'], 'episode')}"
     )
