@@ -87,6 +87,8 @@ def test_each_face_of_a_still_image_has_a_row(tmp_path, has_gate):
     assert (blurred["emotion"] == "", blurred["smooth_sad"] == "") == (has_gate, has_gate)
     run = succeed("export", tmp_path / "results", "--format", "srt", "-o", tmp_path)
     assert "contains no subtitles: nobody in this video has a label, or it is a still image" in run.stderr
+    succeed("export", tmp_path / "results", "--format", "svg", "-o", tmp_path)
+    assert "<!-- a still image has no timeline -->" in (tmp_path / "a.svg").read_text(encoding="utf-8")
 
 
 def test_videos_of_the_same_name_in_several_folders_stay_apart(tmp_path):
