@@ -487,6 +487,8 @@ def test_videos_without_codes_are_left_out_with_a_note(tmp_path):
     for name in "ab":
         ids = {"video_id": f"v{name}", "analysis_id": "a1", "path": f"/{name}.mp4", "duration_s": 12.0}
         store.commit_analysis(ids, timeline)
+    image = {"video_id": "vi", "analysis_id": "a1", "path": "/image.jpg", "duration_s": 0.0}  # has no time to code
+    store.commit_analysis(image, build_timeline(observe([0.0], [Face(0)]), TimelineConfig()))
     codes = tmp_path / "codes.csv"
     left_out = "1 of 2 analyzed videos has no code and is left out in spite of --uncoded: perhaps nobody coded them."
     for line, kappa, is_noted in (("", 1, True), ("b.mp4,0,12,neutral\n", 0.625, False)):

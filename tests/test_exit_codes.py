@@ -71,6 +71,18 @@ def test_an_unknown_video(folder, empty_clip):
     assert write_output("render", folder, folder / "results").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "RESULTS", "--out", "page.xyz"],
+        ["query", "RESULTS", "SELECT 1", "--memory", "lots"],
+    ],
+)
+def test_a_wrong_value_is_a_usage_error(folder, words):
+    run = fervid(*(folder / "empty" if word == "RESULTS" else word for word in words))
+    assert (run.exit_code, "Invalid value" in run.output) == (2, True)
+
+
 def test_an_error_is_one_line_and_nothing_else(folder):
     command = [Path(sys.executable).with_name("fervid"), "query", folder / "results", "SELECT nope"]
     run = subprocess.run(command, capture_output=True, text=True)

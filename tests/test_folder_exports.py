@@ -1,6 +1,7 @@
 """One CSV file for a whole folder, and figures of each video."""
 
 import csv
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 from commands import fervid
 from PIL import Image
-from scenes import LONG_FRAME_S, Face, long_smile, observe
+from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -67,6 +68,27 @@ def test_a_face_without_a_track_is_no_person(tmp_path):
     assert [int(row["frame_index"]) for row in rows] == list(range(FRAMES))
     assert [row["person"] for row in rows] == 8 * ["P0"] + 12 * [""]
     assert {row["x1_px"] for row in rows[8:]} == {""}
+
+
+@pytest.mark.parametrize("has_gate", [True, False])
+def test_each_face_of_a_still_image_has_a_row(tmp_path, has_gate):
+    """Faces of an image have no tracks: one is happy, one sad, and one too blurred for a label with the filter on."""
+    faces = [Face(0, x=100, p=feeling("happy", 0.9)), Face(0, x=300, p=feeling("sad")), Face(0, x=500, blur=1.0)]
+    ids = {"video_id": "v1", "analysis_id": "a1", "path": "a.jpg", "duration_s": 0.0}
+    ids["settings"] = json.dumps({"timeline": {"quality": {"gate": has_gate}}})
+    config = TimelineSettings().config(score_threshold=0.5)
+    Store(tmp_path / "results").commit_analysis(ids, build_timeline(observe([0.0], faces), config))
+    succeed("export", tmp_path / "results", "--format", "frames", "-o", tmp_path)
+    rows = rows_of(tmp_path / "frames.csv")
+    happy, sad, blurred = sorted(rows, key=lambda row: float(row["x1_px"]))
+    assert (happy["emotion"], sad["emotion"], happy["person"], happy["track_id"]) == ("happy", "sad", "", "")
+    assert float(happy["smooth_happy"]) == pytest.approx(0.9, abs=1e-3)
+    assert blurred["quality_reason"] == "blurred"
+    assert (blurred["emotion"] == "", blurred["smooth_sad"] == "") == (has_gate, has_gate)
+    run = succeed("export", tmp_path / "results", "--format", "srt", "-o", tmp_path)
+    assert "contains no subtitles: nobody in this video has a label, or it is a still image" in run.stderr
+    succeed("export", tmp_path / "results", "--format", "svg", "-o", tmp_path)
+    assert "<!-- a still image has no timeline -->" in (tmp_path / "a.svg").read_text(encoding="utf-8")
 
 
 def test_videos_of_the_same_name_in_several_folders_stay_apart(tmp_path):

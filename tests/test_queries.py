@@ -624,7 +624,7 @@ def test_a_summary_of_one_video_as_csv(results):
         (["compare"], 2, "--groups"),
         (["overview", "--format", "json"], 2, "name a question"),
         (["shares", "--video", "z.mp4"], 1, "z.mp4: no such video"),
-        (["shares", "--memory", "much"], 1, "memory limit must be a size"),
+        (["shares", "--memory", "much"], 2, "memory limit must be a size"),
         (["shares", "--format", "parquet"], 2, "--out"),
     ],
 )

@@ -181,6 +181,19 @@ def test_parts_of_videos_are_named(tmp_path):
     assert "150 s of video, 72 s of it analyzed (--start, --end), 24 frames" in said
 
 
+def test_still_images_are_shown_with_their_faces(tmp_path):
+    """One face is happy, one sad, and a blurred one does not count; the image counts neither as a video nor in time."""
+    store = Store(tmp_path / "results")
+    faces = [Face(0, x=100, p=feeling("happy")), Face(0, x=300, p=feeling("sad")), Face(0, x=500, blur=1.0)]
+    image = row(1, "/a/photo.jpg") | {"duration_s": 0.0}
+    store.commit_analysis(image, build_timeline(observe([0.0], faces), TimelineConfig()))
+    text = " ".join(Page(report_page(store.root)).text.split())
+    assert "0videos analyzed 1still images analyzed" in text
+    assert "photo.jpg still image367%" in text
+    assert "still image, 640 x 360 px, 67% of 3 faces good, 1 blurred, happy 50%, sad 50%" in text
+    assert "No label is known." in text  # over all time
+
+
 def test_the_page_can_be_heard(page):
     elements = Page(page).elements
     levels = [int(tag[1]) for tag, _ in elements if re.fullmatch("h[1-6]", tag)]

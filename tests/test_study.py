@@ -379,7 +379,22 @@ def test_still_images_are_compared(tmp_path):
         timeline = build_timeline(observe([0], faces), TimelineConfig())
         ids = {"video_id": f"v{number:016}", "analysis_id": f"a{number}", "path": f"{number}.jpg", "duration_s": 0.0}
         store.commit_analysis(ids, timeline)
-    row = compare(store.root, [f"{number}.jpg,{'xy'[number // 6]}," for number in range(12)])
+    row = compare(store.root, [f"{number}.jpg,{'xy'[number // 6]},{number}" for number in range(12)])
+    groups = tmp_path / "groups.csv"
+    assert (
+        "In 4 of 12 videos and still images with a participant, several people are visible: all of them count as that "
+        "participant. Crop still images, whose faces cannot be hidden."
+    ) in " ".join(fervid("summary", store.root, "compare", "--groups", groups).output.split())
+    assert "several people" not in fervid("summary", store.root, "rates", "--participants", groups).output
     assert (row["n_a"], row["n_tracks_a"]) == ("6", "0")
+    overview = " ".join(fervid("summary", store.root).output.split())
+    assert "0 videos and 12 still images, 0 of them failed; 0 s of video, 12 frames" in overview
+    for options, says in (
+        ([], "12 still images with faces have"),
+        (["--video", "3.jpg"], "1 still image with faces has"),
+    ):
+        assert (
+            f"{says} no rows, because images have no time" in fervid("summary", store.root, "shares", *options).output
+        )
     assert (float(row["mean_a"]), float(row["mean_b"])) == (1, pytest.approx((2 * 1 + 4 * 0.5) / 6))
     assert float(row["low"]) > 0

@@ -264,7 +264,12 @@ def test_still_images_have_no_trials(tmp_path):
     for number in range(4):
         times_s, faces = ([0.0], [Face(0)]) if number < 3 else (np.arange(20) / 10, [Face(i) for i in range(20)])
         timeline = build_timeline(observe(times_s, [] if number == 2 else faces), TimelineConfig())
-        ids = {"video_id": f"v{number}", "analysis_id": f"a{number}", "path": f"{number}.png", "duration_s": 0.0}
+        ids = {
+            "video_id": f"v{number}",
+            "analysis_id": f"a{number}",
+            "path": f"{number}.png",
+            "duration_s": 2.0 * (number == 3),
+        }
         store.commit_analysis(ids, timeline)
     run = fervid("export", store.root, "--format", "trials", "--out", tmp_path)
     assert "2 still images with faces have no rows, because images have no time" in run.stderr

@@ -56,7 +56,8 @@ def write_figure(connection: duckdb.DuckDBPyConnection, video: VideoRecord, path
         points = connection.sql(_POINTS, params=values | {"track_id": track_id, "bin_ms": bin_ms}).to_arrow_table()
         _draw_person(panel, points, names[track_id])
     if not found:
-        panels[0].text(0.5, 0.5, "no person has a label", ha="center", transform=panels[0].transAxes)
+        reason = "a still image has no timeline" if video.is_still_image else "no person has a label"
+        panels[0].text(0.5, 0.5, reason, ha="center", transform=panels[0].transAxes)
     else:
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(EMOTIONS), fontsize=7

@@ -19,14 +19,28 @@ WITH named AS (SELECT unnest($ids::VARCHAR[]) AS video_id, unnest($names::VARCHA
 chosen AS (SELECT video_id, path, name FROM videos JOIN named USING (video_id))
 """
 _SHOWN = ", ".join(f"smooth_{name}" for name in EMOTIONS)
-# A row per person and sampled frame. A frame without a visible person has one row; faces without a track have none.
+# A row per person and sampled frame. A frame without a visible person has one row; faces without a track have none,
+# except in still images: there, each face has a row, whose label and probabilities are its own, as there is nothing to
+# smooth. They are empty for low-quality faces, as in videos.
 _FRAMES = f"""
+, shown AS (
+    FROM visible('faces') WHERE track_id IS NOT NULL
+    UNION ALL
+    SELECT faces.* REPLACE (
+        CASE WHEN quality_ok OR is_open THEN emotion END AS smooth_emotion,
+        {", ".join(f"CASE WHEN quality_ok OR is_open THEN p_{name} END AS smooth_{name}" for name in EMOTIONS)}
+    )
+    FROM faces JOIN (
+        SELECT video_id, settings ->> '$.timeline.quality.gate' = 'false' AS is_open
+        FROM still_images() JOIN videos USING (video_id, analysis_id)
+    ) USING (video_id)
+    WHERE track_id IS NULL
+)
 SELECT name AS video, frames.frame_index, frames.pts_s, frames.duration_s, status, person,
     faces.track_id, smooth_emotion AS emotion, {_SHOWN}, quality_ok, quality_reason, x1_px, y1_px, x2_px, y2_px
-FROM frames JOIN chosen USING (video_id)
-    LEFT JOIN (FROM visible('faces') WHERE track_id IS NOT NULL) AS faces USING (video_id, frame_index)
+FROM frames JOIN chosen USING (video_id) LEFT JOIN shown AS faces USING (video_id, frame_index)
     LEFT JOIN people ON people.video_id = faces.video_id AND people.track_id = faces.track_id
-ORDER BY path, video_id, frames.frame_index, faces.track_id
+ORDER BY path, video_id, frames.frame_index, faces.track_id, face_index
 """
 _PER_PERSON = """
 SELECT name AS video, person, {table}.* EXCLUDE (video_id, analysis_id)

@@ -27,6 +27,7 @@ from analytics.queries.quality_notes import (
     mixed_settings_note,
     short_time_note,
     speech_notes,
+    still_images_note,
     unconfirmed_people_note,
     untracked_note,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "short_time_note",
     "speech_notes",
     "sql_of",
+    "still_images_note",
     "synchrony",
     "timeline",
     "top_moments",

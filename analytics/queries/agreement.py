@@ -104,33 +104,34 @@ def compare_with_codes(
                 [match_events(mine, theirs, k, tolerance_s) for k in CLASS_OF.values()],
             )
         )
-    return _tables(compared, _left_out_notes(coders, shown.keys(), uncoded))
+    videos = {video_id for video_id, video in shown.items() if video.duration_s != 0}
+    return _tables(compared, _left_out_notes(coders, videos, uncoded))
 
 
 def _left_out_notes(
-    coders: Sequence[tuple[Collection[Who], set[str]]], shown: Collection[str], uncoded: str | None
+    coders: Sequence[tuple[Collection[Who], set[str]]], videos: set[str], uncoded: str | None
 ) -> list[str]:
     """Sentences on videos that are left out: of only one of two coders, without a code, or without a person.
 
     Args:
         coders: what `codings_of` returns for each coder.
-        shown: the ids of the videos to compare.
+        videos: the ids of the videos to compare, without still images, which have no time to code.
         uncoded: as for `compare_with_codes`; None: videos without a code are not counted.
     """
-    coded = [videos for _, videos in coders]
+    coded = [coded_videos for _, coded_videos in coders]
     n_coded, n_by_all = len(set.union(*coded)), len(set.intersection(*coded))
     notes = []
     if n := n_coded - n_by_all:
         notes.append(f"{counted(n, 'video')} with codes of only one coder {'is' if n == 1 else 'are'} left out.")
-    if uncoded is not None and (n := len(shown) - n_coded):
+    if uncoded is not None and (n := len(videos.difference(*coded))):
         have, are = ("has", "is") if n == 1 else ("have", "are")
         notes.append(
-            f"{n} of {counted(len(shown), 'analyzed video')} {have} no code and {are} left out in spite of --uncoded: "
+            f"{n} of {counted(len(videos), 'analyzed video')} {have} no code and {are} left out in spite of --uncoded: "
             "perhaps nobody coded them."
         )
     if uncoded is not None and notes:
         notes[-1] += f" If a coder found nothing to code in a video, add a line with {uncoded} over the whole video."
-    without_person = [videos - {video_id for video_id, _ in people} for people, videos in coders]
+    without_person = [coded_videos - {video_id for video_id, _ in people} for people, coded_videos in coders]
     if n := len(set.union(*without_person)):
         notes.append(
             f"{counted(n, 'video')} with codes of several people, none of whom has a track or an emotion, "

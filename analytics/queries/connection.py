@@ -82,6 +82,11 @@ CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASO
 _IS_STILL_IMAGE = """
 CREATE TEMP MACRO is_still_image(duration_s, live_since) AS coalesce(duration_s = 0, false) AND live_since IS NULL
 """
+# FROM still_images() has the ids of the analyzed still images, whose faces have no tracks.
+_STILL_IMAGES = """
+CREATE TEMP MACRO still_images() AS TABLE
+SELECT video_id, analysis_id FROM videos WHERE status = 'done' AND is_still_image(duration_s, live_since)
+"""
 # FROM observed_time() has the time in which episodes and transitions of each track can be counted: the time with a
 # label, and the gaps across which they are counted, for transitions those within a shot. Dropped frames of a live
 # session are such gaps.
@@ -208,6 +213,7 @@ def connect(
     connection.execute(_VISIBLE)
     connection.execute(_LEFT_OUT_BY_SPEECH)
     connection.execute(_IS_STILL_IMAGE)
+    connection.execute(_STILL_IMAGES)
     connection.execute(UNFILTERED_FACES_SQL)
     connection.execute(_OBSERVED_TIME)
     connection.execute(_TIME_BINS)

@@ -30,6 +30,10 @@ _SEVERAL_PEOPLE = """
 SELECT video_id, list(DISTINCT participant) FILTER (is_named) FROM people JOIN videos USING (video_id, analysis_id)
 WHERE NOT is_hidden GROUP BY video_id HAVING count(DISTINCT person) > 1 ORDER BY video_id
 """
+# The faces of still images have no tracks.
+_SEVERAL_FACES = """
+SELECT video_id FROM faces JOIN still_images() USING (video_id, analysis_id) GROUP BY video_id HAVING count(*) > 1
+"""
 # The videos in which people have names and others do not, and the number of the latter who have a label.
 _UNNAMED_BESIDE_NAMED = """
 SELECT video_id, count(*) FILTER (NOT is_named AND labelled_s > 0) AS n_unnamed
@@ -153,15 +157,15 @@ def several_people_note(
     Args:
         connection: the results.
         participants: see `find_participants`.
-        video_ids: the videos; None: all that are shown.
+        video_ids: the videos and still images; None: all videos that are shown, for a result about time.
 
     Raises:
         GroupError: if the participants cannot be read or a video is not in the results.
     """
     of_video = find_participants(participants, known_videos(connection))
     shown = {video for (video,) in connection.sql("SELECT DISTINCT video_id FROM videos").fetchall()}
-    if video_ids is not None:
-        shown &= set(video_ids)
+    stills = {video for (video,) in connection.sql("SELECT video_id FROM still_images()").fetchall()}
+    shown = shown - stills if video_ids is None else shown & set(video_ids)
     given = {video: name for video, name in of_video.items() if video in shown}
     notes = _one_participant_note(connection, given), _unnamed_note(connection, shown - given.keys())
     return " ".join(note for note in notes if note) or None
@@ -170,13 +174,17 @@ def several_people_note(
 def _one_participant_note(connection: duckdb.DuckDBPyConnection, given: Mapping[str, str]) -> str | None:
     """A sentence on videos with several people, who all count as the participant given for the video."""
     found = [(video, names or []) for video, names in connection.sql(_SEVERAL_PEOPLE).fetchall() if video in given]
-    if not found:
+    images = [video for (video,) in connection.sql(_SEVERAL_FACES).fetchall() if video in given]
+    if not found and not images:
         return None
     others = sorted({name for video, names in found for name in names if name != given[video]})
     among = f", {', '.join(others)} among them" if others else ""
+    advice = ["hide the others in the dashboard"] if found else []
+    advice += ["crop still images, whose faces cannot be hidden"] if images else []
     return (
-        f"In {len(found)} of {len(given)} videos with a participant, several people are visible{among}: all of them "
-        "count as that participant. Hide the others in the dashboard."
+        f"In {len(found) + len(images)} of {len(given)} videos{' and still images' if images else ''} with a "
+        f"participant, several people are visible{among}: all of them count as that participant. "
+        f"{' and '.join(advice).capitalize()}."
     )
 
 

@@ -55,6 +55,9 @@ SELECT path, coalesce(list('P' || track_id || ' (' || name || ')' ORDER BY track
     count(*) FILTER (is_hidden)
 FROM noted_people JOIN videos USING (video_id) WHERE is_unconfirmed AND {_ABOUT} GROUP BY video_id, path ORDER BY path
 """
+_STILLS_WITH_FACES = f"""
+SELECT count(DISTINCT video_id) FROM faces JOIN still_images() USING (video_id, analysis_id) WHERE {_ABOUT}
+"""
 _MAX_NAMED = 3  # videos with people to confirm that a note names
 _LIVE = "SELECT video_id FROM videos WHERE status = 'done' AND live_since IS NOT NULL ORDER BY video_id"
 
@@ -204,6 +207,24 @@ def short_time_note(seconds: Sequence[float | None], rates: str, event: str) -> 
     return (
         f"{rates} of {n_short} of {len(seconds)} people rest on less than 60 s: one {event} more or less is more than "
         "1 per minute."
+    )
+
+
+def still_images_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> str | None:
+    """A sentence on the still images with faces, which an answer about time leaves out; None without any.
+
+    Args:
+        connection: the results.
+        video_ids: the videos; None: all.
+    """
+    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
+    ((n_stills,),) = connection.sql(_STILLS_WITH_FACES, params=about).fetchall()
+    if not n_stills:
+        return None
+    return (
+        f"{counted(n_stills, 'still image')} with faces {'has' if n_stills == 1 else 'have'} no rows, because images "
+        "have no time: compare them with fervid summary RESULTS compare --groups FILE, or export their labels with "
+        "fervid export RESULTS --format frames."
     )
 
 

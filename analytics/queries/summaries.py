@@ -100,5 +100,5 @@ def failures(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def totals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Number of videos, frames, tracks and episodes; one row."""
+    """Number of videos (including images, also counted apart), frames, tracks and episodes; one row."""
     return run_sql(connection, "totals")

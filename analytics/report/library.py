@@ -8,6 +8,7 @@ import duckdb
 
 from analytics import queries
 from analytics.queries.groups import persons_of_tracks
+from analytics.queries.sql_files import run_sql_for_videos
 from analytics.queries.summaries import validity_with_ids
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos, short_names
@@ -116,6 +117,9 @@ class Library:
             for key in ((), (video,), (video, track)):
                 time_s = self._time_s.setdefault(key, dict.fromkeys(EMOTIONS, 0.0))
                 time_s[emotion] += shown_s or 0
+        stills = [video.video_id for video in self.done if video.is_still_image]
+        for row in run_sql_for_videos(connection, "still_shares", stills, all_faces=False).to_pylist():
+            self._time_s[row["video_id"],] = {name: row[name] for name in EMOTIONS}
         self._n_faces: Counter[tuple[str | None, str | None]] = Counter()
         self._n_good: Counter[str | None] = Counter()  # also good faces that --speech leaves out
         for of_video, of_reason, is_good, n_faces in connection.sql(_QUALITY).fetchall():
@@ -125,7 +129,10 @@ class Library:
                 self._n_faces[key_of_faces] += n_faces
 
     def share(self, *of: str | int) -> dict[str, float]:
-        """The share of labeled time of each emotion, over all, a video, or a video and a track; 0 without a label."""
+        """The share of labeled time of each emotion, over all, a video, or a video and a track; 0 without a label.
+
+        Still images have no time: the share of one is that of its good faces, which do not count in the share over all.
+        """
         time_s = self._time_s.get(of, dict.fromkeys(EMOTIONS, 0.0))
         total_s = sum(time_s.values())
         return {name: part / total_s if total_s else 0.0 for name, part in time_s.items()}

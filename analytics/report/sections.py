@@ -45,8 +45,11 @@ class SettingsGroup:
 def figures(library: Library) -> dict[str, str]:
     """The most important figures, by title."""
     total_s = sum(analyzed_s(video.duration_s, video.settings) for video in library.done)
+    n_images = sum(video.is_still_image for video in library.done)
+    images = {"still images analyzed": f"{n_images:,}"} if n_images else {}
     return {
-        "videos analyzed": f"{len(library.done):,}",
+        "videos analyzed": f"{len(library.done) - n_images:,}",
+        **images,
         "videos failed": f"{len(library.videos) - len(library.done):,}",
         "minutes analyzed": f"{total_s / 60:,.1f}",
         "people (tracks)": f"{sum(map(len, library.tracks.values())):,}",
@@ -61,15 +64,17 @@ def videos_table(library: Library) -> Table:
         (
             _video_link(library, video.video_id, has_timelines=i < MAX_VIDEOS),
             share_bar(library.share(video.video_id)),
-            clock(video.duration_s or 0),
-            f"{len(library.tracks.get(video.video_id, [])):,}",
+            "still image" if video.is_still_image else clock(video.duration_s or 0),
+            "" if video.is_still_image else f"{len(library.tracks.get(video.video_id, [])):,}",
             f"{library.n_faces(video.video_id):,}",
             library.good_share(video.video_id) or "none",
         )
         for i, video in enumerate(library.done)
     ]
     names = ["video", "share of labeled time", "duration", "people", "faces", "good"]
-    return Table("Videos", names, rows, numbers=[2, 3, 4, 5])
+    has_images = any(video.is_still_image for video in library.done)
+    caption = "Videos and still images; the share of an image is of its good faces" if has_images else "Videos"
+    return Table(caption, names, rows, numbers=[2, 3, 4, 5])
 
 
 def _video_link(library: Library, video_id: str, *, has_timelines: bool) -> Markup:

@@ -13,6 +13,7 @@ from analytics.report.library import FrameCounts, Library, Track
 from analytics.report.words import clock, share_words
 from analytics.results.video_record import VideoRecord, analyzed_part
 from analytics.tables.arrow_utils import to_float_array
+from analytics.text import counted
 from analytics.tracking.ranges import expand_ranges
 from fer_models.labels import EMOTIONS
 
@@ -89,17 +90,18 @@ def _video_facts(library: Library, video: VideoRecord, count: FrameCounts) -> li
     video_id = video.video_id
     n_faces, part = library.n_faces(video_id), analyzed_part(video.duration_s, video.settings)
     facts = [
-        clock(video.duration_s or 0),
+        "still image" if video.is_still_image else clock(video.duration_s or 0),
         f"{video.width_px} x {video.height_px} px" if video.width_px else "",
-        f"{count.n_frames:,} frames analyzed",
+        "" if video.is_still_image else f"{counted(count.n_frames, 'frame')} analyzed",
         f"only {clock(part[0])} to {clock(part[1])}" if part else "",
         f"live since {video.live_since:%d %B %Y, %H:%M:%S} UTC" if video.live_since else "",
         "still running" if video.is_running else "",
         f"{count.n_undecoded:,} could not be decoded" if count.n_undecoded else "",
         f"{count.n_dropped:,} dropped because processing fell behind" if count.n_dropped else "",
         f"no signal for {count.lost_s:.1f} s" if count.lost_s else "",
-        f"{library.good_share(video_id)} of {n_faces:,} faces good" if n_faces else "no face found",
+        f"{library.good_share(video_id)} of {counted(n_faces, 'face')} good" if n_faces else "no face found",
         *(f"{library.n_faces(video_id, reason):,} {reason.replace('_', ' ')}" for reason in library.reasons(video_id)),
+        share_words(library.share(video_id)) if video.is_still_image else "",
     ]
     return [fact for fact in facts if fact]
 

@@ -61,14 +61,14 @@ def format_of(path: Path, formats: dict[str, str], chosen: str | None) -> str:
         chosen: the format that was asked for explicitly, which must agree.
 
     Raises:
-        OutputError: if the suffix is unknown, or names another format than the one chosen.
+        ValueError: if the suffix is unknown, or names another format than the one chosen.
 
     >>> format_of(Path("rows.CSV"), {".csv": "csv"}, None)
     'csv'
     """
     known = formats.get(path.suffix.lower())
     if known is None:
-        raise OutputError(f"{path}: the suffix decides the format: end the name in {', '.join(formats)}")
+        raise ValueError(f"{path}: the suffix decides the format: end the name in {', '.join(formats)}")
     if chosen is not None and chosen != known:
-        raise OutputError(f"{path}: a name ending in {path.suffix} holds {known}, not {chosen}: change one of them")
+        raise ValueError(f"{path}: a name ending in {path.suffix} holds {known}, not {chosen}: change one of them")
     return known

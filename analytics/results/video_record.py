@@ -104,6 +104,11 @@ class VideoRecord:
         return self.video_id, self.observation_id
 
     @property
+    def is_still_image(self) -> bool:
+        """Whether it is an analyzed still image, which has no duration and no tracks."""
+        return self.status == "done" and self.duration_s == 0 and self.live_since is None
+
+    @property
     def stored_settings(self) -> dict[str, Any]:
         """The settings of the analysis, for each stage; empty if none were stored."""
         stored: dict[str, Any] = json.loads(self.settings or "{}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Maximum length of the name of a file or folder in UTF-8: two of them and the suffixes of an export and of a temporary
 # file fit into the 255 bytes that most file systems allow.
 MAX_NAME_BYTES = 90
-UNKNOWN_VIDEO_ADVICE = 'SELECT video_id, path FROM videos shows them, "fervid analyze" adds it'
+UNKNOWN_VIDEO_ADVICE = 'fervid query RESULTS "SELECT path, video_id FROM videos" lists them, "fervid analyze" adds it'
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share; elsewhere, names may contain backslashes
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # characters that some operating systems forbid in file names
 

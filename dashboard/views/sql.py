@@ -34,6 +34,7 @@ FROM visible('faces')
 WHERE smooth_emotion IS NOT NULL
 GROUP BY ALL ORDER BY seconds DESC"""
 EDITOR_LABEL = "Query"
+PEOPLE_VIEW = re.compile(r"\bpeople\b", re.IGNORECASE)
 EVENT_VIEWS = re.compile(r"\b(events|event_bins)\b", re.IGNORECASE)
 HIDDEN_SQL = "SELECT count(*) AS n FROM people WHERE is_hidden"
 MAX_SHOWN_ROWS = 5000
@@ -249,7 +250,7 @@ def main() -> None:
         st.session_state["last_question"] = sql
         run_query(sql)
     if "answer" in st.session_state:
-        if "people" in st.session_state["last_question"].lower():
+        if PEOPLE_VIEW.search(st.session_state["last_question"]):
             show_people_note(current_results())
         show_answer(st.session_state["answer"])
     show_schema()

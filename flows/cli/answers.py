@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.console import WIDE, console
+from flows.cli.console import WIDE, console, usage_checked
 from flows.cli.escaping import SafeConsole
 from flows.cli.tables import table_of
 
@@ -50,8 +50,8 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
     """Choose the format of an answer, before any work is done.
 
     Raises:
-        OutputError: if the file exists, must not be written, or has a suffix of another format.
-        typer.BadParameter: if Parquet would go to the terminal.
+        OutputError: if the file exists or must not be written.
+        typer.BadParameter: if it has a suffix of another format, or Parquet would go to the terminal.
     """
     if output is None and form == Format.parquet:
         raise typer.BadParameter("Parquet is a binary format: name a file, or - for a pipe", param_hint="--out")
@@ -59,7 +59,7 @@ def resolve_format(form: Format | None, output: Path | None, *, overwrite: bool)
         return form or Format.table
     from analytics.results.output_files import check_output_file, format_of
 
-    chosen = Format(format_of(output, FORMAT_OF_SUFFIX, form and form.value))
+    chosen = Format(usage_checked(format_of, path=output, formats=FORMAT_OF_SUFFIX, chosen=form and form.value))
     check_output_file(output, overwrite=overwrite)
     return chosen
 

@@ -123,6 +123,11 @@ def videos_of(connection: "duckdb.DuckDBPyConnection", request: Request) -> Coll
     return None
 
 
+def is_about_time(request: Request) -> bool:
+    """Whether an answer is about people over time, so that it leaves still images out."""
+    return request.question not in (Question.quality, Question.failures) and request.groups is None
+
+
 _NOBODY = "no person was tracked in these videos"
 _NO_EPISODE = "nobody shows {emotion} clearly and long enough for an episode"
 EMPTY = {

@@ -35,11 +35,6 @@ class ExportFormat(StrEnum):
 WITHOUT_LANDMARKS_SQL = """
 SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces GROUP BY video_id) WHERE NOT kept
 """
-# Number of still images with faces: their frame has no duration.
-STILL_IMAGES_SQL = """
-SELECT count(*) FROM (SELECT bool_and(duration_s IS NULL) AS is_still FROM visible('faces') GROUP BY video_id)
-WHERE is_still
-"""
 LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
 FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
@@ -125,7 +120,7 @@ def export(
         for path in written:
             say(str(path))
             if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
-                note(f"{path} contains no subtitles: nobody in this video has a label")
+                note(f"{path} contains no subtitles: nobody in this video has a label, or it is a still image")
         if form in LANDMARK_FORMATS:
             _note_missing_landmarks(results, video or None)
         note_on_people(results, video or None)
@@ -137,12 +132,8 @@ def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Pa
     from analytics import connect, queries
 
     with connect(results, video=video, observations=False) as connection:
-        ((n_stills,),) = connection.sql(STILL_IMAGES_SQL).fetchall()
-        if n_stills:
-            images = "1 still image with faces has" if n_stills == 1 else f"{n_stills} still images with faces have"
-            command = "fervid summary RESULTS compare --groups FILE"
-            note(f"{images} no rows, because images have no time: compare them with {command}")
         for text in (
+            queries.still_images_note(connection),
             queries.mixed_settings_note(connection),
             queries.baseline_note(connection),
             queries.several_people_note(connection, participants),

@@ -18,7 +18,23 @@ Events = Annotated[
         "name or video_id), or an ELAN file; an event without a video applies to every video."
     ),
 ]
-Memory = Annotated[str, typer.Option(help="Memory limit of the query, such as 500MB or 4GB.")]
+
+
+def parse_memory(size: str) -> str:
+    """The size itself, if it is one."""
+    from analytics.errors import QueryError
+    from analytics.sandbox.request import memory_bytes
+
+    try:
+        memory_bytes(size)
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from error
+    return size
+
+
+Memory = Annotated[
+    str, typer.Option(parser=parse_memory, metavar="SIZE", help="Memory limit of the query, such as 500MB or 4GB.")
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Stop the query after this many seconds.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.answers import OverwriteOption
-from flows.cli.console import Results, fatal_errors, say
+from flows.cli.console import Results, fatal_errors, say, usage_checked
 
 HTML = {".html": "HTML", ".htm": "HTML"}
 
@@ -22,7 +22,7 @@ def report(
     from analytics.results.verification import name_damaged_file
 
     with fatal_errors(), name_damaged_file(results):
-        format_of(out, HTML, None)
+        usage_checked(format_of, path=out, formats=HTML, chosen=None)
         check_output_file(out, overwrite=overwrite)
         write_report(results, out)
         say(str(out))

@@ -21,6 +21,7 @@ from flows.cli.questions import (
     Request,
     answer,
     explanation,
+    is_about_time,
     videos_of,
     why_empty,
 )
@@ -185,6 +186,8 @@ def _notes(
         notes.append(f"All faces in these videos: {quality}" if request.question == Question.compare else quality)
         about_videos = queries.mixed_settings_note, queries.baseline_note
         notes += [text for note_on in about_videos if (text := note_on(connection, video_ids)) is not None]
+    if is_about_time(request) and (stills := queries.still_images_note(connection, video_ids)):
+        notes.append(stills)
     if request.question in OF_PARTICIPANTS:
         # Only the comparison reads the participants of a groups file.
         given = request.participants or (request.groups if request.question == Question.compare else None)
@@ -234,9 +237,10 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
     (n,) = queries.totals(connection).to_pylist()
     left_out_s = (n["duration_s"] or 0) - (n["analyzed_s"] or 0)
     part = f", {n['analyzed_s']:.0f} s of it analyzed (--start, --end)" if left_out_s >= 0.5 else ""
+    images = f" and {counted(n['n_images'], 'still image')}" if n["n_images"] else ""
     later = f", a later run of {n['n_later_runs_failed']} of the others failed" if n["n_later_runs_failed"] else ""
     say(
-        f"{results}: {counted(n['n_videos'], 'video')}, {n['n_failed']} of them failed{later}; "
+        f"{results}: {counted(n['n_videos'] - n['n_images'], 'video')}{images}, {n['n_failed']} of them failed{later}; "
         f"{n['duration_s'] or 0:.0f} s of video{part}, {counted(n['n_frames'], 'frame')}, "
         f"{counted(n['n_tracks'], 'person (track)', 'people (tracks)')}, {counted(n['n_episodes'], 'episode')}"
     )
