@@ -74,12 +74,11 @@ def gate_note(
         video_ids: the videos that the result covers; None: all.
         all_faces: whether the result includes low-quality faces, as `shares` can.
     """
-    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
-    rows = connection.sql(_REASONS, params=about).fetchall()
+    rows = connection.sql(_REASONS, params=_about(video_ids)).fetchall()
     reasons, n_carried = {reason: n for reason, n, *_ in rows}, sum(n for _, _, n, *_ in rows)
     good_s, untracked_s = (sum(row[column] for row in rows) for column in (3, 4))
     n_faces, n_by_speech = sum(reasons.values()), sum(reasons.get(reason, 0) for reason in SPEECH_REASONS)
-    n_open, n_videos = connection.sql(_WITHOUT_FILTER, params=about).fetchall()[0]
+    n_open, n_videos = connection.sql(_WITHOUT_FILTER, params=_about(video_ids)).fetchall()[0]
     if not n_faces:
         return "No face was found." if n_videos else "There are no faces: no video is finished."
     low_quality = {reason: n for reason, n in reasons.items() if reason and reason not in SPEECH_REASONS}
@@ -132,6 +131,11 @@ def speech_notes(connection: duckdb.DuckDBPyConnection, video_ids: Collection[st
     ]
 
 
+def _about(video_ids: Collection[str] | None) -> dict[str, list[str] | None]:
+    """The parameters of a query with `_ABOUT`."""
+    return {"video_ids": None if video_ids is None else sorted(video_ids)}
+
+
 def baseline_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[str] | None = None) -> str | None:
     """A sentence on people with a label for whom `--baseline neutral_stretch` found no face at rest; None without any.
 
@@ -139,9 +143,8 @@ def baseline_note(connection: duckdb.DuckDBPyConnection, video_ids: Collection[s
         connection: the results.
         video_ids: the videos; None: all.
     """
-    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
     notes = []
-    for has_span, n_without, n_people in connection.sql(_WITHOUT_BASELINE, params=about).fetchall():
+    for has_span, n_without, n_people in connection.sql(_WITHOUT_BASELINE, params=_about(video_ids)).fetchall():
         has, was = ("has", "was") if n_without == 1 else ("have", "were")
         if has_span:
             option, lacks = "--baseline-span", "good face in that period"
@@ -163,8 +166,7 @@ def mixed_settings_note(connection: duckdb.DuckDBPyConnection, video_ids: Collec
         connection: the results.
         video_ids: the videos; None: all.
     """
-    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
-    (found,) = connection.sql(_VALUES_OF_SETTINGS, params=about).fetchall()
+    (found,) = connection.sql(_VALUES_OF_SETTINGS, params=_about(video_ids)).fetchall()
     mixed = {name: values for name, values in zip(_SETTINGS, found, strict=True) if values and len(values) > 1}
     if not mixed:
         return None
@@ -217,8 +219,7 @@ def still_images_note(connection: duckdb.DuckDBPyConnection, video_ids: Collecti
         connection: the results.
         video_ids: the videos; None: all.
     """
-    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
-    ((n_stills,),) = connection.sql(_STILLS_WITH_FACES, params=about).fetchall()
+    ((n_stills,),) = connection.sql(_STILLS_WITH_FACES, params=_about(video_ids)).fetchall()
     if not n_stills:
         return None
     return (
@@ -237,9 +238,8 @@ def unconfirmed_people_note(
         connection: the results.
         video_ids: the videos; None: all.
     """
-    about = {"video_ids": None if video_ids is None else sorted(video_ids)}
     videos = []
-    for path, people, n_hidden in connection.sql(_UNCONFIRMED, params=about).fetchall():
+    for path, people, n_hidden in connection.sql(_UNCONFIRMED, params=_about(video_ids)).fetchall():
         if n_hidden:
             people.append("1 hidden person" if n_hidden == 1 else f"{n_hidden} hidden people")
         videos.append(f"{', '.join(people)} in {file_name(path)}")

@@ -38,7 +38,7 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi
 _DECORD_PIXEL_FORMAT = "yuv420p"
 # Limit on the decoded size of a file read with decord, which decodes ahead to the end and keeps every frame.
 _DECORD_MAX_DECODED_BYTES = 256 * 2**20
-_ALIGNED_BYTES = 32  # FFmpeg crops frames at multiples of this many bytes in each plane, unless told otherwise
+_ALIGNED_BYTES = 32  # without `crop_exactly`, FFmpeg crops at a multiple of this many bytes of each row of a plane
 _SMALL_BYTES = 2**20  # files below this size are never split, so their duration is not needed
 
 
