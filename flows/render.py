@@ -49,6 +49,7 @@ _ANALYZED = """
 SELECT frame_index, pts_s, is_cut FROM frames
 WHERE video_id = $video_id AND status <> 'decode_error' ORDER BY frame_index
 """
+_OBSERVED = "SELECT settings, width_px, height_px FROM videos WHERE video_id = $video_id AND status = 'done'"
 _HIDDEN_PEOPLE = "SELECT track_id FROM people WHERE video_id = $video_id AND is_hidden"
 
 Hiding = Literal["blur", "pixelate"]
@@ -56,6 +57,15 @@ Hiding = Literal["blur", "pixelate"]
 
 class RenderError(FervidError):
     """The video or the requested person is not in the results, or the video cannot be rendered."""
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """How pass 1 read a video."""
+
+    settings: Mapping[str, Any]  # those of pass 1
+    width_px: int | None  # None in results of early versions
+    height_px: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,25 +134,15 @@ def render_video(
     with local_copy(video) as file:
         check_readable(file)
         content_id = video_id(file_sha256(file))
-        observe, size_px = _observe_settings(content_id, results)
+        observed = _read_observed(content_id, video, results)
+        observe = observed.settings
         info = probe(file, "pyav", video_stream=observe.get("video_stream"), rotate=observe.get("rotate", 0))
-        how = ""
-        if size_px not in ((None, None), (info.width_px, info.height_px)):
-            how = "read frames of {} x {} px, which are {} x {} px".format(*size_px, info.width_px, info.height_px)
-        elif len(info.shapes) > 1 and observe.get("observe_version", FITTED_SINCE) < FITTED_SINCE:
-            how = "stretched its frames, whose size changes"
-        if how:
-            raise RenderError(
-                f"{video}: was analyzed by a version that {how}, so that boxes would miss faces. Analyze it again: "
-                f"{_analyze_command(video, results)}"
-            )
         if info.is_still:
             raise RenderError(f"{video}: is a still image: only videos can be rendered")
         analysis = _read_analysis(content_id, video, results, only)
-        if not _has_times_of(info, analysis):
+        if how := _read_differently(info, observed, analysis):
             raise RenderError(
-                f"{video}: was analyzed by a version that read other times of its frames. Analyze it again: "
-                f"{_analyze_command(video, results)}"
+                f"{video}: was analyzed by a version that {how}. Analyze it again: {_analyze_command(video, results)}"
             )
         scene = _scene(info, analysis, observe, hiding)
         if not annotate:
@@ -173,13 +173,31 @@ def _notes_on_hiding(info: VideoInfo, observe: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _observe_settings(content_id: str, results: StoragePath) -> tuple[dict[str, Any], tuple[int | None, int | None]]:
-    """The settings of pass 1 with which the video was analyzed, and the size of its frames; empty if it was not."""
+def _read_observed(content_id: str, video: StoragePath, results: Path) -> _Observed:
+    """Read how pass 1 read the video.
+
+    Raises:
+        RenderError: if the video is not in the results.
+    """
     with connect(results, observations=False) as connection:
-        sql = "SELECT settings, width_px, height_px FROM videos WHERE video_id = $video_id AND status = 'done'"
-        rows = connection.execute(sql, {"video_id": content_id}).fetchall()
-    settings, *size_px = rows[0] if rows else (None, None, None)
-    return json.loads(settings)["observe"] if settings else {}, (size_px[0], size_px[1])
+        rows = connection.execute(_OBSERVED, {"video_id": content_id}).fetchall()
+    if not rows:
+        raise RenderError(
+            f"{video}: not in {results} with its current content (the file name does not matter). "
+            f"Analyze it first: {_analyze_command(video, results)}"
+        )
+    ((settings, width_px, height_px),) = rows
+    return _Observed(json.loads(settings or "{}").get("observe", {}), width_px, height_px)
+
+
+def _read_differently(info: VideoInfo, observed: _Observed, analysis: _Analysis) -> str:
+    """How the analysis read the video otherwise than it is read now, so that boxes would miss faces; empty if not."""
+    width_px, height_px = observed.width_px, observed.height_px
+    if (width_px, height_px) not in ((None, None), (info.width_px, info.height_px)):
+        return f"read frames of {width_px} x {height_px} px, which are {info.width_px} x {info.height_px} px"
+    if len(info.shapes) > 1 and observed.settings.get("observe_version", FITTED_SINCE) < FITTED_SINCE:
+        return "stretched its frames, whose size changes"
+    return "" if _has_times_of(info, analysis) else "read other times of its frames"
 
 
 def _analyze_command(video: StoragePath, results: Path) -> str:
@@ -202,16 +220,10 @@ def _read_analysis(content_id: str, video: StoragePath, results: Path, only: int
     """Read the results of a video.
 
     Raises:
-        RenderError: if the video is not in the results, has no track `only`, or the person of that track is hidden.
+        RenderError: if the video has no track `only`, or the person of that track is hidden.
     """
     of = {"video_id": content_id}
     with connect(results, observations=False) as connection:
-        known = "SELECT status FROM videos WHERE video_id = $video_id AND status = 'done'"
-        if not connection.execute(known, of).fetchall():
-            raise RenderError(
-                f"{video}: not in {results} with its current content (the file name does not matter). "
-                f"Analyze it first: {_analyze_command(video, results)}"
-            )
         faces = connection.sql(_FACES, params=of).to_arrow_table()
         frames = connection.sql(_ANALYZED, params=of).to_arrow_table()
         hidden_people = connection.execute(_HIDDEN_PEOPLE, of).fetchnumpy()["track_id"]

@@ -1776,6 +1776,20 @@ def test_the_player_gets_movements_and_how_long_they_were_measured(store: Store)
     assert (of_alice.video.has_landmarks, other.video.has_landmarks) == (True, False)
 
 
+def test_the_player_opens_where_the_analyzed_part_begins(store: Store) -> None:
+    """The first frame at or after --start is shown; sound that begins before the frames is played."""
+    faces = [Face(i) for i in range(10)]
+    settings = json.dumps({"observe": {"start_s": 60.0}})
+    store.commit_analysis(
+        row(ALICE, "a.mp4", duration_s=90.0, settings=settings), timeline(60.02 + np.arange(10), faces)
+    )
+    store.commit_analysis(row(NOBODY, "b.mp4", duration_s=90.0), timeline(0.6 + np.arange(10), faces))
+    opened = Results(store.root)
+    medias = [find_media(opened, video) for video in (ALICE, NOBODY)]
+    assert [player_data(opened, media, None, None).at_s for media in medias] == [pytest.approx(60.02), 0]
+    assert [player_data(opened, media, None, None, at_s=7.5).at_s for media in medias] == [7.5, 7.5]
+
+
 def test_new_results_are_seen(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboard.data.results.CHECK_EVERY_S", -1)
     seen = Results(results)

@@ -87,6 +87,9 @@ def test_each_face_of_a_still_image_has_a_row(tmp_path, has_gate):
     assert (blurred["emotion"] == "", blurred["smooth_sad"] == "") == (has_gate, has_gate)
     run = succeed("export", tmp_path / "results", "--format", "srt", "-o", tmp_path)
     assert "contains no subtitles: nobody in this video has a label, or it is a still image" in run.stderr
+    for form in ("elan", "boris", "tracks", "episodes"):
+        run = succeed("export", tmp_path / "results", "--format", form, "-o", tmp_path)
+        assert "1 still image with faces has no rows, because images have no time" in run.stderr, form
     succeed("export", tmp_path / "results", "--format", "svg", "-o", tmp_path)
     assert "<!-- a still image has no timeline -->" in (tmp_path / "a.svg").read_text(encoding="utf-8")
 

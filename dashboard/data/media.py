@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def find_media(results: Results, video_id: str) -> Media | None:
         return None
     (row,) = rows
     if row["live_since"] is not None:
-        return Media(video_id, Path(row["path"]), False, False, Path(), is_live=True)
+        return Media(video_id, Path(row["path"]), exists=False, playable=False, preview=Path(), is_live=True)
     # A file may have moved back since the user said where it is.
     paths = [Path(path) for path in (read_notes(results.root, video_id).moved_to, row["path"]) if path]
     path = next(filter(is_file, paths), paths[0])
@@ -102,13 +102,22 @@ def find_media(results: Results, video_id: str) -> Media | None:
     stream = read_as[0] if row["video_stream"] is None else row["video_stream"]
     name = "preview" if read_as == (None, 0) else f"preview-{'default' if stream is None else stream}-{read_as[1]}"
     preview = results.root / "previews" / f"video_id={video_id}" / f"{name}{_PREVIEW_SUFFIX}"
-    if not is_file(path):
-        return Media(video_id, path, False, False, preview)
+    media = Media(
+        video_id,
+        path,
+        exists=is_file(path),
+        playable=False,
+        preview=preview,
+        video_stream=read_as[0],
+        rotate=read_as[1],
+    )
+    if not media.exists:
+        return media
     container, codec = row["container"] or "", row["codec"] or ""
     if (image_mime := IMAGE_MIME.get(container)) and row["n_frames"] == 1 and not row["duration_s"]:
         # All browsers rotate JPEG as its EXIF data says, but not the other formats.
         playable = is_as_stored and (image_mime == "image/jpeg" or not row["rotation_deg"])
-        return Media(video_id, path, True, playable, preview, 0.0, False, *read_as, image_mime)
+        return replace(media, playable=playable, image_mime=image_mime)
     family = "mp4" if "mp4" in container else "webm" if path.suffix.lower() == ".webm" else ""
     try:
         with open_container(path) as file:
@@ -117,10 +126,10 @@ def find_media(results: Results, video_id: str) -> Media | None:
             playable = is_known and is_as_stored
             file_start_s = (file.start_time or 0) / av.time_base
     except VideoReadError:
-        return Media(video_id, path, True, False, preview)
+        return media
     # Times in tables of version 0.1 are the container's; later ones are player time.
     start_s = file_start_s if row.get("start_time_s") is None else 0.0
-    return Media(video_id, path, True, playable, preview, max(0.0, start_s), False, *read_as)
+    return replace(media, playable=playable, start_s=max(0.0, start_s))
 
 
 def _pixel_format(streams: Sequence[av.VideoStream], index: int) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from analytics.results import notes
 from analytics.results.notes import Marker, Notes
+from analytics.results.video_record import analyzed_part
 from analytics.results.videos import file_name
 from dashboard.data.codes import CodedLane, Codes, lanes_of
 from dashboard.data.corrections import can_correct
@@ -106,16 +107,18 @@ def player_data(
     markers: Markers | None,
     codes: Codes | None,
     *,
-    at_s: float = 0.0,
+    at_s: float | None = None,
     play: bool = False,
 ) -> PlayerData:
-    """Collect the initial data of the player, which starts at `at_s`."""
+    """Collect the initial data of the player, which opens at `at_s`; if None, where the analyzed part begins."""
     video_id = media.video_id
     (video,) = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
     noted = notes.read_notes(results.root, video_id)
     of_file = [Marker("", **marker) for marker in markers_of(markers, results, video_id)]
     by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
     tracks = [player_track(track, noted) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()]
+    if at_s is None:
+        at_s = video["first_s"] or 0.0 if analyzed_part(video["duration_s"], video["settings"]) else 0.0
     untracked = sorted(noted.unconfirmed - {track.id for track in tracks})
     return PlayerData(
         video=player_video(video, media),

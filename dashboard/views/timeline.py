@@ -178,7 +178,8 @@ def main() -> None:
     assert media is not None
     if media.is_live:
         show_live_state(results, video_id)
-    at_s, play = parse_time_s(st.query_params.get("t", "0")), st.query_params.get("play") == "1"
+    at_s = parse_time_s(st.query_params["t"]) if "t" in st.query_params else None
+    play = st.query_params.get("play") == "1"
     data = player_data(results, media, markers, codes, at_s=at_s, play=play)
     st.caption(summary_line(results, video_id))
     if data.video.is_image:

@@ -38,6 +38,14 @@ SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces G
 LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
 FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
+# Formats that hold nothing about still images.
+FORMATS_OF_TIME = (
+    ExportFormat.elan,
+    ExportFormat.boris,
+    ExportFormat.tracks,
+    ExportFormat.episodes,
+    ExportFormat.trials,
+)
 
 
 def export(
@@ -92,39 +100,29 @@ def export(
         from analytics.exports import export_trials, export_videos
         from analytics.exports.trials import TrialDesign
 
+        options = {"overwrite": overwrite, "escape_formulas": escape_formulas}
         if form == ExportFormat.trials:
-            path = export_trials(
-                results,
-                table_file(out, form),
-                TrialDesign(events, groups, covariates, bin_ms),
-                wanted=video or (),
-                overwrite=overwrite,
-                escape_formulas=escape_formulas,
-            )
-            say(str(path))
+            design = TrialDesign(events, groups, covariates, bin_ms)
+            say(str(export_trials(results, table_file(out, form), design, wanted=video or (), **options)))
             if events is not None:
                 note_on_events(results, events, video or None)
             _note_on_trials(results, video or None, groups)
-            note_on_people(results, video or None)
-            return
-        if form in FOLDER_TABLES:
+        elif form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table
 
-            options = {"overwrite": overwrite, "escape_formulas": escape_formulas}
             say(str(export_table(results, form.value, table_file(out, form), wanted=video or (), **options)))
-            note_on_people(results, video or None)
-            return
-        written = export_videos(
-            results, out, form.value, wanted=video or (), overwrite=overwrite, escape_formulas=escape_formulas
-        )
-        for path in written:
-            say(str(path))
-            if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
-                note(f"{path} contains no subtitles: nobody in this video has a label, or it is a still image")
+        else:
+            written = export_videos(results, out, form.value, wanted=video or (), **options)
+            for path in written:
+                say(str(path))
+                if form in (ExportFormat.srt, ExportFormat.vtt) and "-->" not in path.read_text(encoding="utf-8"):
+                    note(f"{path} contains no subtitles: nobody in this video has a label, or it is a still image")
+            note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
         if form in LANDMARK_FORMATS:
             _note_missing_landmarks(results, video or None)
+        if form in FORMATS_OF_TIME:
+            _note_still_images(results, video or None)
         note_on_people(results, video or None)
-        note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
 
 
 def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Path | None) -> None:
@@ -133,13 +131,21 @@ def _note_on_trials(results: Path, video: Sequence[str] | None, participants: Pa
 
     with connect(results, video=video, observations=False) as connection:
         for text in (
-            queries.still_images_note(connection),
             queries.mixed_settings_note(connection),
             queries.baseline_note(connection),
             queries.several_people_note(connection, participants),
         ):
             if text:
                 note(text)
+
+
+def _note_still_images(results: Path, video: Sequence[str] | None) -> None:
+    """Say how many of the exported videos (None: all) are still images with faces, which have no intervals."""
+    from analytics import connect, queries
+
+    with connect(results, video=video, observations=False) as connection:
+        if text := queries.still_images_note(connection):
+            note(text)
 
 
 def _note_missing_landmarks(results: Path, video: Sequence[str] | None) -> None:
