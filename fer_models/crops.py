@@ -23,7 +23,9 @@ SAMPLES = ((0.0, 1.5, 1), (1.5, 8.0, 4), (8.0, torch.inf, 5))
 FRACTION_BITS, STEP_BITS = 10, 4
 STEPS = 1 << STEP_BITS
 HALF_STEP = 1 << FRACTION_BITS - STEP_BITS - 1
-MAX_POINTS = 2**18  # number of points read from frames at once; larger arrays do not fit into the processor's cache
+# Number of points read from frames at once on each device: larger arrays do not fit into the cache of a CPU, but a GPU
+# needs few groups of faces, because each starts many kernels. A large face takes up to 57,600 points.
+MAX_POINTS = {"cpu": 2**18, "cuda": 2**22}
 # The colors of a face are averaged over 4x4 cells, those of the clothes below it over 2x2 cells.
 FACE_GRID, CHEST_GRID = 4, 2
 APPEARANCE_BYTES = 3 * (FACE_GRID**2 + CHEST_GRID**2)
@@ -57,7 +59,7 @@ def crop_faces(pixels: Tensor, frame: Tensor, side: Tensor, center: Tensor, *, s
         of_this_size = torch.nonzero((scale >= low) & (scale < high)).flatten()
         if not len(of_this_size):
             continue
-        for face in of_this_size.split(max(1, MAX_POINTS // (size_px * samples) ** 2)):
+        for face in of_this_size.split(max(1, MAX_POINTS[pixels.device.type] // (size_px * samples) ** 2)):
             crops[face] = _mean_of_samples(pixels, frame[face], side[face], center[face], size_px, samples)
     return crops
 
