@@ -15,8 +15,9 @@ from scenes import LONG_FRAME_S, Face, feeling, long_smile, observe
 
 from analytics import connect, queries, query
 from analytics.errors import QueryError
-from analytics.queries.connection import describe, limited, query_error
+from analytics.queries.connection import describe, limited
 from analytics.queries.groups import GroupError
+from analytics.queries.query_errors import query_error
 from analytics.report import report_page
 from analytics.results.store import Store
 from analytics.tables.result_schemas import ANSWERS

@@ -10,14 +10,14 @@ good ones that `--speech` leaves out.
 
 from analytics.queries.averages import averages, missing_baseline_note
 from analytics.queries.comparison import compare, compare_events
-from analytics.queries.events import (
+from analytics.queries.event_notes import (
     baseline_overlap_note,
-    during_events,
     late_events_note,
     repeated_events_note,
     unassigned_events_note,
     unseen_events_note,
 )
+from analytics.queries.events import during_events
 from analytics.queries.group_timelines import group_timeline
 from analytics.queries.groups import GroupError, several_people_note
 from analytics.queries.quality_notes import (

@@ -1,8 +1,6 @@
 """SQL over the results: DuckDB views that read the Parquet files and cannot reach anything else."""
 
 import contextlib
-import difflib
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from analytics.errors import TOO_LARGE, TOO_SLOW, QueryError
+from analytics.errors import TOO_SLOW, QueryError
 from analytics.queries.averages import EVENT_BINS_SQL
 from analytics.queries.event_files import read_events
 from analytics.queries.events import events_of_videos
-from analytics.queries.intervals import MAX_GAP_S
-from analytics.queries.unfiltered import UNFILTERED_FACES_SQL
+from analytics.queries.query_errors import no_table, query_error
+from analytics.queries.views import VIEW_STATEMENTS
 from analytics.results.catalog import Catalog, latest_rows, read_catalog
 from analytics.results.damage import DamagedFileError
 from analytics.results.datasets import Part, dataset
@@ -29,10 +27,7 @@ from analytics.results.store import Store
 from analytics.results.video_record import VideoName, VideoRecord, video_names, video_records
 from analytics.results.video_rows import ids_of
 from analytics.results.videos import choose_videos
-from analytics.tables.schema import SPEECH_REASONS, TIMELINE_TABLES, VIEWS
-from analytics.time_tolerance import TIME_TOLERANCE_S
-from analytics.timeline.track_summary import UNSEEN_S
-from fer_models.labels import EMOTIONS
+from analytics.tables.schema import TIMELINE_TABLES, VIEWS
 
 # DuckDB reads files only through Arrow datasets, so it needs no access to files. Its own Parquet reader scans a large
 # library three times as fast, but needs `allowed_paths`, which lets `COPY … TO` overwrite the results, and it cannot
@@ -42,87 +37,6 @@ _LOCKED = (
     "SET enable_external_access = false",  # forbids access to files and network, and loading extensions
     "SET lock_configuration = true",
 )
-# Movements are stored in a column of tracks. Version 0.1 could not leave out speech, so its counts are 0. The views
-# read the stored table, because the dashboard may replace the view `tracks`.
-_MOVEMENTS = """
-CREATE TEMP VIEW tracks AS
-SELECT * EXCLUDE (movements)
-    REPLACE (coalesce(n_faces_left_out, 0) AS n_faces_left_out, coalesce(left_out_s, 0) AS left_out_s)
-FROM stored_tracks;
-CREATE TEMP VIEW movements AS
-SELECT video_id, analysis_id, track_id, movement.kind, movement.start_s, movement.end_s,
-    movement.end_s - movement.start_s AS duration_s, movement.strength
-FROM (SELECT video_id, analysis_id, track_id, unnest(movements) AS movement FROM stored_tracks)
-"""
-# A row per track; names and hidden people come from the users' notes.
-_PEOPLE = """
-CREATE TEMP VIEW people AS
-SELECT video_id, analysis_id, track_id, CASE WHEN is_known THEN coalesce(name, 'P' || track_id) END AS person,
-    CASE WHEN is_known THEN coalesce(name, video_id || '/P' || track_id) END AS participant,
-    is_known AND name IS NOT NULL AS is_named, coalesce(is_hidden, false) AS is_hidden
-FROM (
-    SELECT *, coalesce(list_contains(analyses, analysis_id), true) AS is_known
-    FROM tracks LEFT JOIN noted_people USING (video_id, track_id)
-)
-"""
-# `FROM visible('faces')` is the table `faces` without hidden people. A hidden track number is hidden in every analysis,
-# because the person may have the same number there. It is a macro and not a view, because the dashboard replaces some
-# tables by others with fewer columns.
-_VISIBLE = """
-CREATE TEMP MACRO visible(name) AS TABLE
-SELECT * FROM query_table(name) ANTI JOIN (SELECT video_id, track_id FROM noted_people WHERE is_hidden)
-    USING (video_id, track_id)
-"""
-# left_out_by_speech(quality_reason) is true for good faces that --speech leaves out.
-_LEFT_OUT_BY_SPEECH = f"""
-CREATE TEMP MACRO left_out_by_speech(reason) AS coalesce(reason IN {SPEECH_REASONS}, false)
-"""
-# is_still_image(duration_s, live_since) is true for the row of a still image in `videos`: the only files without
-# duration. A live session of one frame has none, too.
-_IS_STILL_IMAGE = """
-CREATE TEMP MACRO is_still_image(duration_s, live_since) AS coalesce(duration_s = 0, false) AND live_since IS NULL
-"""
-# FROM still_images() has the ids of the analyzed still images, whose faces have no tracks.
-_STILL_IMAGES = """
-CREATE TEMP MACRO still_images() AS TABLE
-SELECT video_id, analysis_id FROM videos WHERE status = 'done' AND is_still_image(duration_s, live_since)
-"""
-# FROM observed_time() has the time in which episodes and transitions of each track can be counted: the time with a
-# label, and the gaps across which they are counted, for transitions those within a shot. Dropped frames of a live
-# session are such gaps.
-_OBSERVED_TIME = f"""
-CREATE TEMP MACRO observed_time() AS TABLE
-WITH labeled AS (
-    SELECT video_id, analysis_id, track_id, pts_s, coalesce(duration_s, 0) AS time_s
-    FROM visible('faces') WHERE track_id IS NOT NULL AND smooth_emotion IS NOT NULL
-), in_shots AS (
-    SELECT *, count(*) FILTER (track_id IS NULL) OVER (PARTITION BY video_id, analysis_id ORDER BY pts_s) AS shot
-    FROM (FROM labeled UNION ALL BY NAME SELECT video_id, analysis_id, pts_s FROM frames WHERE is_cut)
-), with_gaps AS (
-    SELECT *, lead(pts_s) OVER of_track - pts_s - time_s AS gap_s, lead(shot) OVER of_track = shot AS in_shot
-    FROM in_shots WHERE track_id IS NOT NULL
-    WINDOW of_track AS (PARTITION BY video_id, analysis_id, track_id ORDER BY pts_s)
-)
-SELECT video_id, analysis_id, track_id,
-    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {MAX_GAP_S + TIME_TOLERANCE_S}), 0) AS episodes_s,
-    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {UNSEEN_S + TIME_TOLERANCE_S} AND in_shot), 0) AS transitions_s
-FROM with_gaps GROUP BY ALL
-"""
-# time_bins(start_s, end_s, bin_ms) has the numbers of the bins in which a frame is shown, seconds_in_bin(…) its time in
-# one of them. Both round to microseconds, so that rounding errors of times never reach another bin. A frame of unknown
-# duration is in the bin in which it begins, for an unknown time.
-_TIME_BINS = """
-CREATE TEMP MACRO time_bins(start_s, end_s, bin_ms) AS range(
-    CAST(floor(round(1e6 * start_s) / (1000::BIGINT * bin_ms)) AS BIGINT),
-    CAST(greatest(
-        ceil(round(1e6 * end_s) / (1000::BIGINT * bin_ms)), floor(round(1e6 * start_s) / (1000::BIGINT * bin_ms)) + 1
-    ) AS BIGINT)
-);
-CREATE TEMP MACRO seconds_in_bin(start_s, end_s, bin, bin_ms) AS CASE WHEN end_s IS NOT NULL THEN (
-    least(round(1e6 * end_s), 1000::BIGINT * bin_ms * (bin + 1))
-    - greatest(round(1e6 * start_s), 1000::BIGINT * bin_ms * bin)
-) / 1e6 END
-"""
 _NOTED_PEOPLE = pa.schema(
     [
         ("video_id", pa.string()),
@@ -132,17 +46,6 @@ _NOTED_PEOPLE = pa.schema(
         ("is_hidden", pa.bool_()),
         ("is_unconfirmed", pa.bool_()),  # is tracked differently since, so that it may be another person
     ]
-)
-_UNKNOWN_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
-_UNKNOWN_COLUMN = re.compile(
-    r'column named "(.+?)"|Column "(.+?)" (?:not found in|does not exist on|in \w+ list not found)', re.IGNORECASE
-)
-_CANDIDATES = re.compile(r"Candidate bindings: (.+)")  # columns of the tables of the query, similar ones first
-_OF_EVENTS = ("events", "event_bins")  # views that exist only with a file of events
-_SIMILAR = 0.7  # least similarity (`difflib`) of a name that is suggested for an unknown one
-_ALL_COLUMNS = sorted({name for schema in VIEWS.values() for name in schema.names})
-_NO_EVENTS = (
-    "there are no events: give --events FILE, a CSV with the columns start_s, end_s, label and optionally video"
 )
 
 
@@ -207,16 +110,9 @@ def connect(
         if name in ("tracks", "faces"):  # of all videos, because synchrony compares people with those of other videos
             every = shown if ids == known_ids else catalog.table(name, known_ids, schema)
             connection.register(f"known_{name}", every)
-    connection.execute(_MOVEMENTS)
     connection.register("noted_people", noted_people(root, analyses if all_analyses else None))
-    connection.execute(_PEOPLE)
-    connection.execute(_VISIBLE)
-    connection.execute(_LEFT_OUT_BY_SPEECH)
-    connection.execute(_IS_STILL_IMAGE)
-    connection.execute(_STILL_IMAGES)
-    connection.execute(UNFILTERED_FACES_SQL)
-    connection.execute(_OBSERVED_TIME)
-    connection.execute(_TIME_BINS)
+    for statement in VIEW_STATEMENTS:
+        connection.execute(statement)
     if observations:
         connection.register("observations", _observations(catalog, analyses))
     if events is not None:
@@ -258,49 +154,6 @@ def limited(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator
         watch.join()
 
 
-def query_error(error: Exception) -> QueryError:
-    """Convert an error of DuckDB or Arrow to a one-line error with a suggested action."""
-    # Arrow wraps errors that DuckDB raises while it reads, and keeps their text.
-    if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory Error" in str(error):
-        return QueryError(TOO_LARGE)
-    if "maximum total string size" in str(error):
-        return QueryError("a column of the result has more than 2 GiB of text: select fewer rows or less text")
-    if unknown := _UNKNOWN_TABLE.search(str(error)):
-        # DuckDB's own suggestion would be the least different of all names, including those of internal tables.
-        return QueryError(_NO_EVENTS if unknown[1].lower() in _OF_EVENTS else _no_table(unknown[1]))
-    if unknown := _UNKNOWN_COLUMN.search(str(error)):
-        candidates = re.findall('"(.+?)"', "".join(_CANDIDATES.findall(str(error))))
-        return QueryError(_no_column(unknown[1] or unknown[2], candidates or _ALL_COLUMNS))
-    return QueryError(str(error))
-
-
-def _no_column(name: str, candidates: Sequence[str]) -> str:
-    """Say that there is no such column, and suggest one of a similar name among `candidates`.
-
-    >>> _no_column("emotio", ["emotion", "smooth_emotion"])
-    "no column 'emotio': did you mean emotion?"
-    >>> _no_column("sad", ["emotion", "p_sad"])  # as in WHERE emotion = "sad"
-    "no column 'sad': did you mean p_sad, or the text 'sad' in single quotes?"
-    """
-    if name in EMOTIONS:
-        column = next((f"{one}, or " for one in candidates if one.endswith(f"_{name}")), "")
-        return f"no column {name!r}: did you mean {column}the text '{name}' in single quotes?"
-    close = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=_SIMILAR)
-    return f"no column {name!r}: " + (f"did you mean {close[0]}?" if close else "docs/schema.md lists all columns")
-
-
-def _no_table(name: str) -> str:
-    """Say that there is no such table, suggest one of a similar name, and list all.
-
-    >>> _no_table("episode")[:52], _no_table("notes")[:35]
-    ("no table 'episode': did you mean episodes? There are", "no table 'notes': there are videos,")
-    """
-    close = difflib.get_close_matches(name.lower(), VIEWS, n=1, cutoff=_SIMILAR)
-    hint = f"did you mean {close[0]}? There" if close else "there"
-    always = [view for view in VIEWS if view not in _OF_EVENTS]
-    return f"no table {name!r}: {hint} are {', '.join(always)}, and with a file of events {' and '.join(_OF_EVENTS)}"
-
-
 def describe(table: str | None = None) -> pa.Table:
     """The columns of the views, or of one: table, column, type, unit, meaning.
 
@@ -308,7 +161,7 @@ def describe(table: str | None = None) -> pa.Table:
         QueryError: if there is no such table.
     """
     if table is not None and table not in VIEWS:
-        raise QueryError(_no_table(table))
+        raise QueryError(no_table(table))
     columns = [
         {
             "table": name,

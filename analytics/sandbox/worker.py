@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.errors import QueryError
-from analytics.queries.connection import connect, query_error
+from analytics.queries.connection import connect
+from analytics.queries.query_errors import query_error
 from analytics.sandbox.request import QueryRequest, memory_bytes
 from analytics.tables.schema import VIEWS
 from fer_models.errors import FervidError

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from analytics.queries.events import (
+from analytics.queries.event_notes import (
     late_events_note,
     repeated_events_note,
     unassigned_events_note,
