@@ -44,7 +44,8 @@ from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.live.run import run_live, without_file_settings
 from flows.live.timeline import LiveWork, make_timeline, stream_extent
-from flows.render import RenderError, render_video
+from flows.render.analyzed_video import RenderError
+from flows.render.run import render_video
 from flows.settings import AnalyzeSettings, LiveSettings, TimelineSettings
 from tests.test_player_time import join, write_gray
 

@@ -25,7 +25,8 @@ from fer_models.labels import EMOTIONS
 from fer_models.rendering.timeline_strip import PALETTE
 from fer_models.video import VideoReadError, probe
 from fer_models.video.writing import write_video
-from flows.render import RenderError, render_video
+from flows.render.analyzed_video import RenderError
+from flows.render.run import render_video
 from flows.settings import AnalyzeSettings
 
 pytestmark = pytest.mark.slow

@@ -53,7 +53,7 @@ def render(
 
     with fatal_errors("nothing was written"), name_damaged_file(results):
         from analytics.results.output_files import check_output_file
-        from flows.render import render_video
+        from flows.render.run import render_video
 
         check_output_file(out, overwrite=overwrite)
 
