@@ -12,7 +12,13 @@ from fer_models.crops import appearance_descriptors, crop_faces, frame_crops, me
 from fer_models.frame_batch import FaceBatch, FrameBatch
 from fer_models.landmarks.in_frame import points_in_frame
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
-from fer_models.landmarks.upright import UprightCrops, five_landmarks, turn_upright
+from fer_models.landmarks.upright import (
+    TRUSTED_SCORE,
+    DetectedInFrames,
+    UprightCrops,
+    five_landmarks,
+    turn_upright,
+)
 from fer_models.oom import run_with_oom_backoff
 
 log = logging.getLogger(__name__)
@@ -61,13 +67,10 @@ def _crop_group(
     landmarks, landmarks_s = None, 0.0
     if landmarker is not None:
         started_s = time.perf_counter()
-
-        def cut(rows: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
-            return crop_faces(pixels, frame_of_face[rows], side, center[rows])
-
-        upright = turn_upright(crops, side, cut, landmarker)
-        side, crops, landmarks = upright.side, upright.crops, upright.landmarks
-        faces = _with_landmarks(faces, upright, center)
+        detected = DetectedInFrames(pixels, frame_of_face, boxes_xyxy)
+        upright = turn_upright(detected, side, center, crops, landmarker)
+        side, center, crops, landmarks = upright.side, upright.center, upright.crops, upright.landmarks
+        faces = _with_landmarks(faces, upright)
         landmarks_s = time.perf_counter() - started_s
     measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
     appearances = appearance_descriptors(pixels, frame_of_face, side, center, crops)
@@ -82,8 +85,9 @@ def _crop_group(
     )
 
 
-def _with_landmarks(faces: FaceBatch, upright: UprightCrops, center: torch.Tensor) -> FaceBatch:
-    """Replace the landmarks of faces whose crops were turned: those of the detector are of an upright face."""
-    points_px = points_in_frame(upright.landmarks.points_xy, upright.side.cpu().numpy(), center.cpu().numpy())
-    is_turned = upright.is_turned[:, None, None]
-    return replace(faces, landmarks_xy=np.where(is_turned, five_landmarks(points_px), faces.landmarks_xy))
+def _with_landmarks(faces: FaceBatch, upright: UprightCrops) -> FaceBatch:
+    """Replace the detector's landmarks of faces whose crops were turned, where those of the network are trusted."""
+    points_px = points_in_frame(upright.landmarks.points_xy, upright.side.cpu().numpy(), upright.center.cpu().numpy())
+    is_replaced = upright.is_turned & (upright.landmarks.score >= TRUSTED_SCORE)
+    landmarks_xy = np.where(is_replaced[:, None, None], five_landmarks(points_px), faces.landmarks_xy)
+    return replace(faces, landmarks_xy=landmarks_xy)

@@ -1,15 +1,16 @@
 """Turn the crops of tilted and upside-down faces upright, as the landmark network sees them.
 
-Detectors align their five landmarks to upright faces: those of the packaged one hardly follow the roll of a head.
+Detectors place their five landmarks as in upright faces: those of the packaged one hardly follow the roll of a head.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fer_models.crops import crop_faces, frame_crops
+from fer_models.landmarks.in_frame import points_in_frame
 from fer_models.landmarks.landmarker import LandmarkBatch, Landmarker
 from fer_models.landmarks.points import LEFT_EYE, LEFT_MOUTH_CORNER, NOSE_TIP, RIGHT_EYE, RIGHT_MOUTH_CORNER
 
@@ -19,57 +20,92 @@ MAX_ROLL_DEG = 10.0
 TRUSTED_SCORE = 0.5
 
 
+@dataclass(frozen=True, eq=False)
+class DetectedInFrames:
+    """Faces as they were detected: n frames and the frame and box of each of m faces."""
+
+    pixels: Tensor  # (n, h, w, 3) uint8
+    frame: Tensor  # (m,) int64
+    boxes_xyxy: Tensor  # (m, 4) float32
+
+
 @dataclass(eq=False)
 class UprightCrops:
-    """The crops of m faces and their landmarks, with those of tilted faces turned."""
+    """The crops of m faces, those of tilted faces turned, and the landmarks in them."""
 
     side: Tensor  # (m,) complex128, as from `crops.frame_crops`
+    center: Tensor  # (m,) complex128, likewise
     crops: Tensor  # (m, 48, 48, 3) uint8
     landmarks: LandmarkBatch
-    is_turned: np.ndarray  # (m,) bool, True where landmarks can be trusted, and only after the crop was turned
-
-    def turn(self, rows: np.ndarray, side: Tensor, cut: "CutCrops", landmarker: Landmarker, least: float = 0.0) -> None:
-        """Turn the crops of these faces to other sides where this raises the score of the landmarks, to `least`."""
-        crops = cut(torch.from_numpy(rows).to(side.device), side)
-        landmarks = landmarker.predict(crops)
-        is_better = (landmarks.score > self.landmarks.score[rows]) & (landmarks.score >= least)
-        better, turned = np.flatnonzero(is_better), rows[is_better]
-        self.side[turned], self.crops[turned] = side[better], crops[better]
-        for mine, found in zip(vars(self.landmarks).values(), vars(landmarks).values(), strict=True):
-            mine[turned] = found[better]
-        self.is_turned[turned] = True
-
-    def level(self, rows: np.ndarray, cut: "CutCrops", landmarker: Landmarker) -> None:
-        """Turn those of these faces that are tilted further than `MAX_ROLL_DEG`, by the angle beyond it."""
-        roll_deg = self.landmarks.pose_deg[rows, 2].astype(np.float64)
-        beyond_deg = roll_deg - np.clip(roll_deg, -MAX_ROLL_DEG, MAX_ROLL_DEG)
-        rows, beyond_deg = rows[beyond_deg != 0], beyond_deg[beyond_deg != 0]
-        turn = torch.from_numpy(np.exp(1j * np.deg2rad(beyond_deg))).to(self.side.device)
-        self.turn(rows, self.side[rows] * turn, cut, landmarker)
+    is_turned: np.ndarray  # (m,) bool
 
 
-CutCrops = Callable[[Tensor, Tensor], Tensor]  # (k,) int64 faces and their (k,) sides to (k, 48, 48, 3) crops
-
-
-def turn_upright(crops: Tensor, side: Tensor, cut: CutCrops, landmarker: Landmarker) -> UprightCrops:
-    """Find the landmarks of crops, and turn those of tilted and upside-down faces.
+def turn_upright(
+    detected: DetectedInFrames, side: Tensor, center: Tensor, crops: Tensor, landmarker: Landmarker
+) -> UprightCrops:
+    """Find the landmarks of crops, and turn the crops of tilted and upside-down faces.
 
     A crop is turned only if its landmarks then have a higher score.
 
     Args:
-        crops: (m, 48, 48, 3) uint8.
-        side: (m,) complex128, the sides of these crops.
-        cut: cuts the crops of some of the faces again, with other sides.
+        detected: the faces.
+        side: (m,) complex128 from `frame_crops`.
+        center: (m,) complex128 from `frame_crops`.
+        crops: (m, 48, 48, 3) uint8, the crops of these sides and centers.
         landmarker: on the device of the crops.
     """
-    found = UprightCrops(side.clone(), crops.clone(), landmarker.predict(crops), np.zeros(len(crops), bool))
-    found.level(np.arange(len(crops)), cut, landmarker)
-    doubtful = np.flatnonzero(found.landmarks.score < TRUSTED_SCORE)
-    found.turn(doubtful, -side[doubtful], cut, landmarker, least=TRUSTED_SCORE)
-    # Upside-down faces are the only doubtful ones whose score is now high.
-    found.level(doubtful[found.landmarks.score[doubtful] >= TRUSTED_SCORE], cut, landmarker)
-    found.is_turned &= found.landmarks.score >= TRUSTED_SCORE
-    return found
+    upright = UprightCrops(
+        side.clone(), center.clone(), crops.clone(), landmarker.predict(crops), np.zeros(len(crops), bool)
+    )
+    _level(upright, detected, landmarker)
+    _turn_upside_down(upright, detected, landmarker, side, center)
+    return upright
+
+
+def _level(upright: UprightCrops, detected: DetectedInFrames, landmarker: Landmarker) -> None:
+    """Turn faces that are tilted further than `MAX_ROLL_DEG` by the angle beyond it, so that it never jumps."""
+    roll_deg = upright.landmarks.pose_deg[:, 2].astype(np.float64)
+    beyond_deg = roll_deg - np.clip(roll_deg, -MAX_ROLL_DEG, MAX_ROLL_DEG)
+    rows = np.flatnonzero(beyond_deg)
+    turn = torch.from_numpy(np.exp(1j * np.deg2rad(beyond_deg[rows]))).to(upright.side.device)
+    _turn(upright, detected, landmarker, rows, upright.side[rows] * turn, upright.center[rows])
+
+
+def _turn_upside_down(
+    upright: UprightCrops, detected: DetectedInFrames, landmarker: Landmarker, side: Tensor, center: Tensor
+) -> None:
+    """Turn faces without trusted landmarks upside down where they then have them.
+
+    The box of an upside-down face is often shifted, so its landmarks are found in a first crop, to which the second one
+    is aligned.
+    """
+    rows = np.flatnonzero(upright.landmarks.score < TRUSTED_SCORE)
+    side, center = -side[rows], center[rows]
+    crops = crop_faces(detected.pixels, detected.frame[rows], side, center)
+    points_px = points_in_frame(landmarker.predict(crops).points_xy, side.cpu().numpy(), center.cpu().numpy())
+    landmarks_xy = torch.from_numpy(five_landmarks(points_px)).to(side.device)
+    aligned = frame_crops(detected.boxes_xyxy[rows], landmarks_xy)
+    _turn(upright, detected, landmarker, rows, *aligned, least_score=TRUSTED_SCORE)
+
+
+def _turn(
+    upright: UprightCrops,
+    detected: DetectedInFrames,
+    landmarker: Landmarker,
+    rows: np.ndarray,
+    side: Tensor,
+    center: Tensor,
+    least_score: float = 0.0,
+) -> None:
+    """Give these faces other crops where this raises the score of their landmarks, to at least `least_score`."""
+    crops = crop_faces(detected.pixels, detected.frame[rows], side, center)
+    landmarks = landmarker.predict(crops)
+    is_better = (landmarks.score > upright.landmarks.score[rows]) & (landmarks.score >= least_score)
+    better, turned = np.flatnonzero(is_better), rows[is_better]
+    upright.side[turned], upright.center[turned], upright.crops[turned] = side[better], center[better], crops[better]
+    for known, found in zip(vars(upright.landmarks).values(), vars(landmarks).values(), strict=True):
+        known[turned] = found[better]
+    upright.is_turned[turned] = True
 
 
 def five_landmarks(points_xy: np.ndarray) -> np.ndarray:
