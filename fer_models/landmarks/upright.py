@@ -80,9 +80,10 @@ def _turn_upside_down(
     is aligned.
     """
     rows = np.flatnonzero(upright.landmarks.score < TRUSTED_SCORE)
-    side, center = -side[rows], center[rows]
-    crops = crop_faces(detected.pixels, detected.frame[rows], side, center)
-    points_px = points_in_frame(landmarker.predict(crops).points_xy, side.cpu().numpy(), center.cpu().numpy())
+    found = landmarker.predict(crop_faces(detected.pixels, detected.frame[rows], -side[rows], center[rows]))
+    is_better = found.score > upright.landmarks.score[rows]
+    rows, points_xy = rows[is_better], found.points_xy[is_better]
+    points_px = points_in_frame(points_xy, -side[rows].cpu().numpy(), center[rows].cpu().numpy())
     landmarks_xy = torch.from_numpy(five_landmarks(points_px)).to(side.device)
     aligned = frame_crops(detected.boxes_xyxy[rows], landmarks_xy)
     _turn(upright, detected, landmarker, rows, *aligned, least_score=TRUSTED_SCORE)
