@@ -307,6 +307,11 @@ def test_a_click_anywhere_in_a_row_opens_the_video(page: Page, address: str) -> 
     page.keyboard.press("Enter")
     expect(page.get_by_text("1 video. Click one")).to_be_visible()
     until_still(page)
+    for cell in ("td.number", "td.link a"):
+        with page.context.expect_page() as opened:
+            page.locator(cell).first.click(modifiers=["ControlOrMeta"])
+        opened.value.wait_for_url("**/timeline?video=v*")
+        opened.value.close()
     page.locator("td.number").first.click()
     page.wait_for_url("**/timeline?video=v*")
     page.wait_for_selector("video")
