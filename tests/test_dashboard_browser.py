@@ -739,6 +739,14 @@ def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, addr
     )
     is_tag = page.locator(".box, .tag").evaluate_all("all => all.map((each) => each.classList.contains('tag'))")
     assert is_tag.count(True) == 2
+    shown = page.locator("video").bounding_box()
+    assert shown is not None
+    scale = shown["width"] / 320
+    boxes = sorted((each for each, tag in zip(rectangles, is_tag, strict=True) if not tag), key=lambda each: each["x"])
+    for box, left_px in zip(boxes, (10, 140), strict=True):  # at 3 s, 60 px wide, with their centers at 40 and 170 px
+        edges = [(box[name] - shown["x"]) / scale for name in ("left", "right")]
+        assert edges == pytest.approx([left_px, left_px + 60], abs=0.5)
+        assert box["height"] == pytest.approx(60 * scale, abs=0.5)
     for tag in itertools.compress(rectangles, is_tag):
         for other in (each for each in rectangles if each is not tag):
             apart_x = min(tag["x"] + tag["width"], other["x"] + other["width"]) - max(tag["x"], other["x"])
@@ -747,6 +755,9 @@ def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, addr
     page.keyboard.press("t")
     expect(page.locator(".tag")).to_have_count(0)
     page.keyboard.press("b")
+    expect(page.locator(".box")).to_have_count(0)
+    page.keyboard.press("t")
+    expect(page.locator(".tag")).to_have_count(2)
     expect(page.locator(".box")).to_have_count(0)
 
 
