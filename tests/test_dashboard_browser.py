@@ -50,6 +50,7 @@ pytestmark = pytest.mark.browser
 # Turn off Chromium's own network requests: there may be no network, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
+HEADER_PX = 60  # height of Streamlit's header, which covers the page
 AXIS_PX = 38  # width left of the charts
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ("", "timeline", "moments", "compare", "sql", "models", "runs")
@@ -665,10 +666,11 @@ def test_lanes_share_the_height_of_the_window_and_the_video_stays_in_sight(page:
     page.set_viewport_size({"width": 1280, "height": 640})
     page.mouse.move(900, 300)
     page.mouse.wheel(0, 2000)
-    page.wait_for_function("() => document.querySelector('h1').getBoundingClientRect().bottom < 0", polling=50)
+    at_end = "main => main.scrollTop > 0 && main.scrollTop + main.clientHeight > main.scrollHeight - 2"
+    until_true(lambda: page.get_by_test_id("stMain").evaluate(at_end), page)
     box = page.locator("video").bounding_box()
     assert box is not None
-    assert box["y"] > 0
+    assert box["y"] >= HEADER_PX
     assert box["y"] + box["height"] < 640
 
 
