@@ -652,6 +652,42 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     expect(page.get_by_role("dialog", name="keyboard shortcuts")).to_be_visible()
 
 
+def test_keys_are_for_the_video_again_after_a_choice_with_the_mouse(page: Page, address: str, moving: str) -> None:
+    open_timeline(page, address, "?t=3")
+    until_at(page, 3)
+    speed, video = page.get_by_label("speed"), page.get_by_role("combobox", name="Video")
+    speed.click()
+    page.keyboard.press("Escape")
+    speed.select_option("2")
+    until(page, "video => video.playbackRate === 2")
+    page.keyboard.press("ArrowRight")
+    until_at(page, 4)
+    for name in ("moving.mp4", "alice.mp4"):
+        video.click()
+        page.get_by_role("option").filter(has_text=name).click()
+        expect(video).to_have_value(re.compile(name))
+        until_still(page)
+    expect(video).to_be_focused()
+    until(page, "video => video.readyState >= 2")
+    page.keyboard.press("ArrowRight")
+    until_at(page, 1)
+    page.keyboard.press("Space")
+    until(page, f"video => {PLAYS}")
+    page.keyboard.press("k")
+    until(page, "video => video.paused")
+    # Who gets to a list with Tab, types there.
+    speed.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowDown")
+    expect(speed).to_be_focused()
+    until(page, "video => video.playbackRate === 1.25")
+    video.focus()
+    page.keyboard.type("k ")
+    expect(video).to_have_value(re.compile("k $"))
+    until(page, "video => video.paused")
+
+
 def test_lanes_share_the_height_of_the_window_and_the_video_stays_in_sight(page: Page, address: str) -> None:
     open_timeline(page, address)
     lane = page.get_by_role("img", name="probabilities of P1 over time")
