@@ -1414,10 +1414,12 @@ def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) 
 
 
 def test_flow_runs_are_found_by_the_path_that_flows_store_and_without_a_proxy(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = {"id": "1", "name": "calm-crab", "state_name": "Completed", "start_time": None, "total_run_time": 1.0}
-    runs = [run | {"parameters": {"out": str(results)}}, run | {"parameters": {"out": str(results / "other")}}]
+    run |= {"state": {"message": "all done"}, "parameters": {"out": str(results)}}
+    failed = {"name": "odd-owl", "state_name": "Failed", "state": {"message": "no space left" + 40 * ", free some"}}
+    runs = [run, run | failed, run | {"parameters": {"out": str(results / "other")}}]
 
     class Prefect(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -1427,11 +1429,15 @@ def test_flow_runs_are_found_by_the_path_that_flows_store_and_without_a_proxy(
             self.wfile.write(json.dumps(runs).encode())
 
     with http.server.HTTPServer(("127.0.0.1", 0), Prefect) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.setenv(ENVIRONMENT, f"{results.parent}/videos/../{results.name}")
-        assert [found["name"] for found in flow_runs(current_results().root)] == ["calm-crab"]
+        assert [found["name"] for found in flow_runs(current_results().root)] == ["calm-crab", "odd-owl"]
+        shown = words(page("runs", results))
+        server.shutdown()
+    assert f"- **odd-owl**: {failed['state']['message']}" in shown  # the table cuts it off
+    assert "**calm-crab**" not in shown
 
 
 def test_running_trainings_are_shown(
