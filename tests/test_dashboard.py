@@ -1452,6 +1452,7 @@ def test_running_trainings_are_shown(
     shown = page("models", results)
     assert "In training: mine" in [heading.value for heading in shown.subheader]
     assert "about 6 min left" in words(shown)
+    assert "Votes: the emotion with more of the ten votes of FER+ than any other answer" in words(shown)
     assert takes_etag_before(shown, "subheader", "In training")
     before = trainings_etag()
     progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
