@@ -126,9 +126,10 @@ def test_a_file_whose_first_content_was_restored_is_done(store, folder):
     store.commit_analysis(first, timeline())
     path.write_text("other")
     store.commit_analysis(row(path, 1, started_at=datetime.now(UTC)), timeline())
+    other_at = store.video_row(video_id(file_sha256(path)), "a1").finished_at
     path.write_text("done")
     os.utime(path, (time.time() + 60,) * 2)
-    store.mark_as_current(first["video_id"], "a2", str(path), object_version=file_version(path))
+    store.mark_as_current(first["video_id"], "a2", str(path), object_version=file_version(path), after=other_at)
     assert states(store.root, [path])["done.mp4"] == ("done", "")
 
 
