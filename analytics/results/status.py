@@ -128,7 +128,7 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
         damages[damage.video_id].append(damage)
     rows = video_records(latest_rows(read_catalog(results, skip_damaged=True).rows)[0])
     rows = [row for row in rows if row.video_id not in damages or row.status == "failed"]
-    row_of = newest_by_path(rows)
+    row_of = newest_by_path(row for row in rows if not row.is_replaced)
     ids_of_size: dict[int | None, set[str]] = defaultdict(set)
     for row in rows:
         ids_of_size[row.size_bytes].add(row.video_id)
@@ -241,7 +241,7 @@ def _of_file(path: StoragePath, row_of: Mapping[str, VideoRecord]) -> VideoStatu
 
 
 def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size: Mapping[int | None, set[str]]) -> bool:
-    """Whether the current content of a file has a row: that of its path or, where its path has none, of a copy."""
+    """Whether the current content of a file has a row: that of its path or, without one in `row_of`, of a copy."""
     row = row_of.get(path_text(path))
     try:
         stat = path.stat()

@@ -129,6 +129,10 @@ def analyze(
         except FATAL:
             run.context.progress.withdraw_stop()  # the stop was requested for the videos of this run only
             raise
+    if run.context.analyze_elsewhere is None:
+        from flows.analysis.skipping import mark_replaced
+
+        mark_replaced(summary, run.context.store)
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)

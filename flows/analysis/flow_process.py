@@ -116,7 +116,11 @@ class FlowProcess:
         self.has_records = True
         if message.summary is None:
             raise joined(message.errors)
-        return dataclasses.replace(message.summary, out=run.context.out)
+        from flows.analysis.skipping import mark_replaced  # imported here because it loads PyArrow
+
+        summary = dataclasses.replace(message.summary, out=run.context.out)
+        mark_replaced(summary, run.context.store)
+        return summary
 
     def _answer_when_done(self, request: VideoRequest, future: "Future[VideoOutcome]") -> None:
         def answer(future: "Future[VideoOutcome]") -> None:
