@@ -494,6 +494,7 @@ def test_a_second_run_analyzes_only_pending_videos(first_run, mixed_folder, serv
     run = command("analyze", mixed_folder, "--out", results, "--json", PREFECT_API_URL=server)
     assert run.exit_code == 0, run.stderr
     summary = json.loads(run.stdout)
+    assert summary["seconds"] > sum(video["seconds"] for video in summary["videos"]) > 0
     status = {Path(video["path"]).name: video["status"] for video in summary["videos"]}
     assert status == dict.fromkeys(["collins.mp4", "gray [red].mp4", "text.mp4"], "unchanged") | {"new.mp4": "done"}
     # The failed file is a copy of an analyzed one now.
