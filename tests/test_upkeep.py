@@ -91,6 +91,15 @@ def test_every_file_has_a_state_and_a_reason(store, folder):
     }
 
 
+@pytest.mark.parametrize("table", ["videos", "faces"])
+def test_a_damaged_video_has_no_other_state(store, folder, table):
+    path = store.root / table / f"video_id={video_id(file_sha256(folder / 'done.mp4'))}" / "a1.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    found = [(Path(one.path).name, one.state) for one in status(store.root, sorted(folder.iterdir()))]
+    assert [state for name, state in found if name == "done.mp4"] == ["damaged"]
+    assert len(found) == len(list(folder.iterdir()))
+
+
 def test_without_the_files_videos_in_progress_have_ids_only(store, folder):
     assert sorted((one.state, Path(one.path).name) for one in status(store.root)) == [
         ("done", "done.mp4"),

@@ -242,12 +242,18 @@ class Store:
         assert row is not None
         moved = row.path != path and not _has_content(row)
         if moved or (row.path == path and object_version is not None):
-            current = replace(row, path=path, object_version=object_version, error=error)
+            current = replace(row, path=path, object_version=object_version, error=error, is_replaced=None)
         else:
             current = replace(row, error=error)
         if current != row or newest.analysis_id != analysis_id:
             self._write_video_row(replace(current, status="done"), after=after if current.path == path else None)
         return current.path
+
+    def mark_as_replaced(self, video_id: str, analysis_id: str) -> None:
+        """Record that the file of an analysis or failure now has the content of another video."""
+        if row := self.video_row(video_id, analysis_id):  # None if it was purged meanwhile
+            # With its own time, so that the other video stays the newest one of the path.
+            self._write_video_row(replace(row, is_replaced=True))
 
     def commit_analysis(self, video_row: Mapping[str, object], timeline: "Timeline") -> None:
         """Write the tables of an analysis and then its row in `videos`, with status `done`.

@@ -252,6 +252,7 @@ VIDEOS = pa.schema(
         ],
         _field("live_since", pa.timestamp("us", "UTC"), "", "live session: time of pts_s = 0; NULL for a file"),
         _field("is_running", pa.bool_(), "", "live session: whether it was running when this was written"),
+        _field("is_replaced", pa.bool_(), "", "true if a run found the content of another video at path, else NULL"),
         _field("settings", pa.string(), "JSON", "every setting that can change a value; key run: options of the run"),
         _field(
             "joined_by_look",

@@ -4,6 +4,7 @@ import math
 import time
 
 from analytics.results.carry_notes import carry_notes, is_up_to_date
+from analytics.results.replaced_files import mark_replaced_files
 from analytics.results.status import newest_segment
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
@@ -24,7 +25,14 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
         return None
     started_s = time.monotonic()
     outcomes = [skip_outcome(path, work, run.context) for path, work in finished.items()]
-    return RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
+    summary = RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
+    mark_replaced(summary, run.context.store)
+    return summary
+
+
+def mark_replaced(summary: RunSummary, store: Store) -> None:
+    """Mark the rows of files that the run found to have the content of another video."""
+    mark_replaced_files(store, {path_text(outcome.path): outcome.video_id for outcome in summary.outcomes})
 
 
 OTHER_SHOWN = (
