@@ -37,6 +37,14 @@ class FinishedWork:
     object_version: str | None = None  # version of the file that was found
 
 
+@dataclass(frozen=True)
+class KnownPath:
+    """The rows of the table `videos` with one path, including failures."""
+
+    newest_at: datetime  # finished_at of the newest one
+    video_ids: frozenset[str]
+
+
 class FinishedIndex:
     """The finished analyses of a results folder for the settings of a run."""
 
@@ -45,10 +53,9 @@ class FinishedIndex:
         rows: Sequence[Mapping[str, Any]],
         settings: AnalyzeSettings,
         store: Store | None,
-        newest_at: Mapping[str, datetime],
+        paths: Mapping[str, KnownPath],
     ) -> None:
-        self.settings, self.store = settings, store
-        self.newest_at = newest_at  # path -> finished_at of its newest row, including failures
+        self.settings, self.store, self.paths = settings, store, paths
         self._content_of: dict[tuple[str, str], str] = {}  # path and version of a file -> its SHA-256
         self._by_content: dict[str, FinishedWork] = {}
         self._sizes: set[int] = set()
@@ -77,10 +84,10 @@ class FinishedIndex:
             WeightsError: if there is no such model.
         """
         rows = read_catalog(results, skip_damaged=True).rows
-        times = rows.select(["path", "finished_at"]).sort_by("finished_at")
-        newest_at = dict(zip(*(column.to_pylist() for column in times.columns), strict=True))
+        of_path = rows.group_by("path").aggregate([("finished_at", "max"), ("video_id", "distinct")]).to_pylist()
+        paths = {row["path"]: KnownPath(row["finished_at_max"], frozenset(row["video_id_distinct"])) for row in of_path}
         done = rows.filter((pc.field("status") == "done") & pc.is_valid(pc.field("sha256")))
-        return cls(done.select(_COLUMNS).to_pylist(), settings, Store(results), newest_at)
+        return cls(done.select(_COLUMNS).to_pylist(), settings, Store(results), paths)
 
     def find(self, path: StoragePath) -> FinishedWork | None:
         """The finished analysis of a video; None if it has to be read or analyzed, or if its tables are damaged.

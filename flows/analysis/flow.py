@@ -132,7 +132,7 @@ def analyze(
     if run.context.analyze_elsewhere is None:
         from flows.analysis.skipping import mark_replaced
 
-        mark_replaced(summary, run.context.store)
+        mark_replaced(summary, run.context)
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)

@@ -121,7 +121,7 @@ class FlowProcess:
         from flows.analysis.skipping import mark_replaced  # imported here because it loads PyArrow
 
         summary = dataclasses.replace(message.summary, out=run.context.out)
-        mark_replaced(summary, run.context.store)
+        mark_replaced(summary, run.context)
         return summary
 
     def _answer_when_done(self, request: VideoRequest, future: "Future[VideoOutcome]") -> None:

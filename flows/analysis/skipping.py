@@ -26,13 +26,16 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
     started_s = time.monotonic()
     outcomes = [skip_outcome(path, work, run.context) for path, work in finished.items()]
     summary = RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
-    mark_replaced(summary, run.context.store)
+    mark_replaced(summary, run.context)
     return summary
 
 
-def mark_replaced(summary: RunSummary, store: Store) -> None:
+def mark_replaced(summary: RunSummary, context: AnalysisContext) -> None:
     """Mark the rows of files that the run found to have the content of another video."""
-    mark_replaced_files(store, {path_text(outcome.path): outcome.video_id for outcome in summary.outcomes})
+    found = {path_text(outcome.path): outcome.video_id for outcome in summary.outcomes}
+    known = context.finished.paths
+    if any(path in known and known[path].video_ids != {video_id} for path, video_id in found.items()):
+        mark_replaced_files(context.store, found)
 
 
 OTHER_SHOWN = (
@@ -48,7 +51,8 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
         _drop_appearance(work, context)
     notes: tuple[str, ...] = ()
     file = path_text(path)
-    after = context.finished.newest_at.get(file)
+    known = context.finished.paths.get(file)
+    after = None if known is None else known.newest_at
     shown = store.shown_analysis(ids.video_id)
     is_current = shown is not None and is_up_to_date(store.root, shown, ids.analysis_id)
     # The tables of `ids` are known to be readable, but not those with corrections.
