@@ -1,9 +1,7 @@
 """Stability of an emotion model on videos, measured on the tracked faces of an analysis."""
 
-import contextlib
-import gc
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +41,7 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
     defaults = AnalyzeSettings.model_construct(timeline=TimelineSettings.model_construct())
     settings = defaults.model_copy(update={"model": model, "device": device})
     figures = {}
-    with tempfile.TemporaryDirectory() as folder, _freed_at_exit():
+    with tempfile.TemporaryDirectory() as folder:
         context = AnalysisContext(Path(folder) / "results", settings)
         for video in videos:
             try:
@@ -56,15 +54,3 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
             tracks, frames = np.asarray(rows["track_id"]), np.asarray(rows["frame_index"])
             figures[video] = measure_stability(tracks, frames, probabilities)
     return figures
-
-
-@contextlib.contextmanager
-def _freed_at_exit() -> Iterator[None]:
-    """Let Python free the objects of DuckDB, whose bindings report all that is left at exit.
-
-    `without_gc` excludes them from garbage collection while models are loaded.
-    """
-    try:
-        yield
-    finally:
-        gc.unfreeze()
