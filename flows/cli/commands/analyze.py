@@ -24,6 +24,7 @@ from flows.cli.console import (
     console,
     errors,
     fatal_errors,
+    not_standard_output,
     note,
     say,
     stop_on_interrupt,
@@ -48,7 +49,12 @@ def analyze(
     as_json: AsJson = False,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", help="Also write one tidy CSV file: one row per person and frame."),
+        typer.Option(
+            "--csv",
+            callback=not_standard_output,
+            metavar="FILE",
+            help="Also write one tidy CSV file: one row per person and frame.",
+        ),
     ] = None,
 ) -> None:
     """Analyze videos and images into a results folder. Finished videos are skipped; interrupted ones are resumed."""
