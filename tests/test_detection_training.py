@@ -485,6 +485,14 @@ def test_detections_of_the_teachers_are_cached(few_photos, tmp_path):
         merge_teacher_labels(photos, some, tmp_path, cache)
 
 
+@pytest.mark.parametrize(
+    "values", [{"init": "default"}, {"references": Path("nowhere")}], ids=lambda values: [*values][0]
+)
+def test_a_recipe_is_checked_before_the_data_are_read(tmp_path, values):
+    with pytest.raises(WeightsError):
+        train_detector(tmp_path / "no_data", tmp_path / "out", DetectorRecipe(**values), device="cpu")
+
+
 def test_too_few_photographs_are_refused(few_photos, tmp_path):
     path = tmp_path / "two.parquet"
     pq.write_table(pq.read_table(few_photos)[:2], path)

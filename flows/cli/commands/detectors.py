@@ -93,10 +93,11 @@ def _measure(chosen: Comparison) -> "list[Table]":
     from fer_models.evaluation.references import REFERENCE_THRESHOLD, WEAK_SCORE, load_reference
 
     model, names, folder = chosen.model, chosen.against, chosen.references or Path()
-    photos, paths = read_true_photos(chosen.data), find_clips(chosen.clips) if chosen.clips else []
+    paths = find_clips(chosen.clips) if chosen.clips else []
     detector = load_detector(model, device=chosen.device)
     candidates = {model: Candidate(detector.detect, detector.score_threshold)}
     candidates |= {name: Candidate(load_reference(name, folder), REFERENCE_THRESHOLD) for name in names}
+    photos = read_true_photos(chosen.data)
     timed = _in_each_precision(model, detector) | {name: candidates[name].detect for name in names}
     speed = []
     if chosen.seconds:
