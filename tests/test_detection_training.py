@@ -486,7 +486,7 @@ def test_detections_of_the_teachers_are_cached(few_photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"init": "default"}, {"references": Path("nowhere")}], ids=lambda values: [*values][0]
+    "values", [{"init": "default"}, {"references": Path("nowhere")}], ids=lambda values: next(iter(values))
 )
 def test_a_recipe_is_checked_before_the_data_are_read(tmp_path, values):
     with pytest.raises(WeightsError):

@@ -70,6 +70,8 @@ def analyze(
                 _print_settings(settings, engine)
             return
         without_console_log()
+        context = AnalysisContext(out, settings, progress)
+        context.check_models()  # before Prefect is started
         found = find(named)
         note(f"{counted(len(found.videos), 'file')} to process, results in {out}")
         for line in found.skipped_lines():
@@ -79,7 +81,7 @@ def analyze(
         with translate_client_errors(out):
             is_new = not out.exists()
         run_flow = stack.enter_context(runner) if is_new else None
-        run = prepare_run(named, AnalysisContext(out, settings, progress), engine, found)
+        run = prepare_run(named, context, engine, found)
         from flows.analysis.skipping import skip_all  # imported here because it loads PyArrow
 
         summary = skip_all(run)
