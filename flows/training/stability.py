@@ -9,6 +9,7 @@ import numpy as np
 from analytics.queries.connection import connect
 from fer_models.errors import FervidError
 from fer_models.evaluation.stability import Stability, measure_stability
+from fer_models.files import check_regular_file
 from fer_models.labels import EMOTIONS
 from flows.analysis.analyze_video import analyze_video
 from flows.analysis.context import AnalysisContext
@@ -24,6 +25,19 @@ WHERE analysis_id = ? AND quality_ok AND track_id IS NOT NULL
 
 class StabilityError(FervidError):
     """A video cannot be analyzed, so its stability cannot be measured."""
+
+
+def check_videos(videos: Sequence[Path]) -> None:
+    """Check that the videos exist and are files.
+
+    Raises:
+        NotRegularFileError: if one is no file.
+        StabilityError: if one does not exist.
+    """
+    for video in videos:
+        if not video.exists():
+            raise StabilityError(f"{video}: no such file: check its name")
+        check_regular_file(video)
 
 
 def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[Path, Stability]:
