@@ -195,7 +195,7 @@ def train_detector(
     teachers = teacher_settings(recipe.references) if recipe.references else None
     learned, held_out = _photos_of(data, recipe.references, out / TEACHER_CACHE)
     samples = recipe.samples_per_epoch or len(learned)
-    log.info("%d training photographs, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
+    log.info("photographs: %d to train on, %d held out; inputs per epoch: %d", len(learned), len(held_out), samples)
     settings = _settings_of(recipe, samples, teachers, start_sha256)
     card = ModelCard(
         name=name,

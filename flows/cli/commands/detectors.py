@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table as RichTable
 
+from analytics.text import counted
 from flows.cli.console import Device, console, errors, fatal_errors
 from flows.training.markdown import table_lines, write_part
 
@@ -104,7 +105,7 @@ def _measure(chosen: Comparison) -> "list[Table]":
         errors.print("measuring speed: other programs should be idle")
         speed = [speed_table(timed, photos, seconds=chosen.seconds)]
 
-    errors.print(f"evaluating on {len(photos)} photographs")
+    errors.print(f"evaluating on {counted(len(photos), 'photograph')}")
     detector.score_threshold = WEAK_SCORE
     evaluations = {name: evaluate_detector(candidate.detect, photos) for name, candidate in candidates.items()}
     thresholds = {name: candidate.threshold for name, candidate in candidates.items()}
@@ -113,7 +114,7 @@ def _measure(chosen: Comparison) -> "list[Table]":
         detects = {name: candidate.detect for name, candidate in candidates.items()}
         tables.append(landmark_table(photos, detects, evaluations, names, threshold=REFERENCE_THRESHOLD))
     if paths:
-        errors.print(f"evaluating on {len(paths)} videos")
+        errors.print(f"evaluating on {counted(len(paths), 'video')}")
         tables.append(clip_table(paths, candidates, (names[0], names[1])))
     return tables + speed
 
