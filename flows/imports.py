@@ -1,5 +1,6 @@
 """Import large libraries faster."""
 
+import atexit
 import contextlib
 import gc
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 def without_gc() -> Iterator[None]:
     """Pause the garbage collector, which searches the many new objects of an import repeatedly and finds no garbage.
 
-    Objects created meanwhile are excluded from later collections, because they live as long as the process.
+    Objects created meanwhile are excluded from later collections until the process ends.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -19,3 +20,7 @@ def without_gc() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+# The last collection must free the objects of Triton and DuckDB, whose bindings otherwise report them as leaked.
+atexit.register(gc.unfreeze)

@@ -18,14 +18,19 @@ _CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
 
 
 def parse_time(value: object) -> object:
-    """Seconds from `90`, `1:30` or `0:01:30.5`; anything else is returned for pydantic to refuse.
+    """Seconds from `1:30` or `0:01:30.5`; a value without a colon is returned for pydantic to parse.
 
     >>> parse_time("1:02:03.5"), parse_time("2:05"), parse_time("90")
     (3723.5, 125.0, '90')
+
+    Raises:
+        ValueError: if a text with a colon is not a time.
     """
     if isinstance(value, str) and (clock := _CLOCK.fullmatch(value.strip())):
         hours, minutes, seconds = clock.groups(default="0")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    if isinstance(value, str) and ":" in value:
+        raise ValueError(f"must be [[HH:]MM:]SS with minutes and seconds below 60, got {value!r}")
     return value
 
 

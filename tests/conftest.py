@@ -108,7 +108,6 @@ def release_extension_types() -> None:
         is_ours = file.startswith(root) and "site-packages" not in file
         if name != __name__ and (is_ours or name.partition(".")[0] in DUCKDB_MODULES):
             vars(module).clear()
-    gc.unfreeze()
     gc.collect()
 
 

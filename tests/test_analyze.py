@@ -32,7 +32,6 @@ from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import path_text
 from dashboard.data.prefect_runs import flow_runs
-from fer_models.registry.model_registry import WeightsError
 from fer_models.video import VideoReadError, probe
 from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, is_wanted
@@ -393,9 +392,16 @@ def test_a_failure_disappears_when_the_file_is_repaired(tmp_path, face_clip):
     assert rows(tmp_path / "out", "SELECT status FROM videos") == [("done",)]
 
 
-def test_an_unknown_model_is_reported_with_the_known_ones(face_clip, tmp_path):
-    with pytest.raises(WeightsError, match=r"nobody: no such model\. Known: default"):
-        analyze(face_clip, tmp_path / "out", model="nobody")
+@pytest.mark.parametrize("command", ["analyze", "live", "plot"])
+def test_a_missing_model_is_reported_before_anything_is_created(face_clip, tmp_path, command):
+    source, out = "-" if command == "live" else face_clip, tmp_path / "out"
+    for name, value, message in (
+        ("FERVID_MODEL", "nobody", "error nobody: no such model. Known: default"),
+        ("FERVID_DETECTOR", "retinaface", "error retinaface: its weights are not installed"),
+    ):
+        run = commands.fervid(command, source, "--out", out, env={name: value})
+        assert (run.exit_code, message in run.stderr, out.exists()) == (1, True, False)
+        assert "to process" not in run.stderr
 
 
 # --- the flow, through the command, on a real Prefect server -------------------------------------------------------

@@ -14,8 +14,11 @@ from conftest import write_clip
 
 from benchmarks.cuda.pack import main as pack_main
 from benchmarks.cuda.packed_faces import unpack_faces
+from benchmarks.cuda.report import Clock
+from benchmarks.cuda.speed import marked_rows, measure_classifier_chunks, measure_detector_chunks
 from fer_models.classification.loading import load_classifier
 from fer_models.datasets.reading import read_data
+from fer_models.detection import load_detector
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +55,20 @@ def test_packed_faces_are_the_same_but_for_a_little_noise(pack: Path, few_faces:
             assert torch.equal(getattr(images, name), getattr(given[split], name))
         error = (images.pixels.int() - given[split].pixels.int()).abs()
         assert error.float().mean() < 2
+
+
+def test_tables_say_that_the_time_is_over() -> None:
+    over = Clock(0)
+    frames, detector = {"360p": np.zeros((1, 64, 64, 3), np.uint8)}, load_detector("compact", device="cpu")
+    rows = measure_detector_chunks(frames, detector, 0, over)
+    assert rows == [{"clip": "360p", "frames at a time": "not run: time is over"}]
+    rows = measure_classifier_chunks(torch.zeros(1, 1, 48, 48), load_classifier("default", "cpu"), 0, over)
+    assert rows == [{"faces at a time": "not run: time is over"}]
+    assert marked_rows({}, "n", "frames/s", {1: 5.0, 2: 7.0}, (1, 2, 4)) == [
+        {"n": 1, "frames/s": 5.0, "best": False},
+        {"n": 2, "frames/s": 7.0, "best": True},
+        {"n": "not run: time is over"},
+    ]
 
 
 def test_everything_runs_on_a_cpu_without_our_other_packages(pack: Path, one_thread: None, tmp_path: Path) -> None:

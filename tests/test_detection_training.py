@@ -22,13 +22,13 @@ from fer_models.detection.compact import CompactDetector, grid_points
 from fer_models.detection.compact_network import CompactNet
 from fer_models.evaluation.detector_metrics import Matches, evaluate_detector, match_hits, read_true_photos
 from fer_models.frame_batch import FaceBatch
-from fer_models.registry.model_registry import ModelCard, WeightsError, read_card
+from fer_models.registry.model_registry import ModelCard, WeightsError, find_model, load_model_folder, read_card
 from fer_models.training.detector.augmentation import cover_faces, cut_tile, mosaic, random_tile, tile_map, upside_down
 from fer_models.training.detector.inputs import EpochBatches, FaceInputs, photo_weights
 from fer_models.training.detector.losses import detection_losses
 from fer_models.training.detector.pseudo_labels import TEACHER_WEIGHTS, merge_labels, merge_teacher_labels
 from fer_models.training.detector.recipe import DetectorRecipe
-from fer_models.training.detector.registration import MAX_THRESHOLD, choose_threshold
+from fer_models.training.detector.registration import MAX_THRESHOLD, choose_threshold, save_detector
 from fer_models.training.detector.synthetic_text import add_words, title_card
 from fer_models.training.detector.targets import assign_targets
 from fer_models.training.detector.training import mine_hard_negatives, train_detector
@@ -361,6 +361,25 @@ def test_a_training_with_an_infinite_loss_stops_without_a_model(few_photos, tmp_
     assert not (tmp_path / "lost" / "model.json").exists()
 
 
+def test_a_detector_that_finds_nothing_is_saved_with_a_warning(tmp_path, caplog):
+    pixels = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image").astronaut()
+    packaged, card = load_model_folder(find_model("compact"))
+    found = load_detector("compact", device="cpu").detect(pixels[None])
+    photo = Photo(pixels, found.boxes_xyxy, found.landmarks_xy, np.ones(1, bool), found.det_score, "", held_out=True)
+    weights = {f"network.{name}": tensor for name, tensor in packaged.items()}
+    blind = weights | {name: torch.full_like(weights[name], -20) for name in weights if name.endswith(".1.bias")}
+    caplog.set_level(logging.INFO)
+    for name, state, says in (
+        ("good", weights, "held-out photographs: recall 1.000, precision 1.000, average precision 1.000"),
+        ("blind", blind, "held-out photographs: recall 0.000, average precision 0.000"),
+    ):
+        torch.save({"state_dict": state, "epoch": 0, "trained_s": 1.0}, tmp_path / "last.ckpt")
+        save_detector(tmp_path / "last.ckpt", tmp_path / name, dataclasses.replace(card, name=name), [photo])
+        assert caplog.messages[-1 if name == "good" else -2].endswith(says)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith("blind: it finds no labeled face in the held-out photographs. Do not rely on this")
+
+
 def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):
     recipe = DetectorRecipe(epochs=1, samples_per_epoch=16, batch_size=8, network_options=TINY)
     train_detector(few_photos, tmp_path / "halves", recipe, device="cpu")
@@ -483,6 +502,14 @@ def test_detections_of_the_teachers_are_cached(few_photos, tmp_path):
         np.testing.assert_array_equal(one.is_confident, other.is_confident)
     with pytest.raises(WeightsError, match="Copy the weights"):
         merge_teacher_labels(photos, some, tmp_path, cache)
+
+
+@pytest.mark.parametrize(
+    "values", [{"init": "default"}, {"references": Path("nowhere")}], ids=lambda values: next(iter(values))
+)
+def test_a_recipe_is_checked_before_the_data_are_read(tmp_path, values):
+    with pytest.raises(WeightsError):
+        train_detector(tmp_path / "no_data", tmp_path / "out", DetectorRecipe(**values), device="cpu")
 
 
 def test_too_few_photographs_are_refused(few_photos, tmp_path):

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 import typer
+from mkdocs.config import load_config
+from mkdocs.structure.files import get_files, set_exclusions
 
 from analytics.tables.schema import QUALITY_REASONS
 from analytics.timeline.quality import QualityConfig
@@ -170,6 +174,23 @@ def test_every_relative_link_of_a_page_leads_somewhere(page):
         "reference/commands.md",
         "reference/python.md",
     }
+
+
+def test_the_site_has_every_linked_file_and_no_code(tmp_path):
+    """`mkdocs build --strict` accepts links to files that mkdocs.yml excludes."""
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs", docs)
+    (docs / "__pycache__").mkdir(exist_ok=True)
+    (docs / "__pycache__" / "cookbook.cpython-312.pyc").touch()
+    config = load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(docs))
+    files = get_files(config)
+    set_exclusions(files, config)
+    published = {file.src_uri for file in files if file.inclusion.is_included()}
+    assert {Path(file).suffix for file in published} <= {".md", ".png", ".svg", ".json"}
+    for page in docs.rglob("*.md"):
+        links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        linked = {os.path.relpath(page.parent / link, docs) for link in links}
+        assert linked <= published | {"reference/commands.md", "reference/python.md"}, page.name
 
 
 @pytest.mark.parametrize("name", ["architecture.md", "extending.md"])

@@ -314,6 +314,8 @@ def test_a_report_replaces_no_page_and_writes_nothing_into_results(few_faces, tm
     ):
         run = fervid("compare", "default", "--data", few_faces, "--out", out, "--no-speed")
         assert (run.exit_code, says in " ".join(run.output.split())) == (1, True), run.output
+    run = fervid("compare", "default", "--data", tmp_path / "no_data", "--out", tmp_path / "new.md")
+    assert (run.exit_code, "no_data: no such file or folder" in run.output) == (1, True), run.output
     assert page.read_text() == (tmp_path / "notes" / "default.json").read_text() == "mine"
     assert sorted(tmp_path.rglob("*")) == before
     run = fervid("compare", "default", "--data", few_faces, "--out", page, "--no-speed", "--overwrite")

@@ -35,3 +35,21 @@ def test_every_name_that_benchmarks_import_exists(path):
             submodules = {path.stem for path in (ROOT / node.module.replace(".", "/")).glob("*")}
             names = {alias.name for alias in node.names} - submodules
             assert {name for name in names if not hasattr(module, name)} == set()
+
+
+def test_objects_created_without_garbage_collection_are_freed_at_exit():
+    code = """
+import os
+from flows.imports import without_gc
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self, write=os.write):
+        write(1, b"freed")
+
+with without_gc():
+    cycle = Cycle()
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("freed", "")

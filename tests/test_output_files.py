@@ -11,6 +11,8 @@ import pytest
 from commands import fervid
 from scenes import Face, feeling, observe
 
+from analytics.exports import FORMATS
+from analytics.exports.folder_tables import FOLDER_TABLES
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.durations import parse_duration
@@ -125,6 +127,41 @@ def test_the_format_follows_the_suffix(results, tmp_path):
     refused = fervid("query", results, SQL, "--format", "json", "--out", tmp_path / "other.csv")
     assert (refused.exit_code, "holds csv, not json" in said_by(refused)) == (2, True)
     assert not (tmp_path / "other.csv").exists()
+
+
+@pytest.mark.parametrize("form", [*FOLDER_TABLES, "trials"])
+def test_standard_output_has_the_table_of_the_file(results, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    written = fervid("export", results, "--format", form, "--out", "table.csv")
+    printed = fervid("export", results, "--format", form, "--out", "-")
+    assert (written.exit_code, written.stdout) == (0, "table.csv\n")
+    assert (printed.exit_code, printed.stderr) == (0, written.stderr)
+    assert printed.stdout == (tmp_path / "table.csv").read_text(encoding="utf-8")
+    assert len(printed.stdout.splitlines()) > 1
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["analyze", "VIDEO", "--out", "-"],
+        ["analyze", "VIDEO", "--out", "new", "--csv", "-"],
+        ["watch", "FOLDER", "--out", "-"],
+        ["live", "0", "--out", "-"],
+        ["plot", "RESULTS", "--out", "-"],
+        ["report", "RESULTS", "--out", "-"],
+        ["render", "VIDEO", "--results", "RESULTS", "--out", "-"],
+        ["evaluate-detector", "--data", "FOLDER", "--out", "-"],
+        ["compare", "default", "fer2013", "--data", "FOLDER", "--out", "-"],
+        *(["export", "RESULTS", "--format", form, "--out", "-"] for form in FORMATS),
+    ],
+    ids=" ".join,
+)
+def test_other_files_are_not_written_to_standard_output(results, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    places = {"RESULTS": results, "FOLDER": tmp_path, "VIDEO": "/clips/a.mp4"}
+    run = fervid(*(places.get(word, word) for word in words))
+    assert (run.exit_code, "Invalid value" in run.output, list(tmp_path.iterdir())) == (2, True, [])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -66,6 +66,14 @@ def test_the_environment_does_not_change_the_figures(tmp_path, monkeypatch):
     assert evaluate_on_videos("default", [clip], "cpu")[clip].pairs == 5
 
 
+def test_missing_videos_are_named_before_the_images_are_read(tmp_path):
+    missing, data = tmp_path / "nix.mp4", tmp_path / "no_data"
+    run = fervid("evaluate", "default", "--video", missing, "--data", data)
+    assert (run.exit_code, run.output) == (1, f"error {missing}: no such file: check its name\n")
+    run = fervid("evaluate", "default", "--video", tmp_path, "--data", data)
+    assert (run.exit_code, run.output) == (1, f"error {tmp_path}: is a folder: give a regular file\n")
+
+
 def test_evaluate_needs_images_or_videos():
     run = fervid("evaluate", "default")
     assert run.exit_code == 2

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -116,21 +116,22 @@ def measure_detector_chunks(
             many = np.resize(pixels, (size, *pixels.shape[1:]))
             with chunk_of(detector, size):
                 rates[size] = per_second(size, partial(detector.detect, many), seconds, detector.device)
-        rows += marked_rows({"clip": clip}, "frames at a time", "frames/s", rates)
+        rows += marked_rows({"clip": clip}, "frames at a time", "frames/s", rates, sizes)
     return rows
 
 
 def measure_classifier_chunks(crops: Tensor, classifier: EmotionClassifier, seconds: float, clock: Clock) -> list[Row]:
     """Faces per second of the classifier at several chunk sizes."""
     rates, before = {}, classifier.chunk_crops
-    for size in CLASSIFIER_CHUNKS[classifier.device.type]:
+    sizes = CLASSIFIER_CHUNKS[classifier.device.type]
+    for size in sizes:
         if clock.is_over():
             break
         many = crops.repeat(-(-size // len(crops)), 1, 1, 1)[:size]
         classifier.chunk_crops = size
         rates[size] = per_second(size, partial(classifier.predict, many), seconds, classifier.device)
     classifier.chunk_crops = before
-    return marked_rows({}, "faces at a time", "faces/s", rates)
+    return marked_rows({}, "faces at a time", "faces/s", rates, sizes)
 
 
 def measure_retinaface(device: torch.device, seconds: float, clock: Clock) -> list[Row]:
@@ -138,8 +139,8 @@ def measure_retinaface(device: torch.device, seconds: float, clock: Clock) -> li
     if not is_package_installed():
         return [{"frames at a time": "not run: the package retina-face is missing"}]
     detector = RetinaFaceDetector(random_retinaface_weights(), RANDOM_RETINAFACE, device=device)
-    rates = {}
-    for size in RETINAFACE_CHUNKS[device.type]:
+    rates, sizes = {}, RETINAFACE_CHUNKS[device.type]
+    for size in sizes:
         if clock.is_over():
             break
         pixels = torch.rand((size, *RETINAFACE_PX[device.type], 3), device=device) * 255
@@ -151,13 +152,16 @@ def measure_retinaface(device: torch.device, seconds: float, clock: Clock) -> li
 
         rates[size] = per_second(size, run, seconds, device)
     height_px, width_px = RETINAFACE_PX[device.type]
-    return marked_rows({"size": f"{width_px}x{height_px}"}, "frames at a time", "frames/s", rates)
+    return marked_rows({"size": f"{width_px}x{height_px}"}, "frames at a time", "frames/s", rates, sizes)
 
 
-def marked_rows(first: Row, by: str, unit: str, rates: dict[int, float]) -> list[Row]:
-    """Make a row for each rate; the highest is marked as the best."""
+def marked_rows(first: Row, by: str, unit: str, rates: dict[int, float], sizes: Sequence[int]) -> list[Row]:
+    """Make a row for each rate; the highest is marked as the best. A last row says if not all sizes were measured."""
     best = max(rates, key=lambda size: rates[size], default=0)
-    return [{**first, by: size, unit: rate, "best": size == best} for size, rate in rates.items()]
+    rows: list[Row] = [{**first, by: size, unit: rate, "best": size == best} for size, rate in rates.items()]
+    if len(rates) < len(sizes):
+        rows.append({**first, by: "not run: time is over"})
+    return rows
 
 
 @contextlib.contextmanager

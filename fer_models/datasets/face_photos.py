@@ -5,8 +5,9 @@ The file has a row per photograph: `image` (JPEG or PNG bytes), `source`, and `f
 upright photograph, rotated by its EXIF orientation.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from fer_models.datasets.image_folders import IMAGE_ERRORS, decode_image
 from fer_models.errors import FervidError
 
 T = TypeVar("T")
+COLUMNS = ("image", "source", "faces")
 MAX_PHOTO_SIDE_PX = 800
 MIN_FACE_PX = 8.0  # the training loss ignores smaller faces, measured in the photograph and in the network's input
 # Sources of photographs that show people, where detections of medium score are mostly faces. In all other photographs,
@@ -70,7 +72,16 @@ def read_photos(path: Path) -> list[Photo]:
     Raises:
         FaceDataError: if the file cannot be read, a column is missing, an image is damaged, or a label is invalid.
     """
-    return decode_rows(path, ["image", "source", "faces"], _photo_of)
+    return decode_rows(path, COLUMNS, _photo_of)
+
+
+def check_photos(path: Path) -> None:
+    """Check that a file of photographs exists and has its columns, without reading them.
+
+    Raises:
+        FaceDataError: if the file cannot be read, or a column is missing.
+    """
+    _open(path, COLUMNS)
 
 
 def decode_rows(path: Path, columns: Sequence[str], photo_of: Callable[[Image.Image, dict[str, Any]], T]) -> list[T]:
@@ -123,18 +134,31 @@ def check_faces(is_valid: ArrayLike, rule: str) -> None:
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    dataset = _open(path, columns)
+    with _named_errors(path):
+        rows: list[dict[str, Any]] = dataset.read(columns=list(columns)).to_pylist()
+    return rows
+
+
+def _open(path: Path, columns: Sequence[str]) -> pq.ParquetDataset:
     if not path.exists():
         raise FaceDataError(f"{path}: no such file")
-    try:
+    with _named_errors(path):
         dataset = pq.ParquetDataset(path)
-        if missing := [name for name in columns if name not in dataset.schema.names]:
-            raise FaceDataError(
-                f"{path}: columns missing: {', '.join(missing)}. A file of photographs has {', '.join(columns)}"
-            )
-        rows: list[dict[str, Any]] = dataset.read(columns=list(columns)).to_pylist()
+    if missing := [name for name in columns if name not in dataset.schema.names]:
+        raise FaceDataError(
+            f"{path}: columns missing: {', '.join(missing)}. A file of photographs has {', '.join(columns)}"
+        )
+    return dataset
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Raise errors of PyArrow as `FaceDataError`, with the name of the file."""
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         raise FaceDataError(f"{path}: not a readable Parquet file: {error}") from error
-    return rows
 
 
 def _photo_of(image: Image.Image, row: dict[str, Any]) -> Photo:

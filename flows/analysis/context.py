@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analytics.results.storage_paths import StoragePath, absolute
+from fer_models.registry.model_registry import find_model
 from flows.analysis.progress import Progress
 from flows.imports import without_gc
 from flows.settings import AnalyzeSettings
@@ -62,6 +63,18 @@ class AnalysisContext:
         from flows.analysis.fingerprints import request_fingerprint
 
         return request_fingerprint(self.settings)
+
+    def check_models(self) -> None:
+        """Make sure that the models that the settings name exist, without loading them or creating the results folder.
+
+        Raises:
+            WeightsError: if a model is missing.
+        """
+        find_model(self.settings.model, "emotion")
+        if self.settings.detector != "auto":
+            from fer_models.detection import find_detector  # imported here because it loads NumPy
+
+            find_detector(self.settings.detector)
 
     @cached_property
     def finished(self) -> "FinishedIndex":

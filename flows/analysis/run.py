@@ -97,9 +97,11 @@ def prepare_run(
         InputError: if none of the inputs holds anything to analyze.
         StoreError: if `context.out` is not a results folder, or cannot be written.
         StorageError: if an address cannot be reached.
+        WeightsError: if a model is missing.
     """
     engine = engine or EngineSettings()
     videos = (found or find(inputs)).videos
+    context.check_models()
     _ = context.store  # raises an error about a folder with other files before any work is done
     if engine.engine != "threads":  # workers of a cluster have other working directories
         videos = [absolute(path) for path in videos]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.console import WIDE, console, usage_checked
+from flows.cli.console import STANDARD_OUTPUT, WIDE, console, usage_checked
 from flows.cli.escaping import SafeConsole
 from flows.cli.tables import table_of
 
@@ -27,7 +27,6 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-STANDARD_OUTPUT = Path("-")
 FORMAT_OF_SUFFIX = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table"}
 
 FormatOption = Annotated[

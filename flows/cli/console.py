@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 # Printed when a command is interrupted that continues where it was stopped.
 RESUME_HINT = "finished work is kept; run the same command again to resume"
+STANDARD_OUTPUT = Path("-")
 WIDE = 200  # width in characters of output to files and pipes
 T = TypeVar("T")
 console = SafeConsole(width=None if sys.stdout.isatty() else WIDE)
@@ -48,6 +49,13 @@ def parse_path(text: str) -> "StoragePath":
         return resolve_path(text)
     except StorageError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def not_standard_output(path: Path | None) -> Path | None:
+    """Refuse `-` as the path of an output: a callback for options."""
+    if path == STANDARD_OUTPUT:
+        raise typer.BadParameter("cannot be written to standard output: give a path")
+    return path
 
 
 Results = Annotated[

@@ -154,11 +154,18 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
     typed = {name: value for name, value in given.items() if name in kind.model_fields}
     try:
         in_file = read_config(config).get(TABLE_OF[kind], {}) if config else {}
-        return kind(**{**in_file, **EnvSettingsSource(kind)(), **groups, **typed})
+        in_environment = EnvSettingsSource(kind)()
+    except ConfigError as error:
+        raise typer.BadParameter(escape_controls(str(error))) from error
     except SettingsError as error:
         raise typer.BadParameter(f"FERVID_ variables: {error}: give the value as JSON") from error
-    except (ConfigError, ValidationError) as error:
-        raise usage_error(error) from error
+    try:
+        return kind(**{**in_file, **in_environment, **groups, **typed})
+    except ValidationError as error:
+        table = f"{TABLE_OF[kind]}." if TABLE_OF[kind] else ""
+        origins = {name: f"{config}: {table}{name}" for name in in_file}
+        origins |= {name: variable(name) for name in in_environment} | {name: option_name(name) for name in typed}
+        raise usage_error(error, origins) from error
 
 
 def refuse_overwrite(settings: AnalyzeSettings) -> None:
@@ -181,22 +188,20 @@ def tables_of(*settings: FervidSettings) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def usage_error(error: ValueError) -> typer.BadParameter:
-    """The usage error (exit code 2) for a wrong value; it names the option, not the field."""
-    if not isinstance(error, ValidationError):
-        return typer.BadParameter(escape_controls(str(error)))
-    return typer.BadParameter(escape_controls("; ".join(reason_of(problem) for problem in error.errors())))
+def usage_error(error: ValidationError, origins: Mapping[str, str]) -> typer.BadParameter:
+    """The usage error (exit code 2) for wrong values; `origins` names the option, variable or key of each field."""
+    return typer.BadParameter(escape_controls("; ".join(reason_of(problem, origins) for problem in error.errors())))
 
 
-def reason_of(problem: Mapping[str, Any]) -> str:
-    """One problem found by pydantic as a sentence: option and variable, what is allowed, and the value."""
-    if problem["type"] == "value_error":
+def reason_of(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """One problem found by pydantic as a sentence: where the value is from, what is allowed, and the value."""
+    if not problem["loc"]:  # a problem of several values, whose message names them
         return explain(problem)
     field = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         known = [name for of in TABLE_OF for name in of.model_fields]
-        return f"unknown setting {field}{did_you_mean(field, known)}"
-    return f"{option_name(field)} or {variable(field)}: {explain(problem)}"
+        return f"{origins[field]}: unknown setting{did_you_mean(field, known)}"
+    return f"{origins[field]}: {explain(problem)}"
 
 
 def variable(field: str) -> str:

@@ -92,7 +92,8 @@ def run_live(
         WeightsError, DeviceError: if the models cannot be loaded.
     """
     settings = without_file_settings(settings, on_message)
-    store, models = Store(out), load_models(settings)
+    models = load_models(settings)  # an error about a model leaves no results folder
+    store = Store(out)
     _warm_up(models)
     with TimelineProcess() as timelines, LiveReader(source, settings.fps, on_message) as reader:
         run = _Run(store, reader, timelines, settings, live, models, on_message)

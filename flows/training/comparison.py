@@ -88,10 +88,10 @@ def compare_models(
     if out is not None:  # fail before the evaluation, not after it
         check_report(out, models, overwrite=overwrite)
     classifiers = [load_named(model, device) for model in models]
-    if out is not None:
-        out.with_suffix("").mkdir(parents=True, exist_ok=True)
     faces = read_data(data)
     log_notes(faces, classifiers)
+    if out is not None:
+        out.with_suffix("").mkdir(parents=True, exist_ok=True)
     compared = compare(classifiers, faces, with_speed=with_speed)
     if out is not None:
         described = conditions(data, device, with_speed=with_speed, with_published=is_fer2013(compared[0].figures))

@@ -24,8 +24,6 @@ from fer_models.labels import EMOTIONS
 from fer_models.registry.model_registry import (
     CARD_NAME,
     CHECKPOINTS,
-    NO_MODEL,
-    find_model,
     read_card,
     user_model_dir,
     user_models_dir,
@@ -33,7 +31,7 @@ from fer_models.registry.model_registry import (
 from fer_models.training.emotion import registration
 from fer_models.training.emotion.history import TrainingProgress, history_in
 from fer_models.training.emotion.recipes import Recipe
-from fer_models.training.emotion.training import train_network
+from fer_models.training.emotion.training import check_inputs, train_network
 from fer_models.training.runs import LAST, RunError, check_can_start, read_checkpoint, report_fresh_start, train_alone
 from flows.analysis.progress import progress
 
@@ -178,11 +176,11 @@ def register(folder: Path) -> Path:
 
 
 def check_names(job: TrainingJob, resume: bool) -> None:
-    """Check the names of the training and of the models that it uses, before the data are prepared, which takes longer.
+    """Check the names of the models that a training creates.
 
     Raises:
         RunError: if a training of that name cannot be resumed, or another model would be overwritten.
-        WeightsError: if the name is not a valid model name, or there is no initial model or teacher of that name.
+        WeightsError: if the name is not a valid model name.
     """
     last = job.folder / CHECKPOINTS / LAST
     check_can_start(last, resume)
@@ -193,10 +191,6 @@ def check_names(job: TrainingJob, resume: bool) -> None:
             raise RunError(
                 f"{home}: this training also creates a model of this name. Choose another --name, or remove the folder"
             )
-    recipe = job.recipe
-    for model in (recipe.init, recipe.init_labels, recipe.teacher_labels, recipe.teacher_votes):
-        if model not in ("", *NO_MODEL):
-            find_model(model, "emotion")
 
 
 def is_second_model(home: Path, recipe: Recipe) -> bool:
@@ -232,12 +226,14 @@ def train(
     Raises:
         DataError: if the data cannot be used.
         DeviceError: if the device is not available.
+        FaceDataError: if the file of unlabeled faces cannot be used.
         RunError: if a training of that name runs or cannot be resumed, or another model would be overwritten.
         WeightsError: if the name is not a valid model name, or initial weights or a teacher are not available.
     """
     job = TrainingJob(data, drop, name, recipe, device)
     with train_alone(job.folder):
         check_names(job, resume)
+        check_inputs(recipe, device)
         prepare(job)
         folders = calibrate(job, train_epochs(job, precision, resume))
         for folder in folders:

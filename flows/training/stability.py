@@ -1,9 +1,7 @@
 """Stability of an emotion model on videos, measured on the tracked faces of an analysis."""
 
-import contextlib
-import gc
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import numpy as np
 from analytics.queries.connection import connect
 from fer_models.errors import FervidError
 from fer_models.evaluation.stability import Stability, measure_stability
+from fer_models.files import check_regular_file
 from fer_models.labels import EMOTIONS
 from flows.analysis.analyze_video import analyze_video
 from flows.analysis.context import AnalysisContext
@@ -28,6 +27,19 @@ class StabilityError(FervidError):
     """A video cannot be analyzed, so its stability cannot be measured."""
 
 
+def check_videos(videos: Sequence[Path]) -> None:
+    """Check that the videos exist and are files.
+
+    Raises:
+        NotRegularFileError: if one is no file.
+        StabilityError: if one does not exist.
+    """
+    for video in videos:
+        if not video.exists():
+            raise StabilityError(f"{video}: no such file: check its name")
+        check_regular_file(video)
+
+
 def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[Path, Stability]:
     """Measure the stability of a model's raw probabilities on all frames of each video, by path.
 
@@ -43,7 +55,7 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
     defaults = AnalyzeSettings.model_construct(timeline=TimelineSettings.model_construct())
     settings = defaults.model_copy(update={"model": model, "device": device})
     figures = {}
-    with tempfile.TemporaryDirectory() as folder, _freed_at_exit():
+    with tempfile.TemporaryDirectory() as folder:
         context = AnalysisContext(Path(folder) / "results", settings)
         for video in videos:
             try:
@@ -56,15 +68,3 @@ def evaluate_on_videos(model: str, videos: Sequence[Path], device: str) -> dict[
             tracks, frames = np.asarray(rows["track_id"]), np.asarray(rows["frame_index"])
             figures[video] = measure_stability(tracks, frames, probabilities)
     return figures
-
-
-@contextlib.contextmanager
-def _freed_at_exit() -> Iterator[None]:
-    """Let Python free the objects of DuckDB, whose bindings report all that is left at exit.
-
-    `without_gc` excludes them from garbage collection while models are loaded.
-    """
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -71,7 +71,7 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     Args:
         card: with name, data, settings and license note; the other fields are filled in.
     """
-    log.info("choosing the threshold on %d held-out photographs, which may take a minute", len(held_out))
+    log.info("choosing the threshold, which may take a minute; held-out photographs: %d", len(held_out))
     state = read_checkpoint(checkpoint)
     weights = {name.removeprefix("network."): tensor for name, tensor in state["state_dict"].items()}
     threshold = choose_threshold(_match_held_out(weights, card, held_out))
@@ -92,7 +92,15 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
         "average_precision": found.average_precision(),
     }
     metrics = {name: round(value, 4) for name, value in measured.items() if not math.isnan(value)}
-    log.info("saving %s: threshold before the shift %.2f, held out: %s", out, threshold, metrics)
+    described = ", ".join(f"{metric.replace('_', ' ')} {value:.3f}" for metric, value in metrics.items())
+    log.info("saving %s: threshold before the shift %.2f; held-out photographs: %s", out, threshold, described)
+    if not measured["recall"] > 0:  # NaN if they have no faces
+        log.warning(
+            "%s: it finds no labeled face in the held-out photographs. Do not rely on this detector: it has learned "
+            "too little, or these photographs, of which there are %d, are too few to choose a threshold",
+            card.name,
+            len(held_out),
+        )
     card = dataclasses.replace(
         card,
         parameters=sum(parameter.numel() for parameter in CompactNet(**card.architecture_options).parameters()),

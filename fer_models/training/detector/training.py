@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,7 @@ def train_detector(
         `out`, with `model.safetensors` and `model.json` in it.
 
     Raises:
+        DeviceError: if the device is not available.
         FaceDataError: if `data` cannot be used.
         RunError: if `out` has a run and `resume` is False or the settings differ.
         WeightsError: if a teacher or the detector to start from cannot be used.
@@ -188,12 +189,14 @@ def train_detector(
     checkpoint = out / CHECKPOINTS / LAST
     check_can_start(checkpoint, resume)
     report_fresh_start(checkpoint, resume)
+    target_device = choose_device(device)
     lightning.seed_everything(recipe.seed, verbose=False)
+    network, network_options, start_sha256 = _start_of(recipe)
+    teachers = teacher_settings(recipe.references) if recipe.references else None
     learned, held_out = _photos_of(data, recipe.references, out / TEACHER_CACHE)
     samples = recipe.samples_per_epoch or len(learned)
-    log.info("%d training photographs, %d held out, %d inputs an epoch", len(learned), len(held_out), samples)
-    network, network_options, start_sha256 = _start_of(recipe)
-    settings = _settings_of(recipe, samples, start_sha256)
+    log.info("photographs: %d to train on, %d held out; inputs per epoch: %d", len(learned), len(held_out), samples)
+    settings = _settings_of(recipe, samples, teachers, start_sha256)
     card = ModelCard(
         name=name,
         task="detector",
@@ -207,12 +210,12 @@ def train_detector(
     if checkpoint.exists():
         check_same_settings(checkpoint, read_checkpoint(checkpoint).get("settings", all_settings), all_settings)
     if recipe.init:
-        start = CompactDetector.load(find_model(recipe.init, "detector"), device=choose_device(device))
+        start = CompactDetector.load(find_model(recipe.init, "detector"), device=target_device)
         learned = mine_hard_negatives(learned, start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = DetectorTraining(network, held_out, recipe.max_learning_rate, all_settings)
-    module.to(choose_device(device))  # before Lightning copies its weights, so that the average is on the same device
-    _trainer(checkpoint.parent, recipe.epochs, choose_device(device), on_batch).fit(
+    module.to(target_device)  # before Lightning copies its weights, so that the average is on the same device
+    _trainer(checkpoint.parent, recipe.epochs, target_device, on_batch).fit(
         module,
         PrefetchedBatches(FaceInputs(learned, seed=recipe.seed), samples, recipe.batch_size),
         DataLoader(range(len(held_out))),  # type: ignore[arg-type]
@@ -231,7 +234,9 @@ def _start_of(recipe: DetectorRecipe) -> tuple[CompactNet, dict[str, Any], str |
     return network, card.architecture_options, card.sha256
 
 
-def _settings_of(recipe: DetectorRecipe, samples: int, start_sha256: str | None) -> dict[str, object]:
+def _settings_of(
+    recipe: DetectorRecipe, samples: int, teachers: Mapping[str, object] | None, start_sha256: str | None
+) -> dict[str, object]:
     """Return what a resumed run must have in common with the run before, apart from data and network."""
     return {
         "seed": recipe.seed,
@@ -240,7 +245,7 @@ def _settings_of(recipe: DetectorRecipe, samples: int, start_sha256: str | None)
         "weight_decay": WEIGHT_DECAY,
         "ema_decay": EMA_DECAY,
         "samples_per_epoch": samples,
-        "teachers": teacher_settings(recipe.references) if recipe.references else None,
+        "teachers": teachers,
         "init": start_sha256,
     }
 

@@ -9,6 +9,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 
+from fer_models.datasets.face_photos import check_photos
 from fer_models.datasets.labeled_faces import FaceImages, class_weights, fingerprint, votes_fingerprint
 from fer_models.device import autocast_dtype, choose_device
 from fer_models.registry.model_registry import CHECKPOINTS, sha256_of
@@ -38,6 +39,38 @@ from fer_models.training.runs import (
 )
 
 log = logging.getLogger(__name__)
+
+
+def check_inputs(recipe: Recipe, device: str) -> None:
+    """Check the device and the files that a recipe names, before the data are prepared, which takes longer.
+
+    Raises:
+        DeviceError: if the device is not available.
+        FaceDataError: if the file of unlabeled faces is missing or has other columns.
+        RunError: if the batches cannot be divided evenly among the processes.
+        WeightsError: if the weights to start from, or a teacher, are not available.
+    """
+    processes_for(recipe)
+    choose_device(device)
+    load_teachers(recipe, heads_of(recipe), device)
+    if recipe.unlabeled:
+        check_photos(Path(recipe.unlabeled))
+    if recipe.init != "scratch":
+        start_from(untrained_network(recipe), recipe.architecture, recipe.init, recipe.init_labels)
+
+
+def processes_for(recipe: Recipe) -> Processes:
+    """Return the processes of this training.
+
+    Raises:
+        RunError: if the batches cannot be divided evenly among them.
+    """
+    processes = Processes.started()
+    if recipe.batch_size % processes.n:
+        raise RunError(
+            f"{processes.n} processes cannot share batches of {recipe.batch_size}: start a number that divides it"
+        )
+    return processes
 
 
 def train_network(
@@ -72,11 +105,7 @@ def train_network(
             divided evenly among the processes.
         WeightsError: if the weights to start from, or a teacher, are not available.
     """
-    training, public, processes = splits["Training"], splits["PublicTest"], Processes.started()
-    if recipe.batch_size % processes.n:
-        raise RunError(
-            f"{processes.n} processes cannot share batches of {recipe.batch_size}: start a number that divides it"
-        )
+    training, public, processes = splits["Training"], splits["PublicTest"], processes_for(recipe)
     target_device = choose_device(device)
     if target_device.type == "cuda":
         torch.cuda.set_device(processes.device_index)

@@ -82,11 +82,13 @@ def train_landmarks(
 
     Raises:
         DataError: if the data cannot be used.
+        DeviceError: if the device is not available.
         RunError: if `out` has a run and `resume` is False or the settings differ, or the loss becomes infinite.
     """
     checkpoint = out / CHECKPOINTS / LAST
     check_can_start(checkpoint, resume)
     report_fresh_start(checkpoint, resume)
+    target_device = choose_device(device)
     crops = [read_labeled_crops(*files) for files in data]
     learned = training_crops(crops)
     if not learned.is_consistent.any():
@@ -97,7 +99,7 @@ def train_landmarks(
     log.info(
         "%d training crops, %d of them with consistent landmarks", len(learned.pixels), learned.is_consistent.sum()
     )
-    run = TrainingRun(learned, recipe, choose_device(device))
+    run = TrainingRun(learned, recipe, target_device)
     if checkpoint.exists():
         run.restore(checkpoint)
     while run.epochs_done < recipe.epochs:

@@ -24,6 +24,7 @@ from flows.cli.console import (
     console,
     errors,
     fatal_errors,
+    not_standard_output,
     note,
     say,
     stop_on_interrupt,
@@ -48,7 +49,12 @@ def analyze(
     as_json: AsJson = False,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", help="Also write one tidy CSV file: one row per person and frame."),
+        typer.Option(
+            "--csv",
+            callback=not_standard_output,
+            metavar="FILE",
+            help="Also write one tidy CSV file: one row per person and frame.",
+        ),
     ] = None,
 ) -> None:
     """Analyze videos and images into a results folder. Finished videos are skipped; interrupted ones are resumed."""
@@ -64,6 +70,8 @@ def analyze(
                 _print_settings(settings, engine)
             return
         without_console_log()
+        context = AnalysisContext(out, settings, progress)
+        context.check_models()  # before Prefect is started
         found = find(named)
         note(f"{counted(len(found.videos), 'file')} to process, results in {out}")
         for line in found.skipped_lines():
@@ -73,7 +81,7 @@ def analyze(
         with translate_client_errors(out):
             is_new = not out.exists()
         run_flow = stack.enter_context(runner) if is_new else None
-        run = prepare_run(named, AnalysisContext(out, settings, progress), engine, found)
+        run = prepare_run(named, context, engine, found)
         from flows.analysis.skipping import skip_all  # imported here because it loads PyArrow
 
         summary = skip_all(run)

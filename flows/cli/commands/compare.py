@@ -47,7 +47,9 @@ def evaluate(
         raise typer.BadParameter("--tta and --split need --data: they are about labeled faces")
     with fatal_errors():
         from flows.training.comparison import evaluate_model
+        from flows.training.stability import check_videos
 
+        check_videos(video or [])  # before the labeled faces, which may take minutes
         figures: dict[str, Figures] = {}
         notes: list[str] = []
         if data is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table as RichTable
 
+from analytics.text import counted
 from flows.cli.console import Device, console, errors, fatal_errors
 from flows.training.markdown import table_lines, write_part
 
@@ -93,17 +94,18 @@ def _measure(chosen: Comparison) -> "list[Table]":
     from fer_models.evaluation.references import REFERENCE_THRESHOLD, WEAK_SCORE, load_reference
 
     model, names, folder = chosen.model, chosen.against, chosen.references or Path()
-    photos, paths = read_true_photos(chosen.data), find_clips(chosen.clips) if chosen.clips else []
+    paths = find_clips(chosen.clips) if chosen.clips else []
     detector = load_detector(model, device=chosen.device)
     candidates = {model: Candidate(detector.detect, detector.score_threshold)}
     candidates |= {name: Candidate(load_reference(name, folder), REFERENCE_THRESHOLD) for name in names}
+    photos = read_true_photos(chosen.data)
     timed = _in_each_precision(model, detector) | {name: candidates[name].detect for name in names}
     speed = []
     if chosen.seconds:
         errors.print("measuring speed: other programs should be idle")
         speed = [speed_table(timed, photos, seconds=chosen.seconds)]
 
-    errors.print(f"evaluating on {len(photos)} photographs")
+    errors.print(f"evaluating on {counted(len(photos), 'photograph')}")
     detector.score_threshold = WEAK_SCORE
     evaluations = {name: evaluate_detector(candidate.detect, photos) for name, candidate in candidates.items()}
     thresholds = {name: candidate.threshold for name, candidate in candidates.items()}
@@ -112,7 +114,7 @@ def _measure(chosen: Comparison) -> "list[Table]":
         detects = {name: candidate.detect for name, candidate in candidates.items()}
         tables.append(landmark_table(photos, detects, evaluations, names, threshold=REFERENCE_THRESHOLD))
     if paths:
-        errors.print(f"evaluating on {len(paths)} videos")
+        errors.print(f"evaluating on {counted(len(paths), 'video')}")
         tables.append(clip_table(paths, candidates, (names[0], names[1])))
     return tables + speed
 

@@ -1,6 +1,10 @@
 """`fervid export`: write files for other programs."""
 
-from collections.abc import Sequence
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +14,7 @@ import typer
 from analytics.text import counted
 from flows.cli.answers import OverwriteOption
 from flows.cli.commands.query import Events, note_on_events, note_on_people
-from flows.cli.console import Results, fatal_errors, is_typed, note, say
+from flows.cli.console import STANDARD_OUTPUT, Results, fatal_errors, is_typed, note, say
 
 
 class ExportFormat(StrEnum):
@@ -66,7 +70,7 @@ def export(
             "--out",
             "-o",
             help="Folder for the files; created if missing, never inside the results. For a table of all videos also "
-            "the file, such as episodes.csv.",
+            "the file, such as episodes.csv, or - for standard output.",
         ),
     ],
     video: Annotated[
@@ -94,6 +98,8 @@ def export(
     """Write files for other programs: one for each video, or one table of all videos."""
     if form != ExportFormat.trials and (events or groups or covariates or is_typed(context, "bin_ms")):
         raise typer.BadParameter("--events, --groups, --covariates and --bin-ms are for --format trials")
+    if out == STANDARD_OUTPUT and form not in (*FOLDER_TABLES, ExportFormat.trials):
+        raise typer.BadParameter("only a table of all videos can be written to standard output", param_hint="--out")
     from analytics.results.verification import name_damaged_file
 
     with fatal_errors(), name_damaged_file(results):
@@ -103,14 +109,16 @@ def export(
         options = {"overwrite": overwrite, "escape_formulas": escape_formulas}
         if form == ExportFormat.trials:
             design = TrialDesign(events, groups, covariates, bin_ms)
-            say(str(export_trials(results, table_file(out, form), design, wanted=video or (), **options)))
+            with table_file(out, form) as target:
+                export_trials(results, target, design, wanted=video or (), **options)
             if events is not None:
                 note_on_events(results, events, video or None)
             _note_on_trials(results, video or None, groups)
         elif form in FOLDER_TABLES:
             from analytics.exports.folder_tables import export_table
 
-            say(str(export_table(results, form.value, table_file(out, form), wanted=video or (), **options)))
+            with table_file(out, form) as target:
+                export_table(results, form.value, target, wanted=video or (), **options)
         else:
             written = export_videos(results, out, form.value, wanted=video or (), **options)
             for path in written:
@@ -161,6 +169,19 @@ def _note_missing_landmarks(results: Path, video: Sequence[str] | None) -> None:
         )
 
 
-def table_file(out: Path, form: ExportFormat) -> Path:
-    """The file for a table of all videos: `out` if it is named like a CSV file, else one in the folder `out`."""
-    return out if out.suffix.lower() == ".csv" and not out.is_dir() else out / f"{form.value}.csv"
+@contextlib.contextmanager
+def table_file(out: Path, form: ExportFormat) -> Iterator[Path]:
+    """The file for a table of all videos, printed at the end: its path, or for standard output, its content.
+
+    It is `out` if that is named like a CSV file, else a file in the folder `out`.
+    """
+    if out == STANDARD_OUTPUT:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{form.value}.csv"
+            yield path
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+    else:
+        path = out if out.suffix.lower() == ".csv" and not out.is_dir() else out / f"{form.value}.csv"
+        yield path
+        say(str(path))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analytics.text import counted
 from flows.cli.commands.common_options import ComputeDevice, Resume, Seed
 from flows.cli.commands.detectors import MarkdownFile, as_markdown, check_is_markdown, show
 from flows.cli.commands.train import RESUME
@@ -89,7 +90,7 @@ def _measure(
 
     landmarker = Landmarker.load(choose_device(device), model)
     crops = LabeledCrops.join([read_labeled_crops(*files) for files in data])
-    errors.print(f"evaluating on {len(crops.pixels)} crops")
+    errors.print(f"evaluating on {counted(len(crops.pixels), 'crop')}")
     tables = accuracy_tables(crops, landmarker)
     if videos is not None:
         tables.append(clip_table(*videos, landmarker))

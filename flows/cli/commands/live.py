@@ -97,7 +97,7 @@ def with_frame_rate(
         try:
             settings = AnalyzeSettings(**settings.model_dump() | {"fps": fps})
         except ValidationError as error:
-            raise usage_error(error) from error
+            raise usage_error(error, {"fps": "--fps"}) from error
         live_settings = live_settings.model_copy(update={"adapt_fps": False})
     return settings, live_settings
 

@@ -9,7 +9,7 @@ import typer
 from analytics.text import counted
 from flows.cli.answers import OverwriteOption
 from flows.cli.commands.query import note_on_people
-from flows.cli.console import DONE, SOME_FAILED, failures, fatal_errors, note, parse_path, say
+from flows.cli.console import DONE, SOME_FAILED, failures, fatal_errors, not_standard_output, note, parse_path, say
 
 FORMATS = ("png", "svg")
 
@@ -24,7 +24,13 @@ def plot(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the figures; created if missing, never inside the results.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            callback=not_standard_output,
+            help="Folder for the figures; created if missing, never inside the results.",
+        ),
     ],
     video: Annotated[
         list[str] | None, typer.Option(help="Plot only this video, by path, name or id; may be repeated.")
