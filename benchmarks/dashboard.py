@@ -1,7 +1,7 @@
 """Speed and memory of the dashboard: starts it on a results folder and drives a browser.
 
     .venv/bin/python benchmarks/library.py make FOLDER --videos 1000 --faces 10_000_000
-    .venv/bin/python benchmarks/dashboard.py FOLDER
+    .venv/bin/python -m benchmarks.dashboard FOLDER
 
 It needs playwright (in the extra dev) and Chromium. Each line has the wall time from the click to the changed page, and
 the CPU time that the server used meanwhile, which depends less on other work of the machine.
@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from dashboard.text import NEXT_STEP, NONE_FOUND
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -106,20 +108,24 @@ def measure_library(server: Server, browser: Browser) -> None:
 
     def first_page() -> None:
         seen[0].goto(server.address)
-        seen[0].get_by_text("Click one to open its timeline").wait_for()
+        seen[0].get_by_text(NEXT_STEP).wait_for()
         seen[0].locator("td.link").first.wait_for()
 
+    new_page(browser, seen)
+    started_s = time.perf_counter()
+    first_page()
+    wall_s = time.perf_counter() - started_s
+    print(f"{'first page after the start':42} {wall_s:6.2f} s, {server.cpu_s():6.2f} s of server time since the start")
     measure(server, "first page", first_page, lambda: new_page(browser, seen))
     page = seen[0]
-    words = "{} videos. Click one to open its timeline."
-    everything = str(page.get_by_text(words.format("")).text_content())
+    everything = str(page.get_by_text(NEXT_STEP).text_content())
     search = page.get_by_role("textbox", name="Search")
     texts = iter(["no such video", ""] * REPEATS)
 
     def enter(text: str) -> None:
         search.fill(text)
         search.press("Enter")
-        page.get_by_text(words.format(0) if text else everything, exact=True).wait_for()
+        page.get_by_text(NONE_FOUND if text else everything, exact=True).wait_for()
 
     measure(server, "filter by text and back, each", lambda: enter(next(texts)))
 

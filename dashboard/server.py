@@ -28,6 +28,7 @@ from dashboard.data import markers
 from dashboard.data.downloads import MIME as DOWNLOAD_MIME
 from dashboard.data.downloads import download
 from dashboard.data.edits import EditError, store_edit
+from dashboard.data.library import read_library
 from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
 from dashboard.data.media import MEDIA_FOLDERS_ENVIRONMENT, find_media
 from dashboard.data.prefect_runs import LOOPBACK_ADDRESSES
@@ -224,7 +225,7 @@ class SecurityHeaders:
 def warm_up() -> None:
     """Read what the first page needs while the browser is being opened; errors are reported by the page."""
     with contextlib.suppress(FervidError, duckdb.Error):
-        current_results().ask("SELECT count(*) FROM tracks")
+        read_library(current_results())
 
 
 def names_of(address: str) -> list[str]:

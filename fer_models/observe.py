@@ -88,9 +88,9 @@ class _SegmentInProgress:
     faces: list[FaceBatch] = field(default_factory=list)
     measures: list[np.ndarray] = field(default_factory=list)
     appearances: list[np.ndarray] = field(default_factory=list)
-    outputs: list[Future["_Outputs"]] = field(default_factory=list)
+    landmarks: list[LandmarkBatch] = field(default_factory=list)
+    outputs: list[Future[np.ndarray]] = field(default_factory=list)  # (…, 10) each, see `EmotionClassifier.predict_all`
     crops: list[torch.Tensor] = field(default_factory=list)
-    landmark_crops: list[torch.Tensor] = field(default_factory=list)
     crop_sides: list[np.ndarray] = field(default_factory=list)  # (…, 2) complex128 each, see `CroppedFaces`
 
     @classmethod
@@ -109,12 +109,12 @@ class _SegmentInProgress:
             self.appearances.append(group.appearances)
             self.crops.append(group.crops)
             self.crop_sides.append(group.crop_sides)
-            if group.landmark_crops is not None:
-                self.landmark_crops.append(group.landmark_crops)
+            if group.landmarks is not None:
+                self.landmarks.append(group.landmarks)
         self.cropping = None
 
     def classify(self, stages: "_Stages", *, is_end: bool = False) -> None:
-        """Start to classify collected crops and locate their landmarks, after those collected before.
+        """Start to classify collected crops, after those collected before.
 
         Before the end of the segment, only as many as the classifier computes without padding.
         """
@@ -126,19 +126,14 @@ class _SegmentInProgress:
         if self.outputs:
             self.outputs[-1].result()  # at most one group waits, so that memory stays bounded
         crops, self.crops = _split(self.crops, n_ready)
-        landmark_crops = None
-        if self.landmark_crops:
-            landmark_crops, self.landmark_crops = _split(self.landmark_crops, n_ready)
-        self.outputs.append(run_stage(_run_networks, crops, landmark_crops, stages))
+        self.outputs.append(run_stage(_classify, crops, stages))
 
     def finish(self, pts_s: np.ndarray, stages: "_Stages") -> Observation:
         """Combine the results of all batches."""
         faces = [FaceBatch.empty(), *self.faces]
         fields = (f.name for f in dataclasses.fields(FaceBatch))
-        groups = [group.result() for group in self.outputs]
-        outputs = np.concatenate(
-            [np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32), *(group.emotions for group in groups)]
-        )
+        no_outputs = np.empty((0, len(EMOTIONS) + N_FURTHER), np.float32)
+        outputs = np.concatenate([no_outputs, *(group.result() for group in self.outputs)])
         blur, brightness, cut_off = np.concatenate([np.empty((0, 3), np.float32), *self.measures]).T
         return Observation(
             frame_index=self.frame_index,
@@ -153,11 +148,11 @@ class _SegmentInProgress:
             is_full=self.is_full,
             appearance=np.concatenate([np.empty((0, APPEARANCE_BYTES), np.uint8), *self.appearances]),
             further=outputs[:, len(EMOTIONS) :],
-            landmarks=None if stages.landmarker is None else self._landmarks(groups, keep_points=stages.keep_landmarks),
+            landmarks=None if stages.landmarker is None else self._landmarks(keep_points=stages.keep_landmarks),
         )
 
-    def _landmarks(self, groups: "list[_Outputs]", *, keep_points: bool) -> FaceLandmarks:
-        batch = LandmarkBatch.join([group.landmarks for group in groups if group.landmarks is not None])
+    def _landmarks(self, *, keep_points: bool) -> FaceLandmarks:
+        batch = LandmarkBatch.join(self.landmarks)
         side, center = np.concatenate([np.empty((0, 2), np.complex128), *self.crop_sides]).T
         return landmarks_in_frame(batch.points_xy, batch.score, batch.pose_deg, side, center, keep_points=keep_points)
 
@@ -173,14 +168,6 @@ class _Stages:
     times: StageTimes
     landmarker: Landmarker | None
     keep_landmarks: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Outputs:
-    """Outputs of the networks for m crops."""
-
-    emotions: np.ndarray  # (m, 10) float32, see `EmotionClassifier.predict_all`
-    landmarks: LandmarkBatch | None  # None without a landmark network
 
 
 # Each network is an argument of its own, because benchmarks/throughput.py also calls older versions, which lack some.
@@ -284,16 +271,11 @@ def _split(parts: list[torch.Tensor], n: int) -> tuple[torch.Tensor, list[torch.
     return joined[:n], [joined[n:]] if n < len(joined) else []
 
 
-def _run_networks(crops: torch.Tensor, landmark_crops: torch.Tensor | None, stages: _Stages) -> _Outputs:
+def _classify(crops: torch.Tensor, stages: _Stages) -> np.ndarray:
     started_s = time.perf_counter()
-    emotions = stages.classifier.predict_all(crops)
-    classified_s = time.perf_counter()
-    landmarks = None
-    if stages.landmarker is not None and landmark_crops is not None:
-        landmarks = stages.landmarker.predict(landmark_crops)
-    stages.times.classify_s += classified_s - started_s
-    stages.times.landmarks_s += time.perf_counter() - classified_s
-    return _Outputs(emotions, landmarks)
+    outputs = stages.classifier.predict_all(crops)
+    stages.times.classify_s += time.perf_counter() - started_s
+    return outputs
 
 
 def _find_faces(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *, is_end: bool) -> None:
@@ -324,12 +306,14 @@ def _detect(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *,
 @torch.inference_mode()
 def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages: _Stages) -> list[CroppedFaces]:
     """Crop the faces of frames, whose `frame` then refers to the frames of the segment, `frame_index`."""
-    started_s = time.perf_counter()
+    started_s = time.perf_counter()  # moved on by the time that counts for landmarks
     cropped = []
     for part in detected:
         position = np.searchsorted(frame_index, part.frames.frame_index)
         large = part.faces.select(face_size_px(part.faces.boxes_xyxy) >= stages.min_face_px)
-        for group in crop_in_groups(part.frames, large, stages.classifier, for_landmarks=stages.landmarker is not None):
+        for group in crop_in_groups(part.frames, large, stages.classifier, stages.landmarker):
+            stages.times.landmarks_s += group.landmarks_s
+            started_s += group.landmarks_s
             faces = dataclasses.replace(group.faces, frame=position[group.faces.frame])
             cropped.append(dataclasses.replace(group, faces=faces))
     stages.times.crop_s += time.perf_counter() - started_s

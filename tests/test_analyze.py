@@ -26,7 +26,9 @@ from PIL import Image
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
+from analytics.results.status import status as status_of
 from analytics.results.storage_paths import resolve_path
+from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import path_text
 from dashboard.data.prefect_runs import flow_runs
@@ -415,6 +417,11 @@ def command(*arguments, **environment):
     return commands.fervid(*arguments, env={"FERVID_DEVICE": "cpu", **environment})
 
 
+def states(results, folder):
+    """The name and state of each video in the results, and of each file in a folder that is not in them."""
+    return [(Path(video.path).name, video.state) for video in status_of(results, find_files([folder]).videos)]
+
+
 def ask_server(url, path, **filters):
     request = urllib.request.Request(
         f"{url}/{path}", json.dumps(filters).encode(), {"Content-Type": "application/json"}
@@ -481,14 +488,24 @@ def test_the_dashboard_lists_the_runs_of_its_results(first_run, server, monkeypa
 
 def test_a_second_run_analyzes_only_pending_videos(first_run, mixed_folder, server, face_clip):
     results, _ = first_run
-    (mixed_folder / "text.mp4").unlink()
+    shutil.copy(mixed_folder / "gray [red].mp4", mixed_folder / "text.mp4")
     with (mixed_folder / "new.mp4").open("wb") as file:
         file.write(face_clip.read_bytes() + b"\0" * 8)  # the content of the file differs, but not its frames
     run = command("analyze", mixed_folder, "--out", results, "--json", PREFECT_API_URL=server)
     assert run.exit_code == 0, run.stderr
     summary = json.loads(run.stdout)
+    assert summary["seconds"] > sum(video["seconds"] for video in summary["videos"]) > 0
     status = {Path(video["path"]).name: video["status"] for video in summary["videos"]}
-    assert status == {"collins.mp4": "unchanged", "gray [red].mp4": "unchanged", "new.mp4": "done"}
+    assert status == dict.fromkeys(["collins.mp4", "gray [red].mp4", "text.mp4"], "unchanged") | {"new.mp4": "done"}
+    # The failed file is a copy of an analyzed one now.
+    assert states(results, mixed_folder) == [("collins.mp4", "done"), ("gray [red].mp4", "done"), ("new.mp4", "done")]
+    shutil.copy(mixed_folder / "gray [red].mp4", mixed_folder / "new.mp4")
+    assert ("new.mp4", "pending") in states(results, mixed_folder)
+    for _ in range(2):
+        run = command("analyze", mixed_folder, "--out", results, PREFECT_API_URL=server)
+        assert "0 analyzed, 4 unchanged, 0 failed" in run.stdout
+        assert "new.mp4: replaced after the analysis" in run.stdout
+    assert [state for _, state in states(results, mixed_folder)] == ["done"] * 3
 
 
 def test_ctrl_c_stops_after_the_current_batch_and_the_next_run_resumes(face_clip, tmp_path, server):
@@ -540,14 +557,19 @@ def test_the_flow_can_be_called_from_python(face_clip, tmp_path, server):
         "assert analyze is again\n"
         "summary = analyze(sys.argv[1:2], out=sys.argv[2])\n"
         "print([(o.status, o.n_frames) for o in summary.outcomes])\n"
+        "print([o.status for o in analyze(sys.argv[3:], out=sys.argv[2]).outcomes])\n"
     )
+    copy, results = tmp_path / "copy.mp4", tmp_path / "out"
+    shutil.copy(face_clip, copy)
+    Store(results).commit_failure({"video_id": "v1", "analysis_id": "a1", "path": str(copy)}, "not a video")
     run = subprocess.run(
-        [sys.executable, "-c", code, str(face_clip), str(tmp_path / "out")],
+        [sys.executable, "-c", code, str(face_clip), str(results), str(copy)],
         capture_output=True,
         text=True,
         env={**os.environ, "PREFECT_API_URL": server, "FERVID_DEVICE": "cpu"},
     )
-    assert run.stdout == "[('done', 50)]\n", run.stderr
+    assert run.stdout == "[('done', 50)]\n['unchanged']\n", run.stderr
+    assert rows(results, "SELECT path, status FROM videos") == [(str(face_clip), "done")]
 
 
 def test_a_server_that_does_not_answer_is_reported(face_clip, tmp_path, monkeypatch):

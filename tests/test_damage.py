@@ -102,6 +102,8 @@ def test_every_command_names_the_file_and_the_repair(results, tmp_path, damage, 
         video = "VIDEO" if name == "videos" else "/clips/a.mp4"  # the damaged file has the path
         assert f"`fervid analyze {video} --out {results} --overwrite` recreates it" in run.output, command
         assert "Traceback" not in run.output
+    count = json.loads(fervid("status", results, "--json").stdout)["count"]
+    assert count == {"done": 1, "running": 0, "failed": 0, "damaged": 1, "pending": 0}  # the other video is done
     if name == "faces":
         for command in (
             ["summary", results, "library"],

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -60,6 +61,7 @@ from analytics.timeline.quality import QualityConfig
 from dashboard.data import codes, markers
 from dashboard.data.downloads import download
 from dashboard.data.edits import store_edit
+from dashboard.data.library import VIDEOS_SQL, read_library
 from dashboard.data.live_refresh import results_etag, trainings_etag
 from dashboard.data.media import find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
@@ -67,7 +69,7 @@ from dashboard.data.prefect_runs import flow_runs
 from dashboard.data.results import ENVIRONMENT, Results, current_results, open_results
 from dashboard.data.timeline_window import boxes, window
 from dashboard.data.uploads import read_upload
-from dashboard.server import EXCEPTION_HANDLERS, ROUTES, names_of, unreachable_note
+from dashboard.server import EXCEPTION_HANDLERS, ROUTES, names_of, unreachable_note, warm_up
 from dashboard.text import DISCLAIMER, plain
 from dashboard.views import library, moments
 from dashboard.views.sql import chart_of
@@ -170,12 +172,25 @@ def test_the_library_counts_the_analyzed_part_of_videos(store: Store, page: Page
     assert minutes == "1.3"  # 78 s
 
 
+def test_the_first_page_is_read_before_it_is_opened(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on, pages read small tables from memory: here, their files are gone."""
+    monkeypatch.setenv(ENVIRONMENT, str(results))
+    warm_up()
+    for name in ("faces", "tracks", "episodes"):
+        shutil.rmtree(results / name)
+    opened = current_results()
+    found = read_library(opened)
+    cells = library.table_rows(opened, found.rows, found.videos[found.videos["status"] == "done"])
+    assert sorted(str(row["people"]) for row in cells) == ["0", "3"]
+    assert opened.ask("SELECT person FROM people JOIN visible('tracks') USING (video_id, track_id)").num_rows == 3
+
+
 def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page) -> None:
     shown = page("library", results)
     assert [metric.value for metric in shown.metric] == ["2", "0.4", "3", "1"]  # the last figure counts failures
     assert "**broken.mp4**: in/broken.mp4: not a video" in words(shown)
     opened = Results(results)
-    found = library.read_library(opened)
+    found = read_library(opened)
     done = found.videos[found.videos["status"] == "done"].sort_values("video")
     alice, nobody = library.table_rows(opened, found.rows, done)
     assert (alice["video"], alice["emotion"], alice["people"]) == ("alice.mp4", "happy / sad / neutral", "3")
@@ -189,7 +204,7 @@ def test_the_library_lists_every_video_with_its_strips(results: Path, page: Page
     assert (nobody["video"], nobody["emotion"], nobody["people"], nobody["episodes"]) == ("nobody.mp4", None, "0", [])
     hide(results, ALICE, 0, True)  # hide the person who is happy
     opened.refresh()
-    found = library.read_library(opened)
+    found = read_library(opened)
     (alice,) = library.table_rows(opened, found.rows, found.videos[found.videos["video"] == "alice.mp4"])
     assert (alice["people"], len(alice["episodes"])) == ("2", 2)
 
@@ -243,7 +258,7 @@ def test_the_library_shows_the_faces_of_still_images(store: Store, page: Page) -
     shown = page("library", store.root)
     assert [metric.value for metric in shown.metric] == ["3", "0.0", "0", "0"]  # faces are no tracks
     opened = Results(store.root)
-    found = library.read_library(opened)
+    found = read_library(opened)
     nobody, small_row, tie = library.table_rows(opened, found.rows, found.videos.sort_values("video"))
     assert {cells["duration"] for cells in (nobody, small_row, tie)} == {"still image"}
     assert [cells["people"] for cells in (nobody, small_row, tie)] == ["0 faces", "2 faces", "4 faces"]
@@ -1273,7 +1288,7 @@ def test_a_live_session_of_one_frame_is_no_still_image(store: Store) -> None:
     session = row(ALICE, "live", duration_s=0.0, n_frames=1, live_since=datetime.now(UTC), is_running=True)
     store.commit_analysis(session, timeline(np.zeros(1), [Face(0)]))
     opened = Results(store.root)
-    found = library.read_library(opened)
+    found = read_library(opened)
     (cells,) = library.table_rows(opened, found.rows, found.videos)
     assert (cells["duration"], cells["people"], cells["shares"]) == ("00:00.0", "0", [])
     assert summary_line(opened, ALICE).startswith("00:00.0 · 0 people")
@@ -1402,10 +1417,12 @@ def test_runs_show_where_the_time_went(results: Path, store: Store, page: Page) 
 
 
 def test_flow_runs_are_found_by_the_path_that_flows_store_and_without_a_proxy(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = {"id": "1", "name": "calm-crab", "state_name": "Completed", "start_time": None, "total_run_time": 1.0}
-    runs = [run | {"parameters": {"out": str(results)}}, run | {"parameters": {"out": str(results / "other")}}]
+    run |= {"state": {"message": "all done"}, "parameters": {"out": str(results)}}
+    failed = {"name": "odd-owl", "state_name": "Failed", "state": {"message": "no space left" + 40 * ", free some"}}
+    runs = [run, run | failed, run | {"parameters": {"out": str(results / "other")}}]
 
     class Prefect(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -1415,11 +1432,15 @@ def test_flow_runs_are_found_by_the_path_that_flows_store_and_without_a_proxy(
             self.wfile.write(json.dumps(runs).encode())
 
     with http.server.HTTPServer(("127.0.0.1", 0), Prefect) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.setenv(ENVIRONMENT, f"{results.parent}/videos/../{results.name}")
-        assert [found["name"] for found in flow_runs(current_results().root)] == ["calm-crab"]
+        assert [found["name"] for found in flow_runs(current_results().root)] == ["calm-crab", "odd-owl"]
+        shown = words(page("runs", results))
+        server.shutdown()
+    assert f"- **odd-owl**: {failed['state']['message']}" in shown  # the table cuts it off
+    assert "**calm-crab**" not in shown
 
 
 def test_running_trainings_are_shown(
@@ -1434,6 +1455,7 @@ def test_running_trainings_are_shown(
     shown = page("models", results)
     assert "In training: mine" in [heading.value for heading in shown.subheader]
     assert "about 6 min left" in words(shown)
+    assert "Votes: the emotion with more of the ten votes of FER+ than any other answer" in words(shown)
     assert takes_etag_before(shown, "subheader", "In training")
     before = trainings_etag()
     progress_file.write_text(json.dumps({"total_epochs": 8, "epochs": epochs[:1]}))
@@ -1673,7 +1695,7 @@ def test_faces_left_out_by_speech_are_counted_apart_from_low_quality(store: Stor
     assert "25.0\xa0% low-quality faces · 75.0\xa0% of the faces left out by --speech" in words(
         page("timeline", store.root)
     )
-    (video,) = opened.ask(library.VIDEOS_SQL).to_pylist()
+    (video,) = opened.ask(VIDEOS_SQL).to_pylist()
     assert video["low_quality"] == 0.25
     shown = boxes(opened, ALICE, 0, 2)
     kinds = pd.DataFrame(shown["faces"], columns=shown["columns"])
@@ -1691,7 +1713,7 @@ def test_the_share_of_low_quality_faces_is_of_all_faces(store: Store) -> None:
         ((track_id,),) = connection.sql("SELECT track_id FROM tracks WHERE n_faces_ok = 0").fetchall()
     hide(store.root, ALICE, track_id, True)
     opened = Results(store.root)
-    assert opened.ask(library.VIDEOS_SQL)["low_quality"].to_pylist() == [pytest.approx(3 / 25)]
+    assert opened.ask(VIDEOS_SQL)["low_quality"].to_pylist() == [pytest.approx(3 / 25)]
     assert "1 person · 12.0\xa0% low-quality faces" in summary_line(opened, ALICE)
     with connect(store.root) as connection:
         assert queries.gate_note(connection).startswith("3 of 25 faces (12.0 %) are low-quality faces")

@@ -50,6 +50,7 @@ pytestmark = pytest.mark.browser
 # Turn off Chromium's own network requests: there may be no network, and no test needs one.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
+HEADER_PX = 60  # height of Streamlit's header, which covers the page
 AXIS_PX = 38  # width left of the charts
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ("", "timeline", "moments", "compare", "sql", "models", "runs")
@@ -307,6 +308,11 @@ def test_a_click_anywhere_in_a_row_opens_the_video(page: Page, address: str) -> 
     page.keyboard.press("Enter")
     expect(page.get_by_text("1 video. Click one")).to_be_visible()
     until_still(page)
+    for cell in ("td.number", "td.link a"):
+        with page.context.expect_page() as opened:
+            page.locator(cell).first.click(modifiers=["ControlOrMeta"])
+        opened.value.wait_for_url("**/timeline?video=v*")
+        opened.value.close()
     page.locator("td.number").first.click()
     page.wait_for_url("**/timeline?video=v*")
     page.wait_for_selector("video")
@@ -646,6 +652,42 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     expect(page.get_by_role("dialog", name="keyboard shortcuts")).to_be_visible()
 
 
+def test_keys_are_for_the_video_again_after_a_choice_with_the_mouse(page: Page, address: str, moving: str) -> None:
+    open_timeline(page, address, "?t=3")
+    until_at(page, 3)
+    speed, video = page.get_by_label("speed"), page.get_by_role("combobox", name="Video")
+    speed.click()
+    page.keyboard.press("Escape")
+    speed.select_option("2")
+    until(page, "video => video.playbackRate === 2")
+    page.keyboard.press("ArrowRight")
+    until_at(page, 4)
+    for name in ("moving.mp4", "alice.mp4"):
+        video.click()
+        page.get_by_role("option").filter(has_text=name).click()
+        expect(video).to_have_value(re.compile(name))
+        until_still(page)
+    expect(video).to_be_focused()
+    until(page, "video => video.readyState >= 2")
+    page.keyboard.press("ArrowRight")
+    until_at(page, 1)
+    page.keyboard.press("Space")
+    until(page, f"video => {PLAYS}")
+    page.keyboard.press("k")
+    until(page, "video => video.paused")
+    # Who gets to a list with Tab, types there.
+    speed.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowDown")
+    expect(speed).to_be_focused()
+    until(page, "video => video.playbackRate === 1.25")
+    video.focus()
+    page.keyboard.type("k ")
+    expect(video).to_have_value(re.compile("k $"))
+    until(page, "video => video.paused")
+
+
 def test_lanes_share_the_height_of_the_window_and_the_video_stays_in_sight(page: Page, address: str) -> None:
     open_timeline(page, address)
     lane = page.get_by_role("img", name="probabilities of P1 over time")
@@ -660,10 +702,11 @@ def test_lanes_share_the_height_of_the_window_and_the_video_stays_in_sight(page:
     page.set_viewport_size({"width": 1280, "height": 640})
     page.mouse.move(900, 300)
     page.mouse.wheel(0, 2000)
-    page.wait_for_function("() => document.querySelector('h1').getBoundingClientRect().bottom < 0", polling=50)
+    at_end = "main => main.scrollTop > 0 && main.scrollTop + main.clientHeight > main.scrollHeight - 2"
+    until_true(lambda: page.get_by_test_id("stMain").evaluate(at_end), page)
     box = page.locator("video").bounding_box()
     assert box is not None
-    assert box["y"] > 0
+    assert box["y"] >= HEADER_PX
     assert box["y"] + box["height"] < 640
 
 
@@ -734,6 +777,14 @@ def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, addr
     )
     is_tag = page.locator(".box, .tag").evaluate_all("all => all.map((each) => each.classList.contains('tag'))")
     assert is_tag.count(True) == 2
+    shown = page.locator("video").bounding_box()
+    assert shown is not None
+    scale = shown["width"] / 320
+    boxes = sorted((each for each, tag in zip(rectangles, is_tag, strict=True) if not tag), key=lambda each: each["x"])
+    for box, left_px in zip(boxes, (10, 140), strict=True):  # at 3 s, 60 px wide, with their centers at 40 and 170 px
+        edges = [(box[name] - shown["x"]) / scale for name in ("left", "right")]
+        assert edges == pytest.approx([left_px, left_px + 60], abs=0.5)
+        assert box["height"] == pytest.approx(60 * scale, abs=0.5)
     for tag in itertools.compress(rectangles, is_tag):
         for other in (each for each in rectangles if each is not tag):
             apart_x = min(tag["x"] + tag["width"], other["x"] + other["width"]) - max(tag["x"], other["x"])
@@ -742,6 +793,9 @@ def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, addr
     page.keyboard.press("t")
     expect(page.locator(".tag")).to_have_count(0)
     page.keyboard.press("b")
+    expect(page.locator(".box")).to_have_count(0)
+    page.keyboard.press("t")
+    expect(page.locator(".tag")).to_have_count(2)
     expect(page.locator(".box")).to_have_count(0)
 
 

@@ -1,6 +1,7 @@
 """The demo clips: faces, intervals and format are as `flows.cli.demo` describes them."""
 
 import dataclasses
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from commands import fervid
 from PIL import Image
 
+from analytics.results.store import Store
 from flows.cli.demo import (
     CLIPS,
     HEIGHT_PX,
@@ -19,6 +22,7 @@ from flows.cli.demo import (
     Clip,
     DemoError,
     face_boxes,
+    is_clip,
     make_demo_videos,
     paint_wall,
     render,
@@ -143,6 +147,21 @@ def test_a_detector_finds_the_faces_where_they_are_promised(
         assert len(whole) <= len(found) <= partly_visible(boxes).sum(), f"frame {index}"
         for box in whole:
             assert np.abs(found - box).max(axis=1).min() < 0.2 * (box[2] - box[0]), f"frame {index}: {box}, {found}"
+
+
+def test_other_files_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """Demo clips of an earlier run, or of a version that encoded them differently, are replaced."""
+    paths = [Path(shutil.copy(folder / clip.name, tmp_path)) for clip in CLIPS]
+    assert all(map(is_clip, paths, CLIPS)) and not is_clip(paths[0], CLIPS[1])
+    for content in (b"mine", paths[0].read_bytes(), b""):  # the second one is another demo clip
+        paths[-1].write_bytes(content)
+        with pytest.raises(DemoError, match=r"no_face\.mp4 already exists and is not a demo clip"):
+            make_demo_videos(tmp_path)
+        assert paths[-1].read_bytes() == content
+        assert paths[0].read_bytes() == (folder / paths[0].name).read_bytes()
+    Store(tmp_path / "results")
+    run = fervid("demo", tmp_path / "results" / "demo")
+    assert (run.exit_code, "inside the results folder" in run.output) == (1, True)
 
 
 def test_without_scikit_image_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fer_models import EMOTIONS, FaceBatch, load_classifier, load_detector
 from fer_models.boxes import paired_iou
@@ -113,6 +114,49 @@ class TemplateFace:
         landmarks = 96 * (np.array(TEMPLATE_XY) - 0.5) + (100, 80)
         box = np.array([[57, 37, 143, 123]], np.float32)
         return FaceBatch(np.zeros(1, np.int64), box, landmarks[None].astype(np.float32), np.ones(1, np.float32))
+
+
+class UprightFace:
+    """A detector that finds one face, with landmarks as in an upright face however the image is rotated."""
+
+    name, sha256, score_threshold = "upright face", "", 0.5
+
+    def __init__(self, face: FaceBatch, center_xy: np.ndarray):
+        shift = (center_xy - (face.boxes_xyxy[0, :2] + face.boxes_xyxy[0, 2:]) / 2).astype(np.float32)
+        self.face = dataclasses.replace(
+            face, boxes_xyxy=face.boxes_xyxy + np.tile(shift, 2), landmarks_xy=face.landmarks_xy + shift
+        )
+
+    def detect(self, pixels):
+        return self.face
+
+
+@pytest.mark.parametrize("roll_deg", [0, 8, 25, -50, 180, 160])
+def test_tilted_and_upside_down_faces_are_read_upright(models, roll_deg):
+    """The photograph of a face is rotated clockwise around its middle: landmarks, pose and emotion rotate with it."""
+    photo = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image").astronaut()
+    face = models["detector"].detect(photo[None])
+    middle = (face.boxes_xyxy[0, :2] + face.boxes_xyxy[0, 2:]) / 2
+    rotated = np.array(Image.fromarray(photo).rotate(-roll_deg, Image.Resampling.BICUBIC, center=tuple(middle)))
+
+    def seen_in(pixels):
+        frames = FrameBatch(pixels[None], np.zeros(1, np.int64), np.zeros(1))
+        return observe_frames(frames, **models | {"detector": UprightFace(face, middle)})
+
+    upright, seen = seen_in(photo), seen_in(rotated)
+    turn = np.exp(1j * np.deg2rad(roll_deg))
+    turned_deg = np.rad2deg(np.angle(turn * np.exp(1j * np.deg2rad(upright.landmarks.head_roll_deg))))
+    off_deg = (seen.landmarks.head_roll_deg - turned_deg + 180) % 360 - 180
+    assert abs(off_deg) < 4
+    assert seen.landmarks.landmark_score > 0.9
+    assert (seen.probabilities.argmax(), upright.probabilities.argmax()) == (3, 3)  # happy
+    np.testing.assert_allclose(seen.probabilities, upright.probabilities, atol=0.15)
+    np.testing.assert_allclose(seen.landmarks.head_yaw_deg, upright.landmarks.head_yaw_deg, atol=4)
+    if abs(roll_deg) > 15:  # the landmarks of the detector are replaced
+        points = (upright.faces.landmarks_xy[0] - middle) @ (1, 1j) * turn
+        expected = np.stack([points.real, points.imag], axis=1) + middle
+        eyes_px = np.hypot(*(upright.faces.landmarks_xy[0, 1] - upright.faces.landmarks_xy[0, 0]))
+        assert np.linalg.norm(seen.faces.landmarks_xy[0] - expected, axis=1).mean() < 0.15 * eyes_px
 
 
 @pytest.mark.parametrize("input_px", [40, 48, 96])

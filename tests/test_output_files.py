@@ -81,6 +81,16 @@ def test_nothing_is_written_inside_results(results, tmp_path, name, where):
     assert contents(results) == before
 
 
+@pytest.mark.parametrize("csv", ["new/x.csv", "new/tables/x.csv", "link/x.csv"])
+def test_a_table_inside_new_results_is_refused_before_the_analysis(tmp_path, monkeypatch, csv):
+    monkeypatch.chdir(tmp_path)
+    Path("clip.mp4").write_text("not a video")
+    Path("link").symlink_to("new", target_is_directory=True)
+    run = fervid("analyze", "clip.mp4", "--out", tmp_path / "new", "--csv", csv)
+    assert (run.exit_code, f"inside the results folder {tmp_path / 'new'}" in run.output) == (1, True), run.output
+    assert not Path("new").exists()
+
+
 def test_a_link_to_a_file_of_the_results_is_not_followed(results, tmp_path):
     link = tmp_path / "rows.json"
     link.symlink_to(results / "fervid.json")

@@ -23,8 +23,10 @@ from analytics.results.video_lock import hold_video
 from analytics.results.videos import UnknownVideoError
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
+from flows.analysis.context import AnalysisContext
 from flows.analysis.fingerprints import request_fingerprint
 from flows.analysis.finished_work import FinishedIndex
+from flows.analysis.skipping import skip_outcome
 from flows.settings import AnalyzeSettings
 
 ALICE, BOB = "v00000000000000aa", "v00000000000000bb"
@@ -164,15 +166,30 @@ def test_an_interrupted_purge_whose_marker_is_empty_is_completed(store, monkeypa
     assert_nothing_of_alice(store.root)
 
 
-def test_a_purged_video_is_not_found_by_an_index_that_was_read_before(store, tmp_path):
-    file = tmp_path / "carol.mp4"
+def analyze_carol(store: Store, file: Path) -> None:
+    """Write a file, and its analysis with default settings."""
     file.write_bytes(b"video")
-    settings = AnalyzeSettings()
-    stored = json.dumps({"observe": {}, "run": {"request": request_fingerprint(settings)}})
+    models = ("detector", "detector_reason", "detector_size_px", "detector_precision", "model", "landmarks", "device")
+    used = dict.fromkeys([*models, "precision"], "any") | {"detector_score_threshold": 0.5}
+    stored = json.dumps({"observe": used, "run": {"request": request_fingerprint(AnalyzeSettings())}})
     of_file = {"path": str(file), "object_version": file_version(file), "sha256": file_sha256(file), "size_bytes": 5}
     ids = {"video_id": "vcarol", "observation_id": "o1", "analysis_id": "a1"}
     store.commit_analysis(ids | of_file | {"settings": stored}, build_timeline(OBSERVED, TimelineConfig()))
-    index = FinishedIndex.read(store.root, settings)
+
+
+def skip_carol(store: Store, file: Path) -> None:
+    """Find the file analyzed, as a second run does."""
+    context = AnalysisContext(store.root, AnalyzeSettings())
+    assert (work := context.finished.find(file)) is not None
+    assert skip_outcome(file, work, context).video_id == "vcarol"
+    row = store.video_row("vcarol", "a1")
+    assert (row.path, row.object_version) == (str(file), file_version(file))
+
+
+def test_a_purged_video_is_not_found_by_an_index_that_was_read_before(store, tmp_path):
+    file = tmp_path / "carol.mp4"
+    analyze_carol(store, file)
+    index = FinishedIndex.read(store.root, AnalyzeSettings())
     assert index.find(file) is not None
     purge(store.root, ["vcarol"])
     assert index.find(file) is None
@@ -216,6 +233,31 @@ def test_old_videos_are_those_with_nothing_newer(store):
     assert set(files(store.root)) == {"fervid.json"}
     with connect(store.root) as connection:
         assert [connection.sql(f"SELECT count(*) FROM {name}").fetchall() for name in TABLES] == [[(0,)]] * len(TABLES)
+
+
+@pytest.mark.parametrize("change", [os.utime, lambda file: file.chmod(0o600)], ids=["touched", "other mode"])
+def test_results_do_not_become_newer_with_their_file(store, tmp_path, change):
+    file, moved = tmp_path / "carol.mp4", tmp_path / "moved.mp4"
+    analyze_carol(store, file)
+    analyzed = datetime.now(UTC)
+    change(file)
+    skip_carol(store, file)
+    skip_carol(store, file.rename(moved))
+    assert "vcarol" in plan_purge(store.root, finished_before=analyzed).video_ids
+
+
+def test_results_of_a_restored_file_are_newer_than_those_of_what_replaced_it(store, tmp_path):
+    """The file is broken for a while; its failure is reported until the next run finds the first content again."""
+    file = tmp_path / "carol.mp4"
+    analyze_carol(store, file)
+    shown = f"SELECT status FROM videos WHERE path = '{file}' ORDER BY status"
+    store.commit_failure({"video_id": "vbroken", "analysis_id": "a2", "path": str(file)}, "truncated")
+    assert connect(store.root).sql(shown).fetchall() == [("done",), ("failed",)]
+    replaced = datetime.now(UTC)
+    os.utime(file)
+    skip_carol(store, file)
+    assert connect(store.root).sql(shown).fetchall() == [("done",)]
+    assert "vcarol" in plan_purge(store.root, finished_before=replaced).video_ids
 
 
 def purge_command(*arguments, **options):

@@ -1,3 +1,4 @@
+import html
 import os
 import shutil
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, queries, query
 from analytics.errors import QueryError
+from analytics.report import report_page
 from analytics.results.ids import video_id
-from analytics.results.replaced_files import replaced_files_note
+from analytics.results.replaced_files import mark_replaced_files, replaced_files_note
 from analytics.results.status import status
 from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
@@ -135,6 +137,39 @@ def test_an_analyzed_file_that_is_replaced_counts_once_more_and_is_reported(stor
     assert note is not None and note.startswith("a.mp4: replaced") and note.endswith("--video v0000000000000001")
     said = fervid("summary", store.root, "shares").stdout
     assert note in said and "b.mp4: replaced" not in said
+
+
+def test_a_file_that_is_replaced_by_a_copy_of_another_is_reported_until_its_content_is_back(store, tmp_path):
+    a, b = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    of_a, of_b = commit_file(store, a, b"first"), commit_file(store, b, b"again")
+    store.commit_failure({"video_id": of_a[0], "analysis_id": "a2", "path": str(a)}, "out of memory")
+    shutil.copy2(b, a)
+    assert ("a.mp4", "pending") in [(Path(one.path).name, one.state) for one in status(store.root, [a, b])]
+
+    def note_after(found: str) -> str | None:
+        mark_replaced_files(store, {str(a): found, str(b): of_b[0]})
+        with connect(store.root) as connection:
+            return replaced_files_note(store.root, all_videos(connection))
+
+    note = note_after(of_b[0])
+    assert note is not None and note.startswith("a.mp4: replaced") and note.endswith(f"--video {of_a[0]}")
+    assert note in fervid("summary", store.root, "shares").stdout
+    assert note.replace(str(store.root), "RESULTS") in html.unescape(report_page(store.root))
+    # There is no file left on which the run that failed could be repeated.
+    assert [(one.state, one.reason) for one in status(store.root, [a, b])] == [("done", "")] * 2
+    a.write_bytes(b"first")
+    assert store.mark_as_current(*of_a, str(a), object_version=file_version(a)) == str(a)
+    assert note_after(of_a[0]) is None
+
+
+def test_a_failure_disappears_when_its_file_is_replaced_by_a_copy_of_another(store):
+    store.commit_failure(row(video=1, path="a.mp4"), "damaged")
+    store.commit_failure(row(video=2, path="b.mp4"), "damaged")
+    store.commit_analysis(row(video=3, path="c.mp4"), timeline())
+    mark_replaced_files(store, {"a.mp4": row(video=3)["video_id"]})
+    assert ask(store, "SELECT path, status FROM videos ORDER BY path") == [("b.mp4", "failed"), ("c.mp4", "done")]
+    store.commit_failure(row(video=1, path="a.mp4"), "damaged")
+    assert ask(store, "SELECT path FROM videos WHERE status = 'failed' ORDER BY path") == [("a.mp4",), ("b.mp4",)]
 
 
 @pytest.mark.parametrize("second", [b"the second recording", b"again"], ids=["other size", "equal size"])

@@ -91,6 +91,15 @@ def test_every_file_has_a_state_and_a_reason(store, folder):
     }
 
 
+@pytest.mark.parametrize("table", ["videos", "faces"])
+def test_a_damaged_video_has_no_other_state(store, folder, table):
+    path = store.root / table / f"video_id={video_id(file_sha256(folder / 'done.mp4'))}" / "a1.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    found = [(Path(one.path).name, one.state) for one in status(store.root, sorted(folder.iterdir()))]
+    assert [state for name, state in found if name == "done.mp4"] == ["damaged"]
+    assert len(found) == len(list(folder.iterdir()))
+
+
 def test_without_the_files_videos_in_progress_have_ids_only(store, folder):
     assert sorted((one.state, Path(one.path).name) for one in status(store.root)) == [
         ("done", "done.mp4"),
@@ -126,9 +135,10 @@ def test_a_file_whose_first_content_was_restored_is_done(store, folder):
     store.commit_analysis(first, timeline())
     path.write_text("other")
     store.commit_analysis(row(path, 1, started_at=datetime.now(UTC)), timeline())
+    other_at = store.video_row(video_id(file_sha256(path)), "a1").finished_at
     path.write_text("done")
     os.utime(path, (time.time() + 60,) * 2)
-    store.mark_as_current(first["video_id"], "a2", str(path), object_version=file_version(path))
+    store.mark_as_current(first["video_id"], "a2", str(path), object_version=file_version(path), after=other_at)
     assert states(store.root, [path])["done.mp4"] == ("done", "")
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
@@ -10,6 +11,7 @@ from analytics import queries
 from analytics.queries.groups import persons_of_tracks
 from analytics.queries.sql_files import run_sql_for_videos
 from analytics.queries.summaries import validity_with_ids
+from analytics.results.replaced_files import replaced_files_note
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos, short_names
 from fer_models.labels import EMOTIONS
@@ -108,6 +110,7 @@ class Library:
         self.baseline_note = queries.baseline_note(connection)
         self.mixed_settings_note = queries.mixed_settings_note(connection)
         self.unconfirmed_people_note = queries.unconfirmed_people_note(connection)
+        self.replaced_files_note = replaced_files_note(Path("RESULTS"), self.videos)  # reveals no folder
         self.tracks: dict[str, list[Track]] = {}
         for row in connection.sql(_TRACKS).fetchall():
             self.tracks.setdefault(row[0], []).append(Track(*row))

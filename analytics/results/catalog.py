@@ -171,11 +171,12 @@ def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The rows that the view `videos` shows, and those of the newest finished analysis of each video.
 
     A finished analysis stays visible, because the other views show its rows; the reason of a later failure is put into
-    its `error`. A failure without a finished analysis is shown only while its path has no newer row, so that it
-    disappears when the broken file is replaced.
+    its `error`. A failure without a finished analysis is shown only while its path has no newer row and no content of
+    another video, so that it disappears when the broken file is replaced.
     """
     rows = rows.sort_by([("finished_at", "ascending"), ("analysis_id", "ascending")])
     video_id, path, status, error = (rows[name].to_pylist() for name in ("video_id", "path", "status", "error"))
+    is_replaced = rows["is_replaced"].to_pylist()
     latest = {video: i for i, video in enumerate(video_id)}
     newest_done = {video: i for i, video in enumerate(video_id) if status[i] == "done"}
     latest_of_path = {file: i for i, file in enumerate(path)}
@@ -185,7 +186,7 @@ def latest_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
             if status[i] != "done":
                 error[newest_done[video]] = f"{LATER_RUN_FAILED}{error[i]}"
             shown.append(newest_done[video])
-        elif latest_of_path[path[i]] == i:
+        elif latest_of_path[path[i]] == i and not is_replaced[i]:
             shown.append(i)
     column = rows.schema.get_field_index("error")
     with_errors = rows.set_column(column, rows.schema.field(column), pa.array(error, pa.string()))

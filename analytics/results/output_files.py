@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from analytics.results.results_folder import MARKER_NAME
+from analytics.results.storage_paths import StoragePath, is_remote
 from fer_models.errors import FervidError
 
 # At least two letters before the colon, because one letter is a drive of Windows.
@@ -14,20 +15,21 @@ class OutputError(FervidError):
     """The output would overwrite a file, lie inside a results folder, or have a format that contradicts its suffix."""
 
 
-def check_output_file(path: Path, *, overwrite: bool) -> None:
+def check_output_file(path: Path, *, overwrite: bool, new_results: StoragePath | None = None) -> None:
     """Make sure that writing `path` destroys nothing.
 
     Args:
         path: the file to write; links are followed.
         overwrite: whether an existing regular file may be replaced.
+        new_results: the results folder that will be created before the file is written.
 
     Raises:
         OutputError: if it exists (unless `overwrite`), is not a regular file, or lies inside a results folder.
     """
-    check_output_folder(path.parent)
+    check_output_folder(path.parent, new_results)
     target = path.resolve()
     if target.parent != path.parent.resolve():  # the path is a link to a file elsewhere
-        check_output_folder(target.parent)
+        check_output_folder(target.parent, new_results)
     if not path.exists():
         return
     if not path.is_file():
@@ -36,8 +38,8 @@ def check_output_file(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} already exists: give another name, or --overwrite to replace it")
 
 
-def check_output_folder(folder: Path) -> None:
-    """Make sure that files written to `folder` do not mix with results.
+def check_output_folder(folder: Path, new_results: StoragePath | None = None) -> None:
+    """Make sure that files written to `folder` do not mix with results, also with those that will be in `new_results`.
 
     Raises:
         OutputError: if it is a results folder, lies inside one, is a URL, or is not a folder.
@@ -45,8 +47,9 @@ def check_output_folder(folder: Path) -> None:
     if _URL.match(str(folder)):
         raise OutputError(f"{folder}: a URL: give a path on this machine, then upload the file")
     target = folder.resolve()
+    planned = None if new_results is None or is_remote(new_results) else new_results.resolve()
     for ancestor in (target, *target.parents):
-        if (ancestor / MARKER_NAME).is_file():
+        if ancestor == planned or (ancestor / MARKER_NAME).is_file():
             raise OutputError(f"{folder}: inside the results folder {ancestor}: give a path outside it")
     if target.exists() and not target.is_dir():
         raise OutputError(f"{folder}: not a folder: give another one")

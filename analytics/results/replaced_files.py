@@ -1,13 +1,30 @@
-"""Find files that were replaced after they were analyzed: the results then have several videos with one path."""
+"""Find files that were replaced after they were analyzed, by others or by copies of other analyzed videos."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from analytics.results.catalog import latest_rows, read_catalog
 from analytics.results.storage_paths import StoragePath
-from analytics.results.video_record import VideoRecord, newest_by_path
+from analytics.results.store import Store
+from analytics.results.video_record import VideoRecord, newest_by_path, video_records
 from analytics.results.videos import file_name
 
 MAX_NAMED = 3  # maximum number of file names in the note
+
+
+def mark_replaced_files(store: Store, found: Mapping[str, str]) -> None:
+    """Mark the rows of files that a run has found to have the content of another video.
+
+    The row of that video may have another path, of a file with the same content.
+
+    Args:
+        store: the results.
+        found: for each path, as in the table `videos`, the id of the video that is there now.
+    """
+    shown, _ = latest_rows(read_catalog(store.root, skip_damaged=True).rows)
+    for row in video_records(shown):
+        if found.get(row.path, row.video_id) != row.video_id and not row.is_replaced:
+            store.mark_as_replaced(row.video_id, row.analysis_id)
 
 
 def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> str | None:
@@ -22,7 +39,9 @@ def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> 
     """
     done = [video for video in videos if video.status == "done"]
     newest = newest_by_path(done)
-    replaced = sorted((video.path, video.video_id) for video in done if video is not newest[video.path])
+    replaced = sorted(
+        (video.path, video.video_id) for video in done if video.is_replaced or video is not newest[video.path]
+    )
     if not replaced:
         return None
     names = [file_name(path) for path in dict.fromkeys(path for path, _ in replaced)]

@@ -128,30 +128,33 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
         damages[damage.video_id].append(damage)
     rows = video_records(latest_rows(read_catalog(results, skip_damaged=True).rows)[0])
     rows = [row for row in rows if row.video_id not in damages or row.status == "failed"]
-    row_of = newest_by_path(rows)
+    row_of = newest_by_path(row for row in rows if not row.is_replaced)
     ids_of_size: dict[int | None, set[str]] = defaultdict(set)
     for row in rows:
         ids_of_size[row.size_bytes].add(row.video_id)
-    left = [path for path in files if not _is_known(path, row_of, ids_of_size)]
+    damaged_path = {video: _path_of(results, video) for video in damages}
+    damaged_paths = set(damaged_path.values())
+    left = [path for path in files if path_text(path) not in damaged_paths and not _is_known(path, row_of, ids_of_size)]
     unfinished_videos = {video.video_id: (video.n_segments, age_s) for video, age_s in unfinished(results)}
     path_of = dict(_ids_of_first(left, unfinished_videos)) if left and unfinished_videos else {}
     changed = {path_text(path) for path in left}
     found = [_of_row(results, row, unfinished_videos) for row in rows if row.path not in changed]
     found += [
         _of_unfinished(video, path_of.get(video), *unfinished_videos[video])
-        for video in unfinished_videos.keys() - {row.video_id for row in rows}
+        for video in unfinished_videos.keys() - {row.video_id for row in rows} - damages.keys()
     ]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
-    found += [_of_damages(results, video, of_video) for video, of_video in damages.items()]
+    damaged_path |= {video: path_text(path) for video, path in path_of.items() if video in damages}
+    found += [_of_damages(results, video, damaged_path[video], of_video) for video, of_video in damages.items()]
     return sorted(found, key=lambda video: (video.path, video.video_id or ""))
 
 
-def _of_damages(results: StoragePath, video_id: str, damages: Sequence[Damage]) -> VideoStatus:
+def _of_damages(results: StoragePath, video_id: str, path: str, damages: Sequence[Damage]) -> VideoStatus:
     """The state of a video whose tables or observations are damaged, or of all videos of a damaged shard."""
     first = damages[0]
     more = f" and {len(damages) - 1} more" if len(damages) > 1 else ""
     reason = f"{path_below(results, first.path)}{more}: {first.reason}"
-    return VideoStatus(_path_of(results, video_id), "damaged", video_id or None, reason, first.repair)
+    return VideoStatus(path, "damaged", video_id or None, reason, first.repair)
 
 
 def _path_of(results: StoragePath, video_id: str) -> str:
@@ -241,7 +244,7 @@ def _of_file(path: StoragePath, row_of: Mapping[str, VideoRecord]) -> VideoStatu
 
 
 def _is_known(path: StoragePath, row_of: Mapping[str, VideoRecord], ids_of_size: Mapping[int | None, set[str]]) -> bool:
-    """Whether the current content of a file has a row: that of its path or, where its path has none, of a copy."""
+    """Whether the current content of a file has a row: that of its path or, without one in `row_of`, of a copy."""
     row = row_of.get(path_text(path))
     try:
         stat = path.stat()

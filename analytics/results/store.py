@@ -211,11 +211,19 @@ class Store:
         return max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
 
     def mark_as_current(
-        self, video_id: str, analysis_id: str, path: str, *, object_version: str | None = None, error: str | None = None
+        self,
+        video_id: str,
+        analysis_id: str,
+        path: str,
+        *,
+        object_version: str | None = None,
+        error: str | None = None,
+        after: datetime | None = None,
     ) -> str:
         """Make a finished analysis the newest of its video again, and update its file if that was moved or touched.
 
-        Writes nothing if the row is up to date.
+        Writes nothing if the row is up to date. `finished_at`, the age of the results, changes only as
+        far as the order of rows requires.
 
         Args:
             video_id: id of the video.
@@ -223,6 +231,8 @@ class Store:
             path: where the file is now.
             object_version: the version of the file at `path`, if it is known.
             error: why a later run failed, if that still applies.
+            after: `finished_at` of the newest row with this path, which may be of another content of the file: if the
+                row gets the path, it becomes newer, because readers take the newest row of a path for that of its file.
 
         Returns:
             The path in the row.
@@ -232,12 +242,18 @@ class Store:
         assert row is not None
         moved = row.path != path and not _has_content(row)
         if moved or (row.path == path and object_version is not None):
-            current = replace(row, path=path, object_version=object_version, error=error)
+            current = replace(row, path=path, object_version=object_version, error=error, is_replaced=None)
         else:
             current = replace(row, error=error)
         if current != row or newest.analysis_id != analysis_id:
-            self._write_video_row(replace(current, status="done", finished_at=datetime.now(UTC)))
+            self._write_video_row(replace(current, status="done"), after=after if current.path == path else None)
         return current.path
+
+    def mark_as_replaced(self, video_id: str, analysis_id: str) -> None:
+        """Record that the file of an analysis or failure now has the content of another video."""
+        if row := self.video_row(video_id, analysis_id):  # None if it was purged meanwhile
+            # With its own time, so that the other video stays the newest one of the path.
+            self._write_video_row(replace(row, is_replaced=True))
 
     def commit_analysis(self, video_row: Mapping[str, object], timeline: "Timeline") -> None:
         """Write the tables of an analysis and then its row in `videos`, with status `done`.
@@ -287,10 +303,11 @@ class Store:
     def _compacted(self, video_id: str, analysis_id: str) -> CompactedAnalysis | None:
         return read_shards(self.root).find(video_id, analysis_id)
 
-    def _write_video_row(self, video: VideoRecord) -> None:
+    def _write_video_row(self, video: VideoRecord, after: datetime | None = None) -> None:
         # Keep finished_at increasing, even if the clock was set back since the previous row.
-        earlier = [known.finished_at + timedelta(microseconds=1) for known in self._rows_of(video.video_id)]
-        video = replace(video, finished_at=max([video.finished_at, *earlier]))
+        earlier = [known.finished_at for known in self._rows_of(video.video_id)] + ([after] if after else [])
+        later = [at + timedelta(microseconds=1) for at in earlier]
+        video = replace(video, finished_at=max([video.finished_at, *later]))
         row = pa.Table.from_pylist([video.columns()], schema=VIDEOS)
         # The checksum is that of the values as they are stored, such as times in UTC and single precision.
         row = _set_value(row, "row_crc32", row_crc32(row.to_pylist()[0]))

@@ -71,6 +71,7 @@ class VideoRecord:
     landmarks_s: float | None = None
     live_since: datetime | None = None
     is_running: bool | None = None
+    is_replaced: bool | None = None
     settings: str | None = None  # JSON
     joined_by_look: bool | None = None
     weights: str | None = None  # JSON

@@ -112,10 +112,14 @@ _FACE_MEASURES = [
         "yaw_deg",
         pa.float32(),
         "°",
-        "rough head yaw from the five landmarks of the detector; positive: nose right of center. Prefer head_yaw_deg",
+        "rough head yaw from five landmarks; positive: nose right of center. Prefer head_yaw_deg",
     ),
     _field(
-        "roll_deg", pa.float32(), "°", "slope of the eye line; positive: clockwise in the frame. Prefer head_roll_deg"
+        "roll_deg",
+        pa.float32(),
+        "°",
+        "slope of the eye line of the five landmarks, which is near 0 for a roll of up to 10°; positive: clockwise in "
+        "the frame. Prefer head_roll_deg",
     ),
 ]
 _EYE_ASPECT_RATIO = (
@@ -143,9 +147,9 @@ _LANDMARK_MEASURES = [
         "head_yaw_deg",
         pa.float32(),
         "°",
-        "head yaw, measured in the crop rotated upright; positive: nose toward its right edge",
+        "head yaw, measured in the crop turned upright; positive: nose toward its right edge",
     ),
-    _field("head_pitch_deg", pa.float32(), "°", "head pitch, measured in the crop rotated upright; positive: nose up"),
+    _field("head_pitch_deg", pa.float32(), "°", "head pitch, measured in the crop turned upright; positive: nose up"),
     _field("head_roll_deg", pa.float32(), "°", "head roll; positive: clockwise in the frame"),
 ]
 _POINTS = _field(
@@ -248,6 +252,7 @@ VIDEOS = pa.schema(
         ],
         _field("live_since", pa.timestamp("us", "UTC"), "", "live session: time of pts_s = 0; NULL for a file"),
         _field("is_running", pa.bool_(), "", "live session: whether it was running when this was written"),
+        _field("is_replaced", pa.bool_(), "", "true if a run found the content of another video at path, else NULL"),
         _field("settings", pa.string(), "JSON", "every setting that can change a value; key run: options of the run"),
         _field(
             "joined_by_look",

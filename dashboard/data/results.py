@@ -1,6 +1,5 @@
 """The results folder that the dashboard shows: one connection, replaced when the folder changes."""
 
-import contextlib
 import math
 import os
 import threading
@@ -27,14 +26,10 @@ ENVIRONMENT = "FERVID_DASHBOARD_RESULTS"
 T = TypeVar("T")
 CHECK_EVERY_S = 1.0  # seconds between checks of the folder for changes
 REMOTE_CHECK_EVERY_S = 15.0  # seconds between checks of an object store, which take a request for each thousand videos
-# Columns of small tables that pages read for all videos. Reading them is slow, because each video has a file of its
-# own, so they are kept in memory: about 10 MB per thousand videos.
-_SHARES = ", ".join(f"share_{name}" for name in EMOTIONS)
-CACHED_COLUMNS = {
-    "tracks": "video_id, analysis_id, track_id, start_s, end_s, emotion, n_faces, n_faces_ok, n_faces_left_out, "
-    f"seen_s, ok_s, left_out_s, labelled_s, carried_s, suspected_switch, switch_s, movements_measured_s, {_SHARES}",
-    "episodes": "*",
-}
+# Small tables that pages read for all videos, without columns that no page reads. Reading them is slow, because each
+# video has a file of its own, so they are kept in memory: about 10 MB per thousand videos.
+_UNREAD = ", ".join(["mean_det_score", "mean_face_px", "baseline_end_s", *(f"mean_{name}" for name in EMOTIONS)])
+CACHED_COLUMNS = {"tracks": f"* EXCLUDE ({_UNREAD})", "episodes": "*"}
 MAX_CACHED_VIDEOS = 10_000
 
 
@@ -166,8 +161,12 @@ def _modification_times(folder: Path) -> list[tuple[str, int]]:
 def cache_small_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Replace the most used views by tables in memory; a damaged table is reported by the page that reads it."""
     for name, columns in CACHED_COLUMNS.items():
-        with contextlib.suppress(duckdb.Error):
-            connection.register(name, connection.sql(f"SELECT {columns} FROM {name}").to_arrow_table())
+        try:
+            rows = connection.sql(f"SELECT {columns} FROM {name}").to_arrow_table()
+        except duckdb.Error:
+            continue
+        connection.execute(f"DROP VIEW {name}")  # `register` does not replace views that SQL has created
+        connection.register(name, rows)
 
 
 @lru_cache(maxsize=4)

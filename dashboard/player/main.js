@@ -8,10 +8,15 @@ import { People } from "./people.js";
 import { Screen } from "./screen.js";
 
 const players = new WeakMap(); // by the element that Streamlit gives: it calls again with new data
+let clicked = []; // the elements of the last click, until Tab moves the focus; another video has another player
+document.addEventListener("pointerdown", (event) => (clicked = event.composedPath()), { capture: true });
+document.addEventListener("keydown", ({ key }) => key === "Tab" && (clicked = []), { capture: true });
 const [MIN_LEFT, DEFAULT_LEFT, MAX_LEFT] = [20, 36, 70]; // percent of the width
 const MIN_MARKER_S = 0.04;
 // What the space bar presses by itself.
 const PRESSABLE = "a, button, input, summary, " + ["button", "checkbox", "menuitem", "option", "radio", "switch", "tab"].map((role) => `[role=${role}]`).join(", ");
+// Streamlit's lists keep the focus after a choice with the mouse. To type there, one opens the list, or gets there with Tab.
+const isClosedList = (node) => clicked.length > 0 && node.getAttribute?.("role") === "combobox" && node.getAttribute("aria-expanded") === "false";
 const SLOW_MS = 400; // an edit that takes longer is reported
 const FILES = [
   ["faces.csv", "all rows, CSV"], ["faces.parquet", "all rows, Parquet"], ["episodes.csv", "episodes, CSV"],
@@ -63,12 +68,10 @@ class Player {
     this.lanes = new Lanes(right, data, { seek, onSource: (source) => this.screen.setSource(source), menu: this.exportMenu() });
     this.keys = (event) => this.press(event);
     document.addEventListener("keydown", this.keys, { capture: true });
-    this.clicked = []; // the elements of the last click, until Tab moves the focus
-    this.pointer = (event) => {
-      this.clicked = event.composedPath();
-      this.closeMenu((menu) => this.clicked.includes(menu));
-    };
+    this.pointer = (event) => this.closeMenu((menu) => event.composedPath().includes(menu));
     document.addEventListener("pointerdown", this.pointer, { capture: true });
+    // After a choice with the mouse, the keys are for the video again.
+    this.root.addEventListener("change", ({ target }) => clicked.length > 0 && target.tagName === "SELECT" && target.blur());
     this.root.addEventListener("focusout", ({ relatedTarget }) => relatedTarget && this.closeMenu((menu) => menu.contains(relatedTarget)));
     this.screen.seek(data.at_s ?? 0);
     if (data.play) this.playOnce();
@@ -182,16 +185,15 @@ class Player {
   }
 
   press(event) {
-    const path = event.composedPath();
+    const path = event.composedPath().filter((node) => !isClosedList(node));
     const [focused] = path;
-    if (event.key === "Tab") this.clicked = [];
     if (event.key === "Escape" && (this.dialog.open || this.leaveMenu())) return;
     const typing = path.some((node) => /^(TEXTAREA|SELECT)$/.test(node.tagName ?? "") || (node.tagName === "INPUT" && node.type !== "range" && node.type !== "checkbox") || node.isContentEditable);
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const onWidget = path.some((node) => node.tagName === "INPUT" || /^(separator|slider|listbox|menu|tablist|radiogroup)$/.test(node.getAttribute?.("role") ?? ""));
     if (onWidget && event.key.startsWith("Arrow")) return;
     // Whoever moves the focus with Tab presses buttons with the space bar; after a click, it plays the video.
-    if (event.key === " " && focused.matches?.(PRESSABLE) && focused !== this.screen.playButton && !this.clicked.includes(focused)) return;
+    if (event.key === " " && focused.matches?.(PRESSABLE) && focused !== this.screen.playButton && !clicked.includes(focused)) return;
     const { screen, lanes } = this;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (this.data.video.is_image && !KEYS_OF_IMAGES.includes(key)) return;

@@ -42,8 +42,12 @@ class Rows {
   }
 
   row(columns, row) {
+    const url = new URL(row.href, document.baseURI).href;
     const open = (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // the browser opens the link elsewhere
+      if (event.ctrlKey || event.metaKey || event.shiftKey) {
+        if (!event.target.closest("a")) window.open(url, "_blank", "noopener"); // a link is opened by the browser
+        return;
+      }
       event.preventDefault();
       this.send("open", row.href);
     };
@@ -51,13 +55,13 @@ class Rows {
       event.stopPropagation();
       this.send("open", row.play_href);
     };
-    const cells = columns.map((column) => this.cell(column, row[column.name], row, { open, play }));
+    const cells = columns.map((column) => this.cell(column, row[column.name], row, { url, open, play }));
     return element("tr", { onclick: open }, ...cells);
   }
 
-  cell({ kind, label, name }, value, row, { open, play }) {
+  cell({ kind, label, name }, value, row, { url, open, play }) {
     const content = {
-      link: () => element("a", { href: new URL(row.href, document.baseURI).href, onclick: (event) => (event.stopPropagation(), open(event)) }, value),
+      link: () => element("a", { href: url, onclick: (event) => (event.stopPropagation(), open(event)) }, value),
       emotion: () => this.emotions(value),
       strips: () => this.strips(value),
       bar: () => this.bar(value, this.data.colors[row.emotion]),

@@ -269,7 +269,7 @@ export class Screen {
     const chunk = await this.chunk(number);
     if (!this.alive || time_s !== this.time_s) return; // it has moved on meanwhile
     if (!this.video.paused) this.chunk(number + 1);
-    this.overlay.replaceChildren(...(this.show.boxes || this.show.landmarks ? this.faces(chunk, time_s) : []));
+    this.overlay.replaceChildren(...this.faces(chunk, time_s));
   }
 
   faces(chunk, time_s) {

@@ -78,9 +78,8 @@ def show_comparison(cards: dict[str, ModelCard]) -> None:
         if task == "emotion":
             st.caption(
                 "Where the card has it, measured on the split PublicTest of FER-2013, by which models are chosen. The "
-                "final figures, on PrivateTest, are below. "
-                "Labels: the labels of the data set. Votes: the emotion that most of ten annotators named. "
-                "ECE: expected calibration error."
+                "final figures, on PrivateTest, are below. Labels: the labels of the data set. Votes: the emotion with "
+                "more of the ten votes of FER+ than any other answer. ECE: expected calibration error."
             )
 
 

@@ -56,6 +56,13 @@ def show_flow_runs() -> None:
         "page": st.column_config.LinkColumn("in Prefect", display_text="open"),
     }
     st.dataframe(runs, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
+    list_messages(runs[runs["state"] != "Completed"], "name", "message")
+
+
+def list_messages(rows: pd.DataFrame, name: str, message: str) -> None:
+    """List the messages that a table above shows in part."""
+    for named, text in rows.loc[rows[message].notna(), [name, message]].to_numpy():
+        st.markdown(f"- **{plain(named)}**: {plain(text)}")
 
 
 def show_analyses() -> None:
@@ -69,7 +76,9 @@ def show_analyses() -> None:
         "status": "status",
         "finished_at": st.column_config.DatetimeColumn("finished (UTC)", format="YYYY-MM-DD HH:mm:ss"),
         "n_observed": st.column_config.NumberColumn(
-            "frames analyzed", help="Sampled frames that the last run analyzed; none if it only rebuilt the timeline."
+            "frames analyzed",
+            help="Sampled frames that the last run analyzed; none if it only rebuilt the timeline. Merges and splits "
+            "keep the number.",
         ),
         "frames_per_s": st.column_config.NumberColumn("frames/s", format="%.0f"),
         "decode_wait_s": st.column_config.NumberColumn("waited for frames, in s", format="%.1f"),
@@ -83,8 +92,7 @@ def show_analyses() -> None:
     if len(analyses) == MAX_LISTED:
         st.caption(f"The newest {MAX_LISTED}; the table `videos` of page SQL has all.")
     st.dataframe(analyses, hide_index=True, column_order=list(columns), column_config=columns, placeholder="")
-    for video, error in analyses.loc[analyses["error"].notna(), ["video", "error"]].to_numpy():
-        st.markdown(f"- **{plain(video)}**: {plain(error)}")
+    list_messages(analyses, "video", "error")
     show_stages(analyses[analyses["n_observed"].notna()])
 
 

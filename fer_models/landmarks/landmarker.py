@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_models.crops import CHUNK_CROPS, to_gray
+from fer_models.crops import to_gray
 from fer_models.device import autocast_dtype
 from fer_models.landmarks.network import INPUT_PX, N_ANGLES, LandmarkNet, LandmarkOutputs
 from fer_models.landmarks.points import MIRRORED_POSE_SIGNS, N_POINTS, mirror_points
@@ -21,6 +21,9 @@ from fer_models.registry.networks import build_with_weights
 log = logging.getLogger(__name__)
 
 PACKAGED_NAME = "landmarks"
+# Crops per forward pass on each device, as `crops.CHUNK_CROPS` for the classifier: fewer, because landmarks are found
+# for each batch of frames, and not for the faces of several.
+CHUNK_CROPS = {"cpu": 16, "cuda": 128}
 TASK: Final = "landmarks"
 
 

@@ -21,6 +21,7 @@ RIGHT_BROW, LEFT_BROW = tuple(range(17, 22)), tuple(range(22, 27))
 RIGHT_EYE, LEFT_EYE = tuple(range(36, 42)), tuple(range(42, 48))
 INNER_LIPS = tuple(range(60, 68))  # clockwise from the subject's right mouth corner
 
+NOSE_TIP = 30
 RIGHT_OUTER_EYE_CORNER, LEFT_OUTER_EYE_CORNER = 36, 45
 RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 48, 54
 

@@ -40,8 +40,15 @@ class FinishedWork:
 class FinishedIndex:
     """The finished analyses of a results folder for the settings of a run."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], settings: AnalyzeSettings, store: Store | None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        settings: AnalyzeSettings,
+        store: Store | None,
+        newest_at: Mapping[str, datetime],
+    ) -> None:
         self.settings, self.store = settings, store
+        self.newest_at = newest_at  # path -> finished_at of its newest row, including failures
         self._content_of: dict[tuple[str, str], str] = {}  # path and version of a file -> its SHA-256
         self._by_content: dict[str, FinishedWork] = {}
         self._sizes: set[int] = set()
@@ -70,8 +77,10 @@ class FinishedIndex:
             WeightsError: if there is no such model.
         """
         rows = read_catalog(results, skip_damaged=True).rows
+        times = rows.select(["path", "finished_at"]).sort_by("finished_at")
+        newest_at = dict(zip(*(column.to_pylist() for column in times.columns), strict=True))
         done = rows.filter((pc.field("status") == "done") & pc.is_valid(pc.field("sha256")))
-        return cls(done.select(_COLUMNS).to_pylist(), settings, Store(results))
+        return cls(done.select(_COLUMNS).to_pylist(), settings, Store(results), newest_at)
 
     def find(self, path: StoragePath) -> FinishedWork | None:
         """The finished analysis of a video; None if it has to be read or analyzed, or if its tables are damaged.

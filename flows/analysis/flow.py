@@ -121,7 +121,7 @@ def analyze(
     if run.is_local and run.context.analyze_elsewhere is None and not all(map(run.context.finished.find, run.videos)):
         _ = run.context.models  # loaded now, so that a model that cannot be loaded ends the run before it starts
     with running(run.engine) as submit:
-        started_s = time.monotonic()
+        started_s = time.monotonic() if run.started_s is None else run.started_s
         futures = submit_all(submit, run)
         try:
             report_each(run, futures)
@@ -129,6 +129,10 @@ def analyze(
         except FATAL:
             run.context.progress.withdraw_stop()  # the stop was requested for the videos of this run only
             raise
+    if run.context.analyze_elsewhere is None:
+        from flows.analysis.skipping import mark_replaced
+
+        mark_replaced(summary, run.context.store)
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)

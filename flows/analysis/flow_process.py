@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -92,6 +93,7 @@ class FlowProcess:
             Stopped, StoreError, StorageError, WeightsError, DeviceError: as the flow does.
         """
         _ = run.context.models  # loaded now, so that a model that cannot be loaded ends the run before it starts
+        run = dataclasses.replace(run, started_s=time.monotonic())
         with VideoPool(run) as pool:
             self.has_records = False
             try:
@@ -116,7 +118,11 @@ class FlowProcess:
         self.has_records = True
         if message.summary is None:
             raise joined(message.errors)
-        return dataclasses.replace(message.summary, out=run.context.out)
+        from flows.analysis.skipping import mark_replaced  # imported here because it loads PyArrow
+
+        summary = dataclasses.replace(message.summary, out=run.context.out)
+        mark_replaced(summary, run.context.store)
+        return summary
 
     def _answer_when_done(self, request: VideoRequest, future: "Future[VideoOutcome]") -> None:
         def answer(future: "Future[VideoOutcome]") -> None:

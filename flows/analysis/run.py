@@ -34,6 +34,7 @@ class AnalysisRun:
     videos: list[StoragePath]
     engine: EngineSettings
     context: AnalysisContext
+    started_s: float | None = None  # `time.monotonic` when the analysis began, if that is before the flow
 
     @property
     def is_local(self) -> bool:

@@ -4,6 +4,7 @@ import math
 import time
 
 from analytics.results.carry_notes import carry_notes, is_up_to_date
+from analytics.results.replaced_files import mark_replaced_files
 from analytics.results.status import newest_segment
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
@@ -24,7 +25,14 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
         return None
     started_s = time.monotonic()
     outcomes = [skip_outcome(path, work, run.context) for path, work in finished.items()]
-    return RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
+    summary = RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
+    mark_replaced(summary, run.context.store)
+    return summary
+
+
+def mark_replaced(summary: RunSummary, store: Store) -> None:
+    """Mark the rows of files that the run found to have the content of another video."""
+    mark_replaced_files(store, {path_text(outcome.path): outcome.video_id for outcome in summary.outcomes})
 
 
 OTHER_SHOWN = (
@@ -39,6 +47,8 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     if not context.settings.keep_appearance and _may_have_appearance(work, store):
         _drop_appearance(work, context)
     notes: tuple[str, ...] = ()
+    file = path_text(path)
+    after = context.finished.newest_at.get(file)
     shown = store.shown_analysis(ids.video_id)
     is_current = shown is not None and is_up_to_date(store.root, shown, ids.analysis_id)
     # The tables of `ids` are known to be readable, but not those with corrections.
@@ -48,12 +58,12 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
         and (shown.analysis_id == ids.analysis_id or store.is_done(ids.video_id, shown.analysis_id))
     ):
         known_path = store.mark_as_current(
-            ids.video_id, shown.analysis_id, path_text(path), object_version=work.object_version
+            ids.video_id, shown.analysis_id, file, object_version=work.object_version, after=after
         )
     else:
         before = shown
         with carry_notes(store, ids.video_id):
-            known_path = store.mark_as_current(*ids.analyzed, path_text(path), object_version=work.object_version)
+            known_path = store.mark_as_current(*ids.analyzed, file, object_version=work.object_version, after=after)
         shown = store.shown_analysis(ids.video_id)
         assert shown is not None
         notes = () if is_current else (OTHER_SHOWN, *range_notes(before, shown))
@@ -66,7 +76,7 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
         n_frames=sizes["frames"],
         n_faces=sizes["faces"],
         n_tracks=sizes["tracks"],
-        same_as=known_path if known_path != path_text(path) else "",
+        same_as=known_path if known_path != file else "",
         notes=notes,
         models=describe_models(work.observe),
     )

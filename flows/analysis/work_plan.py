@@ -75,7 +75,7 @@ def plan_videos(paths: Sequence[StoragePath], out: StoragePath, settings: Analyz
     has_results = is_initialized(out)
     # The store of the context is not used here, because a plan must not create the results folder.
     context = AnalysisContext(out, settings)
-    finished = context.finished if has_results else FinishedIndex([], settings, store=None)
+    finished = context.finished if has_results else FinishedIndex([], settings, store=None, newest_at={})
     return [plan_video(path, context, finished, has_results) for path in paths]
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from analytics.results.output_files import check_output_folder
 from fer_models.errors import FervidError
 from fer_models.extras import install_command
 
@@ -142,15 +143,22 @@ CLIPS = (
 def make_demo_videos(folder: Path, on_clip: Callable[[Path], None] = lambda path: None) -> list[Path]:
     """Write every clip of `CLIPS` into `folder`: H.264, 640x360, the same bytes each time.
 
-    An existing clip is replaced once the new one is complete.
+    An existing demo clip is replaced once the new one is complete; other files are never replaced.
 
     Args:
         folder: created if missing.
         on_clip: called after each clip with its path.
 
     Raises:
-        DemoError: if Matplotlib or scikit-image, which include the photographs, is not installed.
+        DemoError: if a clip would replace another file, or if Matplotlib or scikit-image, which include the
+            photographs, is not installed.
+        OutputError: if the folder is inside a results folder, or not a folder.
     """
+    check_output_folder(folder)
+    for clip in CLIPS:
+        path = folder / clip.name
+        if os.path.lexists(path) and not is_clip(path, clip):
+            raise DemoError(f"{path} already exists and is not a demo clip: move it, or give another folder")
     wall = paint_wall()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -159,6 +167,19 @@ def make_demo_videos(folder: Path, on_clip: Callable[[Path], None] = lambda path
             paths.append(path)
             on_clip(path)
     return paths
+
+
+def is_clip(path: Path, clip: Clip) -> bool:
+    """Whether a file has the codec, frame size, frame rate and length of a demo clip, as those of earlier versions."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            found = (stream.codec_context.name, stream.width, stream.height, stream.frames)
+            return stream.average_rate == clip.fps and found == ("h264", WIDTH_PX, HEIGHT_PX, clip.n_frames)
+    except (OSError, av.error.FFmpegError, IndexError):
+        return False
 
 
 def face_boxes(clip: Clip) -> dict[str, np.ndarray]:

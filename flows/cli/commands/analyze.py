@@ -56,7 +56,7 @@ def analyze(
         if csv is not None:
             from analytics.results.output_files import check_output_file
 
-            check_output_file(csv, overwrite=False)
+            check_output_file(csv, overwrite=False, new_results=out)
         named = Inputs(inputs, recursive, pattern)
         if dry_run:
             _print_plan(named, out, settings, as_json)
