@@ -5,7 +5,8 @@ python -m benchmarks.coverage --trials 400         # faster, less exact
 python -m benchmarks.coverage --write docs/statistics.md
 
 Each row simulates studies with a known true value, applies an estimator of `analytics.statistics`, and counts how often
-the 95 % interval contains the true value. With 2,000 trials, the standard error is 0.5 percentage points.
+the 95 % interval contains the true value. With 2,000 studies, the standard error is 0.5 percentage points; the column
+`studies` says how many of them have an interval.
 """
 
 import argparse
@@ -42,7 +43,17 @@ from analytics.statistics.synchrony import (
 SIZES = (5, 6, 8, 10, 20)
 LARGE = 100_000  # number of draws that represent a whole population
 Draw = Callable[[np.random.Generator, int], np.ndarray]
-Row = tuple[str, str, list[float]]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often an interval contains the true value, or a test finds nothing where there is nothing."""
+
+    share: float  # NaN without any study
+    n_studies: int | None  # number of simulated studies with an interval or test; None: computed exactly
+
+
+Row = tuple[str, str, list[Coverage]]  # estimate, population, and the coverage of each of `SIZES`
 
 
 def beta(a: float, b: float) -> Draw:
@@ -69,10 +80,15 @@ def holds(found: Estimate, truth: float) -> bool | None:
     return None if found.low is None or found.high is None else found.low <= truth <= found.high
 
 
-def coverage(trial: Callable[[], bool | None], trials: int) -> float:
-    """The share of the trials with an interval in which it contains the true value."""
-    outcomes = [outcome for _ in range(trials) if (outcome := trial()) is not None]
-    return float(np.mean(outcomes)) if outcomes else float("nan")
+def coverage(trial: Callable[[], bool | None], trials: int) -> Coverage:
+    """The coverage in simulated studies, each of which says if its interval contains the true value."""
+    return coverage_of([trial() for _ in range(trials)])
+
+
+def coverage_of(outcomes: Sequence[bool | None]) -> Coverage:
+    """The coverage in these studies; None is one without an interval."""
+    known = [outcome for outcome in outcomes if outcome is not None]
+    return Coverage(float(np.mean(known)) if known else float("nan"), len(known))
 
 
 def delta_of(a: np.ndarray, b: np.ndarray) -> float:
@@ -94,7 +110,7 @@ def differences(rng: np.random.Generator, trials: int) -> Iterator[Row]:
                 found[n][0].append(holds(welch_difference(a, b), truth))
                 found[n][1].append(holds(cliffs_delta(a, b), delta))
         for k, estimate in enumerate(("difference of means (Welch t)", "Cliff's delta")):
-            yield estimate, name, [_mean(found[n][k]) for n in SIZES]
+            yield estimate, name, [coverage_of(found[n][k]) for n in SIZES]
     for name, effect in (("no difference", 0.0), ("difference", 0.1)):
         yield from paired(rng, trials, name, effect)
 
@@ -120,8 +136,12 @@ def dominances(_: np.random.Generator, __: int) -> Iterator[Row]:
     """
     truth = np.linspace(-0.95, 0.95, 191)
     shares = [dominance_coverage(n, truth) for n in SIZES]
-    yield "paired dominance (Tango)", "mean over true values", [float(share.mean()) for share in shares]
-    yield "paired dominance (Tango)", "lowest of all true values", [float(share.min()) for share in shares]
+    yield "paired dominance (Tango)", "mean over true values", [Coverage(float(share.mean()), None) for share in shares]
+    yield (
+        "paired dominance (Tango)",
+        "lowest of all true values",
+        [Coverage(float(share.min()), None) for share in shares],
+    )
 
 
 def dominance_coverage(n: int, truth: np.ndarray) -> np.ndarray:
@@ -315,8 +335,7 @@ def synchrony_level(rng: np.random.Generator, trials: int, pair: Pair) -> Iterat
         p = surrogate_p_value(found.r, surrogate_peaks(x, y, strangers, 15, 51))
         return None if p is None else p > 0.05
 
-    share = coverage(trial, max(trials // 2, 50))
-    yield "no synchrony by chance (surrogates)", pair.name, [share] + [float("nan")] * (len(SIZES) - 1)
+    yield "no synchrony by chance (surrogates)", pair.name, [coverage(trial, max(trials // 2, 50))]
 
 
 def synchrony_in_parts(rng: np.random.Generator, trials: int) -> Iterator[Row]:
@@ -403,21 +422,23 @@ def rate_limits(rng: np.random.Generator, trials: int) -> Iterator[Row]:
 def markdown(rows: list[Row]) -> str:
     """Format the rows as the table of the documentation page."""
     sizes = " | ".join(f"n = {n}" for n in SIZES)
-    lines = [f"| estimate | population | {sizes} |", "|---|---|" + "---:|" * len(SIZES)]
-    for estimate, population, shares in rows:
-        cells = ["" if np.isnan(share) else f"{100 * share:.1f} %" for share in shares]
-        lines.append(f"| {estimate} | {population} | {' | '.join(cells)} |")
+    lines = [f"| estimate | population | {sizes} | studies |", "|---|---|" + "---:|" * (len(SIZES) + 1)]
+    for estimate, population, found in rows:
+        cells = ["" if np.isnan(one.share) else f"{100 * one.share:.1f} %" for one in found]
+        cells += [""] * (len(SIZES) - len(cells))
+        lines.append(f"| {estimate} | {population} | {' | '.join(cells)} | {_studies(found)} |")
     return "\n".join(lines) + "\n"
+
+
+def _studies(found: Sequence[Coverage]) -> str:
+    """The smallest and the largest number of studies of a cell of the row."""
+    numbers = sorted({one.n_studies for one in found if one.n_studies is not None})
+    return " to ".join(f"{n:,}" for n in dict.fromkeys([numbers[0], numbers[-1]])) if numbers else "exact"
 
 
 def replaced(page: str, table: str) -> str:
     """Replace the table between the two marks of the documentation page."""
     return re.sub(r"(<!-- coverage -->\n).*?(<!-- /coverage -->)", lambda m: m[1] + table + m[2], page, flags=re.DOTALL)
-
-
-def _mean(outcomes: list[bool | None]) -> float:
-    known = [outcome for outcome in outcomes if outcome is not None]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/library.py make FOLDER --videos 1000 --faces 10_000_000
     .venv/bin/python benchmarks/library.py time FOLDER
 
-The rows come from Fervid's pass 2 over simulated observations (faces that move, turn away and change their emotion),
-and are written by its store. Only a few different videos are simulated; each is written under many ids.
+The rows come from Fervid's pass 2 over simulated observations (faces that move, turn away, blink, speak and change
+their emotion), and are written by its store. Only a few different videos are simulated; each is written under many ids.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from analytics.results.store import Store
 from analytics.results.video_rows import ROWS_CACHE
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.observations import observations_table
-from fer_models.frame_batch import FaceBatch
+from fer_models.frame_batch import FaceBatch, FaceLandmarks
 from fer_models.labels import EMOTIONS
 from fer_models.observation import Observation
 
@@ -28,6 +28,20 @@ FPS = 25
 N_DIFFERENT = 2  # number of different videos, which the library repeats under other ids
 WIDTH_PX, HEIGHT_PX = 1280, 720
 REPEATS = 3
+# Measures of landmarks: mean, standard deviation of slow changes, and noise from frame to frame, as in real videos of a
+# person who faces the camera. Blinks and speech are added.
+MEASURES = {
+    "landmark_score": (0.95, 0.02, 0.002),
+    "eye_openness_left": (0.3, 0.03, 0.006),
+    "eye_openness_right": (0.3, 0.03, 0.006),
+    "mouth_opening": (0.03, 0.02, 0.005),
+    "mouth_width": (0.6, 0.05, 0.007),
+    "mouth_corner_height": (0.03, 0.02, 0.003),
+    "brow_height": (0.24, 0.01, 0.003),
+    "head_yaw_deg": (0.0, 8.0, 0.5),
+    "head_pitch_deg": (3.0, 4.0, 0.4),
+    "head_roll_deg": (0.0, 5.0, 0.3),
+}
 
 
 def simulated_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
@@ -60,6 +74,7 @@ def simulated_timeline(n_faces: int, rng: np.random.Generator) -> Timeline:
                 blur=rng.gamma(4, 60, n_faces),
                 brightness=rng.normal(120, 15, n_faces),
                 cut_off=np.zeros(n_faces),
+                landmarks=_landmark_measures(frame, person, rng),
             )
         ),
         TimelineConfig(),
@@ -73,6 +88,22 @@ def _moods(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     score[np.arange(len(frame)), mood[frame // (3 * FPS), np.arange(len(frame)) % 2]] += 4
     odds = np.exp(score)
     return odds / odds.sum(1, keepdims=True)
+
+
+def _landmark_measures(frame: np.ndarray, person: np.ndarray, rng: np.random.Generator) -> FaceLandmarks:
+    """Simulate the movements of faces `(m,)`: a blink every 4 s, and speech in 5 of every 10 s."""
+    time_s = frame / FPS + 5 * person
+    measures = {}
+    for name, (mean, slow, noise) in MEASURES.items():
+        period_s = rng.uniform(3, 20, 2)[person]
+        change = slow * np.sqrt(2) * np.sin(2 * np.pi * time_s / period_s)
+        measures[name] = mean + change + rng.normal(0, noise, len(frame))
+    speech = np.where(time_s % 10 < 5, 0.08 * (1 - np.cos(2 * np.pi * 3 * time_s)), 0)
+    measures["mouth_opening"] = np.maximum(measures["mouth_opening"], 0) + speech
+    is_blink = time_s % 4 < 0.16
+    for side in ("left", "right"):
+        measures[f"eye_openness_{side}"][is_blink] = 0.05
+    return FaceLandmarks(**{name: values.astype(np.float32) for name, values in measures.items()})
 
 
 def make_library(root: Path, n_videos: int, n_faces: int) -> None:
@@ -98,7 +129,8 @@ def measure(root: Path) -> None:
     (n_faces,) = connection.sql("SELECT sum(n_faces) FROM tracks").fetchall()[0]
     videos = connection.sql("SELECT video_id, path FROM videos ORDER BY video_id").fetchall()
     video_id, path = videos[len(videos) // 2]
-    size_bytes = sum(file.stat().st_size for file in (root / "faces").rglob("*.parquet"))
+    files = list((root / "faces").rglob("*.parquet")) or list((root / "compacted").rglob("faces.parquet"))
+    size_bytes = sum(file.stat().st_size for file in files)
     print(f"{len(videos)} videos, {n_faces} faces, {size_bytes / n_faces:.0f} bytes per face in table faces")
     one = f"WHERE video_id = '{video_id}'"
 

@@ -447,6 +447,9 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert [moment.rank_value for moment in by_area] == pytest.approx(sorted((area for (area,) in areas), reverse=True))
     assert [moment.emotion for moment in strongest(opened, "peak", moments.Filters(["sad"]))] == ["sad"]
     assert strongest(opened, "peak", replace(EVERYTHING, min_duration_s=9.0)) == []
+    longest_s = max(moment.duration_s for moment in by_area)
+    rounded_up = moments.Filters(["happy", "sad"], min_duration_s=longest_s + 1e-12)
+    assert [moment.duration_s for moment in strongest(opened, "peak", rounded_up)] == [longest_s, longest_s]
     # The player adds 1 ms to the times of links, so that 0.667 shows the frame at 2/3 s.
     links = moments.table_row(replace(by_area[0], apex_s=2 / 3, start_s=5 / 3))
     assert [links[name].partition("&")[2] for name in ("href", "play_href")] == ["t=0.667", "t=0.667&play=1"]

@@ -357,6 +357,18 @@ def test_validity_says_how_much_of_each_emotion_is_speech(tmp_path):
     assert "the shares of speaking are not shown" not in page
 
 
+def test_the_head_turn_of_validity_is_of_landmarks_that_pass_the_quality_filter(tmp_path):
+    """The five landmarks of the detector see no turn. Those of the second half are below the threshold of 0.05."""
+    turned_deg = np.array([-10, 20, -30, 40, -50, 80, 80, 80, 80, 80])
+    store, score = Store(tmp_path / "results"), np.repeat([0.06, 0.04], 5)
+    landmarks = still_landmarks(10, head_yaw_deg=turned_deg, landmark_score=score)
+    commit(store, observe(np.arange(10) / FPS, [Face(i) for i in range(10)], landmarks=landmarks))
+    with connect(store.root) as connection:
+        (row,) = queries.validity(connection).to_pylist()
+    # Of 0, 0, 0, 0, 0, 10, 20, 30, 40, 50.
+    assert (row["yaw_median_deg"], row["yaw_p90_deg"]) == (pytest.approx(5), pytest.approx(41))
+
+
 def test_validity_is_of_the_time_that_was_measured(tmp_path):
     """Of four labeled seconds, the second and the third were measured; the third is speech."""
     store = Store(tmp_path / "results")

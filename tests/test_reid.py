@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import Face, observe
+from scenes import Face, appearance_descriptors, observe
 
 from analytics.tables.schema import OBSERVATIONS
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -17,6 +17,7 @@ from analytics.tracking.identities import IdentitiesError
 from analytics.tracking.reid import ReidConfig, associate_tracklets
 from analytics.tracking.shot_detection import ShotDetectionConfig
 from analytics.tracking.tracker import TrackerConfig
+from analytics.tracking.tracklets import Crossings, find_crossings, split_tracks
 
 CONFIG = TimelineConfig()
 LEFT, RIGHT = 40, 200  # gray levels of the appearance of two people
@@ -93,6 +94,66 @@ def test_after_a_cut_appearance_decides(appearance, n_people):
     faces = [Face(i, x=300, appearance=LEFT if i < 10 else appearance) for i in range(20)]
     timeline = build_timeline(observe(np.arange(20) / 10, faces, gray=[20] * 10 + [200] * 10), CONFIG)
     assert len(timeline.tracks) == n_people
+
+
+def linked(ticks, **faces) -> list[list[int]]:
+    """Tracks of one face per tick of 1/12 s, for first ticks 180 to 199: rounding errors of the times differ."""
+    ticks = np.array(ticks)
+    faces = {
+        "frame": ticks,
+        "shot": np.zeros(len(ticks), int),
+        "boxes_xyxy": np.tile([0.0, 0, 100, 100], (len(ticks), 1)),
+    } | faces
+    times_s = [(first + ticks) / 12 for first in range(180, 200)]
+    return [associate_tracklets(pts_s=pts_s, **faces, config=ReidConfig()).track.tolist() for pts_s in times_s]
+
+
+def gray(*levels: int) -> np.ndarray:
+    return appearance_descriptors([level for level in levels for _ in range(4)]).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("gap", "appearance"),
+    [
+        (36, None),  # the longest gap over which position is evidence
+        (18, gray(40, 85)),  # the longest one after which a somewhat different appearance does not end a track
+        (360, gray(40, 40)),  # the longest absence
+    ],
+)
+def test_a_gap_of_exactly_the_longest_time_is_bridged(gap, appearance):
+    ticks = [0, 1, 2, 3, *(3 + gap + np.arange(4))]
+    assert linked(ticks, tracklet=np.repeat([0, 1], 4), appearance=appearance) == [[0] * 8] * 20
+    longer = [0, 1, 2, 3, *(4 + gap + np.arange(4))]
+    assert linked(longer, tracklet=np.repeat([0, 1], 4), appearance=appearance) == [[0] * 4 + [1] * 4] * 20
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "meet"),
+    [
+        (range(6), range(6), [0, 5]),  # two overlaps that are half a second apart are one crossing
+        ([0, 1, 2, 3], range(10), [6]),  # a track keeps its box for 0.3 s after its last face
+        ([6, 7, 8, 9], range(10), [3]),  # … and before its first one
+    ],
+)
+def test_limits_of_crossings_include_the_limit(of_a, of_b, meet):
+    tick = np.array([*of_a, *of_b])
+    tracklet = np.repeat([0, 1], [len(of_a), len(of_b)])
+    x = np.where((tracklet == 0) | np.isin(tick, meet), 0.0, 500.0)
+    boxes = np.stack([x, 0 * x, x + 100, 0 * x + 100], axis=1)
+    for first in range(100):
+        crossings = find_crossings(tracklet, tick, (first + tick) / 10, boxes, 0 * tick, 0.2)
+        assert crossings.frame.tolist() == meet[:1], first
+
+
+def test_speed_is_measured_over_the_same_faces_at_any_time():
+    """At 10 frames per second, 0.4 s have five faces; the head turns back at the second one of them."""
+    tick = np.arange(20)
+    x = 10.0 * np.abs(tick - 16)
+    boxes = np.stack([x, 0 * x, x + 100, 0 * x + 100], axis=1)
+    nothing = Crossings(np.empty(0, int), np.empty(0, int), np.empty(0, int), np.zeros(20, bool))
+    for first in range(100):
+        (speed,) = split_tracks(nothing, 0 * tick, tick, (first + tick) / 10, boxes, 0 * tick, None).end_speed
+        assert speed.tolist() == pytest.approx([60, 0], rel=0.02), first
 
 
 def test_kept_identities_are_used_as_they_are_without_appearance():

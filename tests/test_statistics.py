@@ -14,9 +14,23 @@ from analytics.statistics.intervals import (
     tango_score,
     welch_difference,
 )
+from benchmarks.coverage import Coverage, coverage, markdown
 
 RNG = np.random.default_rng(16)
 A, B = RNG.normal(1, 2, 9), RNG.normal(0, 1, 7)
+
+
+def test_the_table_of_coverage_has_the_number_of_studies_with_an_interval():
+    outcomes = iter([True, None, False, True, True, True, None, None])
+    rare, usual = (coverage(lambda: next(outcomes), 4) for _ in range(2))
+    assert (rare, usual) == (Coverage(2 / 3, 3), Coverage(1.0, 2))
+    exact = Coverage(0.9, None)
+    table = markdown([("mean", "few", [usual, rare]), ("delta", "one", [rare]), ("dominance", "all", [exact] * 5)])
+    assert table.splitlines()[2:] == [
+        "| mean | few | 100.0 % | 66.7 % |  |  |  | 2 to 3 |",
+        "| delta | one | 66.7 % |  |  |  |  | 3 |",
+        "| dominance | all | 90.0 % | 90.0 % | 90.0 % | 90.0 % | 90.0 % | exact |",
+    ]
 
 
 def test_welch_agrees_with_scipy():

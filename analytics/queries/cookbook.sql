@@ -28,7 +28,7 @@ ORDER BY video, track_id
 -- When does each person start and stop smiling?
 SELECT parse_filename(path) AS video, track_id, start_s, end_s, episodes.duration_s
 FROM episodes JOIN videos USING (video_id)
-WHERE emotion = 'happy' AND episodes.duration_s >= 1
+WHERE emotion = 'happy' AND episodes.duration_s > 1 - 1e-6
 ORDER BY video, start_s
 
 -- How do one person's probabilities change, second by second?

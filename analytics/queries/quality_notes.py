@@ -200,10 +200,10 @@ def short_time_note(seconds: Sequence[float | None], rates: str, event: str) -> 
         rates: the name of the rates.
         event: what they count.
 
-    >>> short_time_note([20, 90], "changes_per_min", "change")
-    'changes_per_min of 1 of 2 people rest on less than 60 s: one change more or less is more than 1 per minute.'
+    >>> short_time_note([20, 60 - 1e-14, None], "changes_per_min", "change")
+    'changes_per_min of 1 of 3 people rest on less than 60 s: one change more or less is more than 1 per minute.'
     """
-    n_short = sum(0 < (one or 0) < 60 for one in seconds)
+    n_short = sum(1 for one in seconds if one and is_shorter(one, 60))
     if not n_short:
         return None
     return (

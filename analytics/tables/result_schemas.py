@@ -52,7 +52,13 @@ VALIDITY = explained(
     ("labelled_share", pa.float64(), "0 to 1", "share of seen_s with a smooth_emotion"),
     ("carried_share", pa.float64(), "0 to 1", "share of the labeled time with a carried label"),
     ("main_reason", pa.string(), "", "the most frequent reason for low quality; NULL if all faces are good"),
-    ("yaw_median_deg", pa.float32(), "°", "median of |yaw_deg| over the faces"),
+    (
+        "yaw_median_deg",
+        pa.float32(),
+        "°",
+        "median head turn to either side, over the faces: head_yaw_deg, or yaw_deg where landmark_score is unknown or "
+        "below the threshold of the quality filter",
+    ),
     ("yaw_p90_deg", pa.float32(), "°", "its 90th percentile"),
     (
         "observed_s",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 from analytics.tracking.ranges import expand_ranges
 from analytics.tracking.tracklets import Crossings, Tracklets, find_crossings, split_tracks
 
@@ -114,14 +115,15 @@ def associate_tracklets(
 def _candidates(tracklets: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of consecutive tracklets that may be one person, and the evidence for it."""
     begin = np.searchsorted(tracklets.start_s, tracklets.end_s)
-    end = np.searchsorted(tracklets.start_s, tracklets.end_s + config.max_away_s, side="right")
+    end = np.searchsorted(tracklets.start_s, tracklets.end_s + config.max_away_s + TIME_TOLERANCE_S, side="right")
     before, after = expand_ranges(begin, end)
     in_order = tracklets.start_frame[after] > tracklets.end_frame[before]
     before, after = before[in_order], after[in_order]
     distance = _appearance_distance(tracklets.appearances, before, after)
     gap_s = tracklets.start_s[after] - tracklets.end_s[before]
     same_track = tracklets.follows[after] == before
-    near = same_track | ((gap_s <= config.max_position_gap_s) & (tracklets.shot[before] == tracklets.shot[after]))
+    in_shot = tracklets.shot[before] == tracklets.shot[after]
+    near = same_track | (in_shot & ~is_longer(gap_s, config.max_position_gap_s))
     evidence = np.where(
         np.isnan(distance), 0, (config.appearance_neutral_distance - distance) / config.appearance_scale
     )
@@ -133,7 +135,9 @@ def _candidates(tracklets: Tracklets, config: ReidConfig) -> tuple[np.ndarray, n
     evidence[near] = np.clip(evidence[near], least[near], config.max_appearance_evidence)
     evidence[near] += _position_evidence(tracklets, before[near], after[near], config)
     most = np.where(
-        gap_s <= config.max_continuation_gap_s, np.inf, config.appearance_neutral_distance + 2 * config.appearance_scale
+        is_longer(gap_s, config.max_continuation_gap_s),
+        config.appearance_neutral_distance + 2 * config.appearance_scale,
+        np.inf,
     )
     continues_track = near & (distance < most)  # False if the appearance is unknown
     evidence[continues_track] += config.continuation_bonus

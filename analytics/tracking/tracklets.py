@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
 from analytics.tracking.ranges import expand_ranges
 from fer_models.boxes import box_center, face_size_px, paired_iou
 
@@ -94,7 +95,7 @@ def find_crossings(
     pairs = pairs[:, np.lexsort(pairs[2::-1])]
     (a, b, index), overlap = pairs[:3].astype(np.int64), pairs[3]
     begins = np.ones(len(a), bool)
-    begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | (np.diff(frame_s[index]) > SAME_CROSSING_S)
+    begins[1:] = (np.diff(a) != 0) | (np.diff(b) != 0) | is_longer(np.diff(frame_s[index]), SAME_CROSSING_S)
     crossing = np.cumsum(begins) - 1
     order = np.lexsort((index, -overlap, crossing))  # by depth of the overlap, the deepest first, then by time
     deepest = order[np.flatnonzero(np.diff(crossing[order], prepend=-1))]
@@ -111,9 +112,9 @@ def _with_unseen(
     rows = np.arange(len(index))
     is_last = np.append(tracklet[1:] != tracklet[:-1], True)
     is_first = np.append(True, is_last[:-1])
-    until = np.searchsorted(frame_s, pts_s + HOLD_S, side="right")
+    until = np.searchsorted(frame_s, pts_s + HOLD_S + TIME_TOLERANCE_S, side="right")
     n_after = np.where(is_last, until - index - 1, np.append(index[1:], 0) - index - 1)
-    n_before = np.where(is_first, index - np.searchsorted(frame_s, pts_s - HOLD_S), 0)
+    n_before = np.where(is_first, index - np.searchsorted(frame_s, pts_s - HOLD_S - TIME_TOLERANCE_S), 0)
     seen_or_after, index_after = expand_ranges(index, index + n_after + 1)
     before, index_before = expand_ranges(index - n_before, index)
     next_row = np.where(is_last, rows, np.minimum(rows + 1, len(rows) - 1))[seen_or_after]
@@ -180,7 +181,7 @@ def _side(
 ) -> tuple[float, float, float, float, float]:
     """Center x, y, speed x, y and size at the end `row` of a tracklet whose other end is `far`."""
     low, high = min(row, far), max(row, far) + 1
-    near = np.flatnonzero(np.abs(pts_s[low:high] - pts_s[row]) <= SPEED_WINDOW_S) + low
+    near = np.flatnonzero(~is_longer(np.abs(pts_s[low:high] - pts_s[row]), SPEED_WINDOW_S)) + low
     t, xy = pts_s[near] - pts_s[near].mean(), center[near]
     speed = (t[:, None] * (xy - xy.mean(axis=0))).sum(axis=0) / ((t**2).sum() + SPEED_PRIOR_S2)
     some = near[np.argsort(np.abs(near - row))[:SIDE_FACES]]

@@ -7,6 +7,7 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics.results.videos import short_names
+from analytics.time_tolerance import TIME_TOLERANCE_S
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent
@@ -32,7 +33,8 @@ MOMENTS_SQL = """
         episodes.duration_s, peak, {ranking} AS rank_value, (n_faces_ok + n_faces_left_out) / nullif(n_faces, 0) AS good
     FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
         JOIN people USING (video_id, track_id)
-    WHERE list_contains($emotions, episodes.emotion) AND episodes.duration_s >= $min_duration_s AND NOT is_hidden
+    WHERE list_contains($emotions, episodes.emotion) AND NOT is_hidden
+        AND episodes.duration_s >= $min_duration_s - {tolerance_s}
         AND coalesce(good, 0) >= $min_good
         AND contains(lower(path), lower($search)) AND ($participant = '' OR participant = $participant)
     ORDER BY rank_value DESC, episodes.duration_s DESC, video_id, episodes.start_s
@@ -85,7 +87,7 @@ class Moment:
 
 def find_moments(results: Results, ranking: str, filters: Filters) -> pa.Table:
     """The episodes that pass the filters, the strongest by `ranking` first; the columns are those of `Moment`."""
-    return results.ask(MOMENTS_SQL.format(ranking=RANKINGS[ranking]), **asdict(filters))
+    return results.ask(MOMENTS_SQL.format(ranking=RANKINGS[ranking], tolerance_s=TIME_TOLERANCE_S), **asdict(filters))
 
 
 def moments_of(episodes: pa.Table) -> list[Moment]:

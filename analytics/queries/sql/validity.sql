@@ -3,11 +3,18 @@
 -- observed_s (the labeled time with gaps of up to 1 s in a shot), and
 -- the share of the labeled time with measured mouth movement, and of that of each emotion, in intervals of speaking-like
 -- mouth movement (NULL if nothing was measured).
-WITH posed AS (
+-- yaw_deg, which is wrong for tilted heads, is used only where the landmarks do not pass the quality filter.
+WITH turned AS (
+    SELECT video_id, analysis_id, track_id, quality_reason,
+        landmark_score >= CAST(settings ->> '$.timeline.quality.min_landmark_score' AS DOUBLE) AS has_landmarks,
+        abs(coalesce(CASE WHEN has_landmarks THEN head_yaw_deg END, yaw_deg)) AS turn_deg
+    FROM visible('faces') JOIN (SELECT video_id, analysis_id, settings FROM videos) USING (video_id, analysis_id)
+    WHERE video_id IN ($videos) AND track_id IS NOT NULL
+), posed AS (
     SELECT video_id, analysis_id, track_id,
         mode(quality_reason) FILTER (NOT left_out_by_speech(quality_reason)) AS main_reason,
-        quantile_cont(abs(yaw_deg), 0.5) AS yaw_median_deg, quantile_cont(abs(yaw_deg), 0.9) AS yaw_p90_deg
-    FROM visible('faces') WHERE video_id IN ($videos) AND track_id IS NOT NULL GROUP BY ALL
+        quantile_cont(turn_deg, 0.5) AS yaw_median_deg, quantile_cont(turn_deg, 0.9) AS yaw_p90_deg
+    FROM turned GROUP BY ALL
 ), spoken AS (
     SELECT video_id, analysis_id, track_id, coalesce('speaking_' || smooth_emotion, 'speaking_labelled') AS name,
         sum(duration_s) FILTER (is_speaking) AS speaking_s, coalesce(speaking_s, 0) / nullif(sum(duration_s), 0) AS share

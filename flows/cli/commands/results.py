@@ -68,8 +68,8 @@ def summary(
         bool,
         typer.Option(
             "--all-faces",
-            help="For shares, timeline, compare --groups: also count low-quality faces, with the emotion of their own "
-            "frame. (fervid timeline --no-gate smooths over them, too.)",
+            help="For shares, timeline, compare --groups: also count low-quality faces without a label, with the "
+            "emotion of their own frame. (fervid timeline --no-gate smooths over all low-quality faces.)",
         ),
     ] = False,
     form: FormatOption = None,
