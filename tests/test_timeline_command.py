@@ -218,7 +218,7 @@ def test_people_without_a_neutral_stretch_are_reported(results, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--time-constant", "0"], "FERVID_TIME_CONSTANT_S"),
+        (["--time-constant", "0"], "--time-constant: must be"),
         (["--max-gap", "-1"], "must be at least 0"),
         (["--baseline-span", "0", "1"], "a span is for baseline neutral_stretch"),
         (["--speech", "only", "--no-gate"], "speech only needs the quality filter"),
