@@ -21,7 +21,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from dashboard.text import NEXT_STEP, NONE_FOUND
+from dashboard.text import NO_MATCHING_VIDEO, OPEN_VIDEO_HINT
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -108,7 +108,7 @@ def measure_library(server: Server, browser: Browser) -> None:
 
     def first_page() -> None:
         seen[0].goto(server.address)
-        seen[0].get_by_text(NEXT_STEP).wait_for()
+        seen[0].get_by_text(OPEN_VIDEO_HINT).wait_for()
         seen[0].locator("td.link").first.wait_for()
 
     new_page(browser, seen)
@@ -118,14 +118,14 @@ def measure_library(server: Server, browser: Browser) -> None:
     print(f"{'first page after the start':42} {wall_s:6.2f} s, {server.cpu_s():6.2f} s of server time since the start")
     measure(server, "first page", first_page, lambda: new_page(browser, seen))
     page = seen[0]
-    everything = str(page.get_by_text(NEXT_STEP).text_content())
+    everything = str(page.get_by_text(OPEN_VIDEO_HINT).text_content())
     search = page.get_by_role("textbox", name="Search")
     texts = iter(["no such video", ""] * REPEATS)
 
     def enter(text: str) -> None:
         search.fill(text)
         search.press("Enter")
-        page.get_by_text(NONE_FOUND if text else everything, exact=True).wait_for()
+        page.get_by_text(NO_MATCHING_VIDEO if text else everything, exact=True).wait_for()
 
     measure(server, "filter by text and back, each", lambda: enter(next(texts)))
 

@@ -3,9 +3,10 @@
     python benchmarks/framing.py ../shared/data/fer2013/fer2013.parquet --out docs/framing.md
 
 Faces of FER-2013's PublicTest are pasted into a larger image, rotated by a known angle, and cropped again as in the
-pipeline, from a box and from landmarks with known positions. "Turned" are crops from the landmarks of an upright face,
-as the packaged detector places them in tilted faces, too, which the landmark network turned upright. As a FER-2013
-image has no surroundings, its border pixels are repeated; wider margins would perform better on real images.
+pipeline, from a box and from landmarks with known positions. "Turned" starts from the landmarks of an upright
+face, because the packaged detector places them like that in tilted faces, too; the landmark network then turns the crop
+upright. As a FER-2013 image has no surroundings, its border pixels are repeated; wider margins would perform better on
+real images.
 """
 
 import argparse

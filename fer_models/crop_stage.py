@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 class CroppedFaces:
     """Faces, their crops, their landmarks, and what was measured on the crops."""
 
-    faces: FaceBatch  # with landmarks of the landmark network where a crop was turned upright
+    faces: FaceBatch  # where a crop was turned and its landmarks are trusted, with these in place of the detector's
     crops: torch.Tensor  # (m, size, size, 3) uint8 for the classifier, on its device
     measures: np.ndarray  # (m, 3) float32: blur, brightness, share of the crop outside the frame
     appearances: np.ndarray  # (m, 60) uint8, see `appearance_descriptors`
     crop_sides: np.ndarray  # (m, 2) complex128, side and center of each crop, see `frame_crops`
     landmarks: LandmarkBatch | None  # None without a landmark network
-    landmarks_s: float  # seconds spent on finding landmarks
+    landmarks_s: float  # seconds spent on locating landmarks and turning crops
 
 
 def crop_in_groups(
@@ -70,7 +70,7 @@ def _crop_group(
         detected = DetectedInFrames(pixels, frame_of_face, boxes_xyxy)
         upright = turn_upright(detected, side, center, crops, landmarker)
         side, center, crops, landmarks = upright.side, upright.center, upright.crops, upright.landmarks
-        faces = _with_landmarks(faces, upright)
+        faces = _replace_landmarks(faces, upright)
         landmarks_s = time.perf_counter() - started_s
     measures = (*measure_crops(crops), out_of_frame_fraction(side, center, width_px, height_px))
     appearances = appearance_descriptors(pixels, frame_of_face, side, center, crops)
@@ -85,7 +85,7 @@ def _crop_group(
     )
 
 
-def _with_landmarks(faces: FaceBatch, upright: UprightCrops) -> FaceBatch:
+def _replace_landmarks(faces: FaceBatch, upright: UprightCrops) -> FaceBatch:
     """Replace the detector's landmarks of faces whose crops were turned, where those of the network are trusted."""
     points_px = points_in_frame(upright.landmarks.points_xy, upright.side.cpu().numpy(), upright.center.cpu().numpy())
     is_replaced = upright.is_turned & (upright.landmarks.score >= TRUSTED_SCORE)

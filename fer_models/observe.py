@@ -306,17 +306,17 @@ def _detect(segment: _SegmentInProgress, frames: FrameBatch, stages: _Stages, *,
 @torch.inference_mode()
 def _crop_parts(frame_index: np.ndarray, detected: list[DetectedFrames], stages: _Stages) -> list[CroppedFaces]:
     """Crop the faces of frames, whose `frame` then refers to the frames of the segment, `frame_index`."""
-    started_s = time.perf_counter()  # moved on by the time that counts for landmarks
+    started_s, landmarks_s = time.perf_counter(), 0.0
     cropped = []
     for part in detected:
         position = np.searchsorted(frame_index, part.frames.frame_index)
         large = part.faces.select(face_size_px(part.faces.boxes_xyxy) >= stages.min_face_px)
         for group in crop_in_groups(part.frames, large, stages.classifier, stages.landmarker):
-            stages.times.landmarks_s += group.landmarks_s
-            started_s += group.landmarks_s
+            landmarks_s += group.landmarks_s
             faces = dataclasses.replace(group.faces, frame=position[group.faces.frame])
             cropped.append(dataclasses.replace(group, faces=faces))
-    stages.times.crop_s += time.perf_counter() - started_s
+    stages.times.landmarks_s += landmarks_s
+    stages.times.crop_s += time.perf_counter() - started_s - landmarks_s
     return cropped
 
 

@@ -377,7 +377,7 @@ def test_a_detector_that_finds_nothing_is_saved_with_a_warning(tmp_path, caplog)
         save_detector(tmp_path / "last.ckpt", tmp_path / name, dataclasses.replace(card, name=name), [photo])
         assert caplog.messages[-1 if name == "good" else -2].endswith(says)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning.startswith("blind: it finds no labeled face in the held-out photographs. Do not rely on this")
+    assert warning.startswith("blind finds no labeled face in the held-out photographs (1). Do not rely on this")
 
 
 def test_training_resumes_and_gives_a_model_folder(few_photos, tmp_path):

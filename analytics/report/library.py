@@ -110,7 +110,8 @@ class Library:
         self.baseline_note = queries.baseline_note(connection)
         self.mixed_settings_note = queries.mixed_settings_note(connection)
         self.unconfirmed_people_note = queries.unconfirmed_people_note(connection)
-        self.replaced_files_note = replaced_files_note(Path("RESULTS"), self.videos)  # reveals no folder
+        # A placeholder, because reports do not contain the path of the folder.
+        self.replaced_files_note = replaced_files_note(Path("RESULTS"), self.videos)
         self.tracks: dict[str, list[Track]] = {}
         for row in connection.sql(_TRACKS).fetchall():
             self.tracks.setdefault(row[0], []).append(Track(*row))

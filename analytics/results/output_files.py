@@ -39,7 +39,11 @@ def check_output_file(path: Path, *, overwrite: bool, new_results: StoragePath |
 
 
 def check_output_folder(folder: Path, new_results: StoragePath | None = None) -> None:
-    """Make sure that files written to `folder` do not mix with results, also with those that will be in `new_results`.
+    """Make sure that files written to `folder` do not mix with results.
+
+    Args:
+        folder: where files will be written.
+        new_results: a results folder that does not exist yet, but will be created.
 
     Raises:
         OutputError: if it is a results folder, lies inside one, is a URL, or is not a folder.

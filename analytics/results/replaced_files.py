@@ -1,4 +1,4 @@
-"""Find files that were replaced after they were analyzed, by others or by copies of other analyzed videos."""
+"""Find and mark files that were replaced after their analysis, by new content or by copies of other analyzed videos."""
 
 import shlex
 from collections.abc import Iterable, Mapping

@@ -132,8 +132,8 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
     ids_of_size: dict[int | None, set[str]] = defaultdict(set)
     for row in rows:
         ids_of_size[row.size_bytes].add(row.video_id)
-    damaged_path = {video: _path_of(results, video) for video in damages}
-    damaged_paths = set(damaged_path.values())
+    path_of_damaged = {video: _path_of(results, video) for video in damages}
+    damaged_paths = set(path_of_damaged.values())
     left = [path for path in files if path_text(path) not in damaged_paths and not _is_known(path, row_of, ids_of_size)]
     unfinished_videos = {video.video_id: (video.n_segments, age_s) for video, age_s in unfinished(results)}
     path_of = dict(_ids_of_first(left, unfinished_videos)) if left and unfinished_videos else {}
@@ -144,8 +144,8 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
         for video in unfinished_videos.keys() - {row.video_id for row in rows} - damages.keys()
     ]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
-    damaged_path |= {video: path_text(path) for video, path in path_of.items() if video in damages}
-    found += [_of_damages(results, video, damaged_path[video], of_video) for video, of_video in damages.items()]
+    path_of_damaged |= {video: path_text(path) for video, path in path_of.items() if video in damages}
+    found += [_of_damages(results, video, path_of_damaged[video], of_video) for video, of_video in damages.items()]
     return sorted(found, key=lambda video: (video.path, video.video_id or ""))
 
 

@@ -222,8 +222,8 @@ class Store:
     ) -> str:
         """Make a finished analysis the newest of its video again, and update its file if that was moved or touched.
 
-        Writes nothing if the row is up to date. `finished_at`, the age of the results, changes only as
-        far as the order of rows requires.
+        Writes nothing if the row is up to date. `finished_at` is increased only where this row must be newer than
+        another one.
 
         Args:
             video_id: id of the video.
@@ -231,8 +231,8 @@ class Store:
             path: where the file is now.
             object_version: the version of the file at `path`, if it is known.
             error: why a later run failed, if that still applies.
-            after: `finished_at` of the newest row with this path, which may be of another content of the file: if the
-                row gets the path, it becomes newer, because readers take the newest row of a path for that of its file.
+            after: `finished_at` of the newest row with this path, which may belong to an earlier content of the file.
+                If the row gets this path, it becomes newer than that, because readers take the newest row of a path.
 
         Returns:
             The path in the row.

@@ -88,7 +88,8 @@ _BOX_AND_LANDMARKS = [
         "landmarks_px",
         pa.list_(pa.float32(), 10),
         "px",
-        "x, y of right eye, left eye, nose, right and left mouth corner (from the person's perspective)",
+        "x, y of right eye, left eye, nose, right and left mouth corner (from the person's perspective), from the "
+        "detector, or from the landmark network where it turned the crop upright",
     ),
 ]
 _TRACK_OF_FACE = "track of the face; NULL if it belongs to none: a track has at least 3 faces over at least 0.15 s"
@@ -118,8 +119,8 @@ _FACE_MEASURES = [
         "roll_deg",
         pa.float32(),
         "°",
-        "slope of the eye line of the five landmarks, which is near 0 for a roll of up to 10°; positive: clockwise in "
-        "the frame. Prefer head_roll_deg",
+        "slope of the line between the eyes in landmarks_px; with the packaged detector near 0 for heads tilted by up "
+        "to 10°; positive: clockwise in the frame. Prefer head_roll_deg",
     ),
 ]
 _EYE_ASPECT_RATIO = (
@@ -247,7 +248,7 @@ VIDEOS = pa.schema(
                 ("detect", "detecting faces"),
                 ("crop", "cropping and measuring faces"),
                 ("classify", "classifying emotions"),
-                ("landmarks", "locating landmarks"),
+                ("landmarks", "locating landmarks and turning crops upright"),
             )
         ],
         _field("live_since", pa.timestamp("us", "UTC"), "", "live session: time of pts_s = 0; NULL for a file"),

@@ -118,7 +118,8 @@ def player_data(
     by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
     tracks = [player_track(track, noted) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()]
     if at_s is None:
-        at_s = video["first_s"] or 0.0 if analyzed_part(video["duration_s"], video["settings"]) else 0.0
+        is_partial = analyzed_part(video["duration_s"], video["settings"]) is not None
+        at_s = (video["first_s"] or 0.0) if is_partial else 0.0
     untracked = sorted(noted.unconfirmed - {track.id for track in tracks})
     return PlayerData(
         video=player_video(video, media),

@@ -15,7 +15,7 @@ const [MIN_LEFT, DEFAULT_LEFT, MAX_LEFT] = [20, 36, 70]; // percent of the width
 const MIN_MARKER_S = 0.04;
 // What the space bar presses by itself.
 const PRESSABLE = "a, button, input, summary, " + ["button", "checkbox", "menuitem", "option", "radio", "switch", "tab"].map((role) => `[role=${role}]`).join(", ");
-// Streamlit's lists keep the focus after a choice with the mouse. To type there, one opens the list, or gets there with Tab.
+// Streamlit's select boxes keep the focus after a selection with the mouse. Until the list is opened again or Tab is pressed, keys control the video.
 const isClosedList = (node) => clicked.length > 0 && node.getAttribute?.("role") === "combobox" && node.getAttribute("aria-expanded") === "false";
 const SLOW_MS = 400; // an edit that takes longer is reported
 const FILES = [

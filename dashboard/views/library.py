@@ -11,7 +11,7 @@ from analytics.text import counted
 from dashboard.data.library import read_library
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
-from dashboard.text import NEXT_STEP, NONE_FOUND, clock, percent, plain
+from dashboard.text import NO_MATCHING_VIDEO, OPEN_VIDEO_HINT, clock, percent, plain
 from dashboard.widgets.charts import emotion_legend
 from dashboard.widgets.quality_notes import show_quality_notes
 from dashboard.widgets.rows import (
@@ -190,7 +190,7 @@ def main() -> None:
     done = filtered(videos[videos["status"] == "done"])
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         videos_found = counted(len(done), "video")
-        st.caption(NONE_FOUND if done.empty else f"{videos_found}. {NEXT_STEP}", width="content")
+        st.caption(NO_MATCHING_VIDEO if done.empty else f"{videos_found}. {OPEN_VIDEO_HINT}", width="content")
         st.html(emotion_legend(), width="content")
         thumbnails = thumbnails_switch()
     rows = table_rows(results, library.rows, one_page(done))

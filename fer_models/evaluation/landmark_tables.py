@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fer_models.crops import CHUNK_CROPS
 from fer_models.datasets.labeled_faces import SPLITS, TEST_SPLITS
 from fer_models.datasets.landmark_labels import LabeledCrops
 from fer_models.evaluation.landmark_clips import ClipAccuracy, measure_clips
@@ -96,7 +95,7 @@ def _clip_cells(clip: ClipAccuracy) -> list[str]:
 
 def speed_table(landmarker: Landmarker, *, seconds: float) -> Table:
     """Measure the time per face: the best round within `seconds`."""
-    crops = torch.zeros((4 * CHUNK_CROPS[landmarker.device.type], INPUT_PX, INPUT_PX, 3), dtype=torch.uint8)
+    crops = torch.zeros((4 * landmarker.chunk_crops, INPUT_PX, INPUT_PX, 3), dtype=torch.uint8)
     best_s = best_round_s(lambda: landmarker.predict(crops), seconds)
     row = [landmarker.name, cell_in_unit(landmarker.card.parameters, 1e6, "M", 2), f"{1000 * best_s / len(crops):.3f}"]
     note = f"{landmarker.device}, {torch.get_num_threads()} threads; the best round in {seconds:g} s."

@@ -21,8 +21,8 @@ from fer_models.registry.networks import build_with_weights
 log = logging.getLogger(__name__)
 
 PACKAGED_NAME = "landmarks"
-# Crops per forward pass on each device, as `crops.CHUNK_CROPS` for the classifier: fewer, because landmarks are found
-# for each batch of frames, and not for the faces of several.
+# Crops per forward pass: fewer than for the classifier (`crops.CHUNK_CROPS`), because landmarks are located per batch
+# of frames, while crops of several batches are classified together.
 CHUNK_CROPS = {"cpu": 16, "cuda": 128}
 TASK: Final = "landmarks"
 
@@ -47,6 +47,10 @@ class LandmarkBatch:
     def select(self, rows: np.ndarray) -> "LandmarkBatch":
         """Return the faces selected by `rows`, a boolean mask or indices."""
         return LandmarkBatch(self.points_xy[rows], self.score[rows], self.pose_deg[rows])
+
+    def assign(self, rows: np.ndarray, other: "LandmarkBatch") -> None:
+        """Replace the faces at the indices `rows` by those of another batch."""
+        self.points_xy[rows], self.score[rows], self.pose_deg[rows] = other.points_xy, other.score, other.pose_deg
 
 
 class Landmarker:

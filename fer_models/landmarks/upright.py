@@ -1,6 +1,6 @@
 """Turn the crops of tilted and upside-down faces upright, as the landmark network sees them.
 
-Detectors place their five landmarks as in upright faces: those of the packaged one hardly follow the roll of a head.
+The landmarks of the packaged detector hardly follow the roll of a head, so crops aligned by them stay tilted.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from fer_models.landmarks.points import LEFT_EYE, LEFT_MOUTH_CORNER, NOSE_TIP, R
 
 # Roll that remains in a crop: emotion models read faces that are tilted this far as well as upright ones.
 MAX_ROLL_DEG = 10.0
-# Score from which on landmarks are trusted: a face that reaches it upside down, and not as it is, is upside down.
+# Landmarks with at least this score are trusted. A face whose landmarks reach it only in the crop turned by 180° is
+# upside down.
 TRUSTED_SCORE = 0.5
 
 
@@ -58,54 +59,60 @@ def turn_upright(
         side.clone(), center.clone(), crops.clone(), landmarker.predict(crops), np.zeros(len(crops), bool)
     )
     _level(upright, detected, landmarker)
-    _turn_upside_down(upright, detected, landmarker, side, center)
+    _turn_upside_down(upright, detected, landmarker, detector_side=side, detector_center=center)
     return upright
 
 
 def _level(upright: UprightCrops, detected: DetectedInFrames, landmarker: Landmarker) -> None:
-    """Turn faces that are tilted further than `MAX_ROLL_DEG` by the angle beyond it, so that it never jumps."""
+    """Turn crops whose roll exceeds `MAX_ROLL_DEG` by the excess only: the remaining roll changes continuously."""
     roll_deg = upright.landmarks.pose_deg[:, 2].astype(np.float64)
     beyond_deg = roll_deg - np.clip(roll_deg, -MAX_ROLL_DEG, MAX_ROLL_DEG)
     rows = np.flatnonzero(beyond_deg)
     turn = torch.from_numpy(np.exp(1j * np.deg2rad(beyond_deg[rows]))).to(upright.side.device)
-    _turn(upright, detected, landmarker, rows, upright.side[rows] * turn, upright.center[rows])
+    _replace_if_better(upright, detected, landmarker, rows, side=upright.side[rows] * turn, center=upright.center[rows])
 
 
 def _turn_upside_down(
-    upright: UprightCrops, detected: DetectedInFrames, landmarker: Landmarker, side: Tensor, center: Tensor
+    upright: UprightCrops,
+    detected: DetectedInFrames,
+    landmarker: Landmarker,
+    *,
+    detector_side: Tensor,
+    detector_center: Tensor,
 ) -> None:
-    """Turn faces without trusted landmarks upside down where they then have them.
+    """Turn crops without trusted landmarks by 180° where that makes their landmarks trusted.
 
     The box of an upside-down face is often shifted, so its landmarks are found in a first crop, to which the second one
     is aligned.
     """
     rows = np.flatnonzero(upright.landmarks.score < TRUSTED_SCORE)
-    found = landmarker.predict(crop_faces(detected.pixels, detected.frame[rows], -side[rows], center[rows]))
+    side, center = -detector_side[rows], detector_center[rows]
+    found = landmarker.predict(crop_faces(detected.pixels, detected.frame[rows], side, center))
     is_better = found.score > upright.landmarks.score[rows]
-    rows, points_xy = rows[is_better], found.points_xy[is_better]
-    points_px = points_in_frame(points_xy, -side[rows].cpu().numpy(), center[rows].cpu().numpy())
+    rows, side, center = rows[is_better], side[is_better], center[is_better]
+    points_px = points_in_frame(found.points_xy[is_better], side.cpu().numpy(), center.cpu().numpy())
     landmarks_xy = torch.from_numpy(five_landmarks(points_px)).to(side.device)
-    aligned = frame_crops(detected.boxes_xyxy[rows], landmarks_xy)
-    _turn(upright, detected, landmarker, rows, *aligned, least_score=TRUSTED_SCORE)
+    side, center = frame_crops(detected.boxes_xyxy[rows], landmarks_xy)
+    _replace_if_better(upright, detected, landmarker, rows, side=side, center=center, min_score=TRUSTED_SCORE)
 
 
-def _turn(
+def _replace_if_better(
     upright: UprightCrops,
     detected: DetectedInFrames,
     landmarker: Landmarker,
     rows: np.ndarray,
+    *,
     side: Tensor,
     center: Tensor,
-    least_score: float = 0.0,
+    min_score: float = 0.0,
 ) -> None:
-    """Give these faces other crops where this raises the score of their landmarks, to at least `least_score`."""
+    """Give these faces other crops where this raises the score of their landmarks, to at least `min_score`."""
     crops = crop_faces(detected.pixels, detected.frame[rows], side, center)
     landmarks = landmarker.predict(crops)
-    is_better = (landmarks.score > upright.landmarks.score[rows]) & (landmarks.score >= least_score)
+    is_better = (landmarks.score > upright.landmarks.score[rows]) & (landmarks.score >= min_score)
     better, turned = np.flatnonzero(is_better), rows[is_better]
     upright.side[turned], upright.center[turned], upright.crops[turned] = side[better], center[better], crops[better]
-    for known, found in zip(vars(upright.landmarks).values(), vars(landmarks).values(), strict=True):
-        known[turned] = found[better]
+    upright.landmarks.assign(turned, landmarks.select(better))
     upright.is_turned[turned] = True
 
 

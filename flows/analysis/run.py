@@ -34,7 +34,7 @@ class AnalysisRun:
     videos: list[StoragePath]
     engine: EngineSettings
     context: AnalysisContext
-    started_s: float | None = None  # `time.monotonic` when the analysis began, if that is before the flow
+    started_s: float | None = None  # `time.monotonic()` at the start of the analysis; None: when the flow starts
 
     @property
     def is_local(self) -> bool:

@@ -51,8 +51,8 @@ def parse_path(text: str) -> "StoragePath":
         raise typer.BadParameter(str(error)) from error
 
 
-def not_standard_output(path: Path | None) -> Path | None:
-    """Refuse `-` as the path of an output: a callback for options."""
+def refuse_standard_output(path: Path | None) -> Path | None:
+    """Refuse `-` as an output path (a callback for options)."""
     if path == STANDARD_OUTPUT:
         raise typer.BadParameter("cannot be written to standard output: give a path")
     return path

@@ -89,7 +89,8 @@ def _notes_on_hiding(info: VideoInfo, observe: Mapping[str, Any]) -> list[str]:
     searched_px = min(observe.get("detector_size_px", side_px), side_px)
     least_px = max(observe.get("min_face_px", 0), MIN_DETECTED_PX * side_px / searched_px)
     notes = [
-        "Undetected faces are not hidden: some in profile, masked or upside down, and many under "
+        "Undetected faces are not hidden: most that are upside down or strongly tilted, some in profile or masked, and "
+        "many under "
         f"{least_px:.0f} px (frames of {side_px} px were searched at {searched_px} px). Voices are unchanged. Check "
         "the video before you share it; fervid render --help says how to find more faces."
     ]

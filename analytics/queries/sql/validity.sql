@@ -3,7 +3,7 @@
 -- observed_s (the labeled time with gaps of up to 1 s in a shot), and
 -- the share of the labeled time with measured mouth movement, and of that of each emotion, in intervals of speaking-like
 -- mouth movement (NULL if nothing was measured).
--- yaw_deg, which is wrong for tilted heads, is used only where the landmarks do not pass the quality filter.
+-- The head turn is head_yaw_deg, or the rougher yaw_deg where the landmarks do not pass the quality filter.
 WITH turned AS (
     SELECT video_id, analysis_id, track_id, quality_reason,
         landmark_score >= CAST(settings ->> '$.timeline.quality.min_landmark_score' AS DOUBLE) AS has_landmarks,

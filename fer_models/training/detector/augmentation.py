@@ -12,8 +12,8 @@ from fer_models.boxes import MIRRORED_LANDMARKS, box_center, face_size_px
 from fer_models.datasets.face_photos import MIN_FACE_PX, LabeledImage
 
 COVERED_SHARE = 0.12  # share of faces that are partly covered during augmentation
-# Share of tiles with faces that are shown upside down, as background: an upside-down face must not pass for an upright
-# one, because its expression cannot be read.
+# Share of tiles with faces that are shown upside down, as background. It was chosen when crops of upside-down faces
+# were not yet turned upright, so that their expressions were misread.
 UPSIDE_DOWN_SHARE = 0.07
 NO_BOXES = np.empty((0, 4), np.float32)
 

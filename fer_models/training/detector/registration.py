@@ -96,8 +96,8 @@ def save_detector(checkpoint: Path, out: Path, card: ModelCard, held_out: list[P
     log.info("saving %s: threshold before the shift %.2f; held-out photographs: %s", out, threshold, described)
     if not measured["recall"] > 0:  # NaN if they have no faces
         log.warning(
-            "%s: it finds no labeled face in the held-out photographs. Do not rely on this detector: it has learned "
-            "too little, or these photographs, of which there are %d, are too few to choose a threshold",
+            "%s finds no labeled face in the held-out photographs (%d). Do not rely on this detector: train it for "
+            "more epochs, or with more photographs",
             card.name,
             len(held_out),
         )

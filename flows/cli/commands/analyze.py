@@ -24,8 +24,8 @@ from flows.cli.console import (
     console,
     errors,
     fatal_errors,
-    not_standard_output,
     note,
+    refuse_standard_output,
     say,
     stop_on_interrupt,
 )
@@ -51,7 +51,7 @@ def analyze(
         Path | None,
         typer.Option(
             "--csv",
-            callback=not_standard_output,
+            callback=refuse_standard_output,
             metavar="FILE",
             help="Also write one tidy CSV file: one row per person and frame.",
         ),

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from flows.cli.console import Device, not_standard_output, parse_path
+from flows.cli.console import Device, parse_path, refuse_standard_output
 
 InputPaths = Annotated[
     list[Path],
@@ -23,7 +23,7 @@ Out = Annotated[
         "--out",
         "-o",
         parser=parse_path,
-        callback=not_standard_output,
+        callback=refuse_standard_output,
         metavar="FOLDER",
         help="Results folder, also at an address such as s3://bucket/results; created if missing.",
     ),

@@ -42,8 +42,8 @@ SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces G
 LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
 FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
-# Formats that hold nothing about still images.
-FORMATS_OF_TIME = (
+# Formats without rows for still images. Subtitles and figures of still images are written, but empty.
+TIMED_FORMATS = (
     ExportFormat.elan,
     ExportFormat.boris,
     ExportFormat.tracks,
@@ -99,7 +99,11 @@ def export(
     if form != ExportFormat.trials and (events or groups or covariates or is_typed(context, "bin_ms")):
         raise typer.BadParameter("--events, --groups, --covariates and --bin-ms are for --format trials")
     if out == STANDARD_OUTPUT and form not in (*FOLDER_TABLES, ExportFormat.trials):
-        raise typer.BadParameter("only a table of all videos can be written to standard output", param_hint="--out")
+        raise typer.BadParameter(
+            f"--format {form.value} writes a file for each video: only tracks, episodes, frames and trials can be "
+            "written to standard output",
+            param_hint="--out",
+        )
     from analytics.results.verification import name_damaged_file
 
     with fatal_errors(), name_damaged_file(results):
@@ -128,7 +132,7 @@ def export(
             note(f"{counted(len(written), 'file')} ({form.value}) in {out}")
         if form in LANDMARK_FORMATS:
             _note_missing_landmarks(results, video or None)
-        if form in FORMATS_OF_TIME:
+        if form in TIMED_FORMATS:
             _note_still_images(results, video or None)
         note_on_people(results, video or None)
 
@@ -171,7 +175,7 @@ def _note_missing_landmarks(results: Path, video: Sequence[str] | None) -> None:
 
 @contextlib.contextmanager
 def table_file(out: Path, form: ExportFormat) -> Iterator[Path]:
-    """The file for a table of all videos, printed at the end: its path, or for standard output, its content.
+    """Yield the file to write a table of all videos to; then print its path, or with `--out -` its content.
 
     It is `out` if that is named like a CSV file, else a file in the folder `out`.
     """

@@ -9,7 +9,7 @@ import typer
 from analytics.text import counted
 from flows.cli.answers import OverwriteOption
 from flows.cli.commands.query import note_on_people
-from flows.cli.console import DONE, SOME_FAILED, failures, fatal_errors, not_standard_output, note, parse_path, say
+from flows.cli.console import DONE, SOME_FAILED, failures, fatal_errors, note, parse_path, refuse_standard_output, say
 
 FORMATS = ("png", "svg")
 
@@ -28,7 +28,7 @@ def plot(
         typer.Option(
             "--out",
             "-o",
-            callback=not_standard_output,
+            callback=refuse_standard_output,
             help="Folder for the figures; created if missing, never inside the results.",
         ),
     ],

@@ -36,9 +36,9 @@ def render(
 ) -> None:
     """Write a video with boxes, labels and a running timeline, or with its faces hidden.
 
-    Only detected faces can be hidden: some in profile, masked or upside down, faces under 12 px and small faces in
-    large frames are missed. To detect more of them, first run: fervid analyze VIDEO --out RESULTS --min-face 0
-    --detector-size PX --detect-every 0, where PX is the longer side of the video.
+    Only detected faces can be hidden: most faces that are upside down or strongly tilted, some in profile or masked,
+    faces under 12 px and small faces in large frames are missed. To detect more of them, first run: fervid analyze
+    VIDEO --out RESULTS --min-face 0 --detector-size PX --detect-every 0, where PX is the longer side of the video.
     """
     if blur and pixelate:
         raise typer.BadParameter("give one of --blur and --pixelate")
