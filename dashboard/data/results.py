@@ -27,7 +27,7 @@ T = TypeVar("T")
 CHECK_EVERY_S = 1.0  # seconds between checks of the folder for changes
 REMOTE_CHECK_EVERY_S = 15.0  # seconds between checks of an object store, which take a request for each thousand videos
 # Small tables that pages read for all videos, without columns that no page reads. Reading them is slow, because each
-# video has a file of its own, so they are kept in memory: about 10 MB per thousand videos.
+# video has a file of its own, so they are kept in memory: about 30 MB per thousand videos.
 _UNREAD = ", ".join(["mean_det_score", "mean_face_px", "baseline_end_s", *(f"mean_{name}" for name in EMOTIONS)])
 CACHED_COLUMNS = {"tracks": f"* EXCLUDE ({_UNREAD})", "episodes": "*"}
 MAX_CACHED_VIDEOS = 10_000
