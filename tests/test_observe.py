@@ -1,8 +1,10 @@
 """Pass 1: results depend on the video and its segments, not on batches, and no frame or face is lost."""
 
 import dataclasses
+import io
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -157,6 +159,17 @@ def test_tilted_and_upside_down_faces_are_read_upright(models, roll_deg):
         expected = np.stack([points.real, points.imag], axis=1) + middle
         eyes_px = np.hypot(*(upright.faces.landmarks_xy[0, 1] - upright.faces.landmarks_xy[0, 0]))
         assert np.linalg.norm(seen.faces.landmarks_xy[0] - expected, axis=1).mean() < 0.15 * eyes_px
+
+
+def test_upright_masked_faces_are_not_turned_upside_down(models, shared_data):
+    """One face in each of two photographs has landmarks with a score of 0.6 to 0.7 upside down."""
+    photos = pq.read_table(shared_data / "faces" / "eval.parquet")["image"]
+    for row, n_faces in ((124, 8), (164, 7)):
+        photo = Image.open(io.BytesIO(photos[row].as_py())).convert("RGB")
+        frames = FrameBatch(np.array(photo)[None], np.zeros(1, np.int64), np.zeros(1))
+        seen = observe_frames(frames, **models)
+        assert len(seen.faces) >= n_faces
+        assert np.abs(seen.landmarks.head_roll_deg).max() < 90
 
 
 @pytest.mark.parametrize("input_px", [40, 48, 96])

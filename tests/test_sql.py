@@ -162,6 +162,17 @@ def test_a_file_that_is_replaced_by_a_copy_of_another_is_reported_until_its_cont
     assert note_after(of_a[0]) is None
 
 
+def test_another_timeline_of_a_replaced_file_is_shown_as_replaced(store):
+    """As by `fervid timeline` and the dashboard, which do not read the file."""
+    for analysis in (1, 2):
+        store.commit_analysis(row(video=1, analysis=analysis) | {"object_version": "1"}, timeline())
+    first, second = (row(video=1, analysis=analysis)["analysis_id"] for analysis in (1, 2))
+    store.mark_as_replaced(video := row(video=1)["video_id"], second)
+    for analysis_id in (first, second):
+        store.show_analysis(store.shown_analysis(video), analysis_id)
+        assert ask(store, "SELECT analysis_id, is_replaced FROM videos") == [(analysis_id, True)]
+
+
 def test_a_failure_disappears_when_its_file_is_replaced_by_a_copy_of_another(store):
     store.commit_failure(row(video=1, path="a.mp4"), "damaged")
     store.commit_failure(row(video=2, path="b.mp4"), "damaged")

@@ -89,9 +89,7 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
 
     corrected = corrected_id(after, notes.corrections) if notes.corrections else None
     if corrected and store.is_done(after.video_id, corrected):
-        store.mark_as_current(
-            after.video_id, corrected, after.path, object_version=after.object_version, error=after.error
-        )
+        store.show_analysis(after, corrected)
         _record_confirmed_of_corrected(store, before, after, notes)
         return
     # An analysis without the corrections does not tell on which tracks they were made.

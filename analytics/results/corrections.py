@@ -157,7 +157,7 @@ def rebuild_with_notes(store: Store, row: VideoRecord) -> None:
     observation_ids, end_s = row.observed, row.shown_until_s
     analyzed = analysis_id(observation_ids[1], settings)
     if store.is_done(video, analyzed):
-        store.mark_as_current(video, analyzed, path, object_version=row.object_version, error=row.error)
+        store.show_analysis(row, analyzed)
         return
     try:
         observations = store.read_observations(*observation_ids, store.n_segments(*observation_ids))

@@ -217,37 +217,50 @@ class Store:
         path: str,
         *,
         object_version: str | None = None,
-        error: str | None = None,
         after: datetime | None = None,
     ) -> str:
         """Make a finished analysis the newest of its video again, and update its file if that was moved or touched.
 
         Writes nothing if the row is up to date. `finished_at` is increased only where this row must be newer than
-        another one.
+        another one. The reason why a later run failed is removed.
 
         Args:
             video_id: id of the video.
             analysis_id: id of the analysis.
             path: where the file is now.
             object_version: the version of the file at `path`, if it is known.
-            error: why a later run failed, if that still applies.
             after: `finished_at` of the newest row with this path, which may belong to an earlier content of the file.
                 If the row gets this path, it becomes newer than that, because readers take the newest row of a path.
 
         Returns:
             The path in the row.
         """
-        newest = self._newest_of(video_id)
         row = self.video_row(video_id, analysis_id)
         assert row is not None
         moved = row.path != path and not _has_content(row)
         if moved or (row.path == path and object_version is not None):
-            current = replace(row, path=path, object_version=object_version, error=error, is_replaced=None)
+            current = replace(row, path=path, object_version=object_version, error=None, is_replaced=None)
         else:
-            current = replace(row, error=error)
-        if current != row or newest.analysis_id != analysis_id:
-            self._write_video_row(replace(current, status="done"), after=after if current.path == path else None)
+            current = replace(row, error=None)
+        self._make_newest(row, current, after if current.path == path else None)
         return current.path
+
+    def show_analysis(self, shown: VideoRecord, analysis_id: str) -> None:
+        """Make another finished analysis of a video the newest one, without reading the file.
+
+        Args:
+            shown: the row that is shown now, which says what is known of the file and of a later run that failed.
+            analysis_id: id of the other analysis.
+        """
+        row = self.video_row(shown.video_id, analysis_id)
+        assert row is not None
+        of_file = {name: getattr(shown, name) for name in ("path", "object_version", "error", "is_replaced")}
+        self._make_newest(row, replace(row, **of_file))
+
+    def _make_newest(self, row: VideoRecord, current: VideoRecord, after: datetime | None = None) -> None:
+        """Write `current` in place of `row`, unless that is the same and the newest of its video."""
+        if current != row or self._newest_of(row.video_id).analysis_id != row.analysis_id:
+            self._write_video_row(replace(current, status="done"), after=after)
 
     def mark_as_replaced(self, video_id: str, analysis_id: str) -> None:
         """Record that the file of an analysis or failure now has the content of another video."""

@@ -16,9 +16,11 @@ from fer_models.landmarks.points import LEFT_EYE, LEFT_MOUTH_CORNER, NOSE_TIP, R
 
 # Roll that remains in a crop: emotion models read faces that are tilted this far as well as upright ones.
 MAX_ROLL_DEG = 10.0
-# Landmarks with at least this score are trusted. A face whose landmarks reach it only in the crop turned by 180° is
-# upside down.
+# Landmarks with at least this score are trusted.
 TRUSTED_SCORE = 0.5
+# A face without trusted landmarks is upside down if it has this score in the crop turned by 180°: 95 % of the faces of
+# photographs turned by 160° or 180° have 0.975 or more, upright masked faces up to 0.77.
+UPSIDE_DOWN_SCORE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def _turn_upside_down(
     detector_side: Tensor,
     detector_center: Tensor,
 ) -> None:
-    """Turn crops without trusted landmarks by 180° where that makes their landmarks trusted.
+    """Turn crops without trusted landmarks by 180° where their landmarks then show that the face is upside down.
 
     The box of an upside-down face is often shifted, so its landmarks are found in a first crop, to which the second one
     is aligned.
@@ -93,7 +95,7 @@ def _turn_upside_down(
     points_px = points_in_frame(found.points_xy[is_better], side.cpu().numpy(), center.cpu().numpy())
     landmarks_xy = torch.from_numpy(five_landmarks(points_px)).to(side.device)
     side, center = frame_crops(detected.boxes_xyxy[rows], landmarks_xy)
-    _replace_if_better(upright, detected, landmarker, rows, side=side, center=center, min_score=TRUSTED_SCORE)
+    _replace_if_better(upright, detected, landmarker, rows, side=side, center=center, min_score=UPSIDE_DOWN_SCORE)
 
 
 def _replace_if_better(

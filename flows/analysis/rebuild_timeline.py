@@ -110,7 +110,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     if not row.is_running and store.is_done(video, analyzed):
         with carry_notes(store, video):
             # Keep the error of a later run, because it is unknown whether that run would succeed now.
-            store.mark_as_current(video, analyzed, path, object_version=row.object_version, error=row.error)
+            store.show_analysis(row, analyzed)
         return _rebuilt(store, row, "done")
     try:
         observations = _read_observations(store, row)
