@@ -90,9 +90,7 @@ def _turn_upside_down(
     rows = np.flatnonzero(upright.landmarks.score < TRUSTED_SCORE)
     side, center = -detector_side[rows], detector_center[rows]
     found = landmarker.predict(crop_faces(detected.pixels, detected.frame[rows], side, center))
-    is_better = found.score > upright.landmarks.score[rows]
-    rows, side, center = rows[is_better], side[is_better], center[is_better]
-    points_px = points_in_frame(found.points_xy[is_better], side.cpu().numpy(), center.cpu().numpy())
+    points_px = points_in_frame(found.points_xy, side.cpu().numpy(), center.cpu().numpy())
     landmarks_xy = torch.from_numpy(five_landmarks(points_px)).to(side.device)
     side, center = frame_crops(detected.boxes_xyxy[rows], landmarks_xy)
     _replace_if_better(upright, detected, landmarker, rows, side=side, center=center, min_score=UPSIDE_DOWN_SCORE)
