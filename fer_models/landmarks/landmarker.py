@@ -125,8 +125,9 @@ class Landmarker:
         """Find the landmarks of at most `chunk_crops` crops."""
         gray = to_gray(crops.to(self.device))[:, None]
         inputs = F.pad((gray / 255 - self.card.mean) / self.card.std, (0, 0, 0, 0, 0, 0, 0, chunk_crops - len(crops)))
-        inputs = inputs.to(self.dtype, memory_format=torch.channels_last)
-        outputs = mean_outputs(self.network(inputs), mirror_outputs(self.network(inputs.flip(3))))
+        both = torch.cat([inputs, inputs.flip(3)]).to(self.dtype, memory_format=torch.channels_last)
+        first, mirrored = zip(*(tensor.chunk(2) for tensor in self.network(both)), strict=True)
+        outputs = mean_outputs(LandmarkOutputs(*first), mirror_outputs(LandmarkOutputs(*mirrored)))
         points_xy, pose_deg, score_logit = (tensor[: len(crops)].cpu().numpy() for tensor in outputs)
         return LandmarkBatch(points_xy, 1 / (1 + np.exp(-score_logit)), pose_deg)
 
