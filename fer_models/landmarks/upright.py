@@ -21,8 +21,9 @@ TRUSTED_SCORE = 0.5
 # A face without trusted landmarks is upside down if it has this score in the crop turned by 180°: 95 % of the faces of
 # photographs turned by 160° or 180° have 0.975 or more, upright masked faces up to 0.77.
 UPSIDE_DOWN_SCORE = 0.9
-# It is aligned and judged only if it has this score in a first crop turned by 180°: the 34 faces of photographs turned by
-# 160° or 180° that are then found upside down have 0.08 or more, 93 % of the doubtful faces of upright photographs less.
+# It is aligned and judged only if it has this score in a first crop turned by 180°: the 34 faces of photographs turned
+# by 160° or 180° that are then found upside down have 0.08 or more, 93 % of the doubtful faces of upright photographs
+# have less than 0.05.
 MAYBE_UPSIDE_DOWN_SCORE = 0.05
 
 
