@@ -1,4 +1,7 @@
-"""Sentences on events that an answer leaves out, repeats, or of which only a part counts."""
+"""Sentences on events that an answer leaves out, repeats, or of which only a part counts.
+
+The functions take the results and, unless they say otherwise, `events` as `events.during_events`, and raise its errors.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -44,15 +47,7 @@ def unassigned_events_note(connection: duckdb.DuckDBPyConnection, events: pa.Tab
 
 
 def repeated_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
-    """A sentence on events that repeat others of the same video, which are left out; None without any.
-
-    Args:
-        connection: the results.
-        events: see `events.during_events`.
-
-    Raises:
-        As `events.during_events`.
-    """
+    """A sentence on events that repeat others of the same video, which are left out; None without any."""
     events, videos = events_and_videos(connection, events)
     n = len(events) - len(rows_by_event(events, videos))
     if not n:
@@ -64,14 +59,8 @@ def repeated_events_note(connection: duckdb.DuckDBPyConnection, events: Path | p
 def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
     """Sentences on events that lie outside all their videos, or reach beyond one of them; None without any.
 
-    Of a video analyzed with `--start` or `--end`, only the analyzed part counts.
-
-    Args:
-        connection: the results; videos of unknown duration are left out.
-        events: see `events.during_events`.
-
-    Raises:
-        As `events.during_events`.
+    Of a video analyzed with `--start` or `--end`, only the analyzed part counts. Videos of unknown duration are left
+    out.
     """
     durations = connection.sql(_DURATIONS).fetchall()
     parts = {video: analyzed_part(duration_s, settings) for video, duration_s, settings in durations}
@@ -109,15 +98,7 @@ def _seconds_beyond(event: Mapping[str, Any], from_s: float, to_s: float) -> flo
 
 
 def unseen_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Table) -> str | None:
-    """A sentence on events of finished videos during which nobody is seen; None without any.
-
-    Args:
-        connection: the results.
-        events: see `events.during_events`.
-
-    Raises:
-        As `events.during_events`.
-    """
+    """A sentence on events of finished videos during which nobody is seen; None without any."""
     path_of = dict(connection.sql(_PATHS).fetchall())
     matched = [row for row in match_events(connection, events).to_pylist() if row["video_id"] in path_of]
     seen = _seen_events(connection, matched)
@@ -150,13 +131,8 @@ def baseline_overlap_note(
 ) -> str | None:
     """A sentence on events before whose onset another event is shown in the same video; None without any.
 
-    Args:
-        connection: the results; events during which nobody is seen are left out, as in the answers.
-        events: see `events.during_events`.
-        before_s: length of the time before an event to compare with.
-
-    Raises:
-        As `events.during_events`.
+    The `before_s` seconds before an onset are compared with the event. Events during which nobody is seen are left out,
+    as in the answers.
     """
     overlapped: set[tuple[str, float]] = set()  # videos and onsets
     known = events_and_videos(connection, events)

@@ -130,9 +130,9 @@ def analyze(
             run.context.progress.withdraw_stop()  # the stop was requested for the videos of this run only
             raise
     if run.context.analyze_elsewhere is None:
-        from flows.analysis.skipping import mark_replaced
+        from flows.analysis.replaced import record_replaced_files
 
-        mark_replaced(summary, run.context)
+        record_replaced_files(summary, run.context)
     publish(summary)
     if summary.failures:
         raise VideosFailed(summary)

@@ -118,10 +118,10 @@ class FlowProcess:
         self.has_records = True
         if message.summary is None:
             raise joined(message.errors)
-        from flows.analysis.skipping import mark_replaced  # imported here because it loads PyArrow
+        from flows.analysis.replaced import record_replaced_files  # imported here because it loads PyArrow
 
         summary = dataclasses.replace(message.summary, out=run.context.out)
-        mark_replaced(summary, run.context)
+        record_replaced_files(summary, run.context)
         return summary
 
     def _answer_when_done(self, request: VideoRequest, future: "Future[VideoOutcome]") -> None:

@@ -4,7 +4,6 @@ import math
 import time
 
 from analytics.results.carry_notes import carry_notes, is_up_to_date
-from analytics.results.replaced_files import mark_replaced_files
 from analytics.results.status import newest_segment
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
@@ -14,6 +13,7 @@ from analytics.time_tolerance import is_shorter
 from flows.analysis.context import AnalysisContext
 from flows.analysis.finished_work import FinishedWork
 from flows.analysis.outcomes import RunSummary, VideoOutcome, describe_models
+from flows.analysis.replaced import record_replaced_files
 from flows.analysis.run import AnalysisRun
 
 
@@ -26,16 +26,8 @@ def skip_all(run: AnalysisRun) -> RunSummary | None:
     started_s = time.monotonic()
     outcomes = [skip_outcome(path, work, run.context) for path, work in finished.items()]
     summary = RunSummary(run.context.out, outcomes, [], time.monotonic() - started_s)
-    mark_replaced(summary, run.context)
+    record_replaced_files(summary, run.context)
     return summary
-
-
-def mark_replaced(summary: RunSummary, context: AnalysisContext) -> None:
-    """Mark the rows of files that the run found to have the content of another video."""
-    found = {path_text(outcome.path): outcome.video_id for outcome in summary.outcomes}
-    known = context.finished.paths
-    if any(path in known and known[path].video_ids != {video_id} for path, video_id in found.items()):
-        mark_replaced_files(context.store, found)
 
 
 OTHER_SHOWN = (

@@ -41,7 +41,7 @@ SELECT count(*) FROM (SELECT bool_or(points_px IS NOT NULL) AS kept FROM faces G
 """
 LANDMARK_FORMATS = (ExportFormat.fex, ExportFormat.openface)
 # Formats that give one CSV file for all videos.
-FOLDER_TABLES = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames)
+TABLE_FORMATS = (ExportFormat.tracks, ExportFormat.episodes, ExportFormat.frames, ExportFormat.trials)
 # Formats without rows for still images. Subtitles and figures of still images are written, but empty.
 TIMED_FORMATS = (
     ExportFormat.elan,
@@ -98,7 +98,7 @@ def export(
     """Write files for other programs: one for each video, or one table of all videos."""
     if form != ExportFormat.trials and (events or groups or covariates or is_typed(context, "bin_ms")):
         raise typer.BadParameter("--events, --groups, --covariates and --bin-ms are for --format trials")
-    if out == STANDARD_OUTPUT and form not in (*FOLDER_TABLES, ExportFormat.trials):
+    if out == STANDARD_OUTPUT and form not in TABLE_FORMATS:
         raise typer.BadParameter(
             f"--format {form.value} writes a file for each video: only tracks, episodes, frames and trials can be "
             "written to standard output",
@@ -118,7 +118,7 @@ def export(
             if events is not None:
                 note_on_events(results, events, video or None)
             _note_on_trials(results, video or None, groups)
-        elif form in FOLDER_TABLES:
+        elif form in TABLE_FORMATS:
             from analytics.exports.folder_tables import export_table
 
             with table_file(out, form) as target:
