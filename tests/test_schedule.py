@@ -243,3 +243,10 @@ def test_without_a_server_the_command_that_starts_one_is_shown(tmp_path, folder)
     assert run.returncode == 1
     assert "prefect server start" in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_model_is_reported_when_runs_are_scheduled(tmp_path, folder):
+    command = [BIN / "fervid", "schedule", folder, "--out", tmp_path / "out", "--every", "5", "--model", "missing"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.returncode, run.stderr.split("\n")[0][:36]) == (1, "error missing: no such model. Known:")
+    assert not (tmp_path / "out").exists()

@@ -50,10 +50,12 @@ def schedule(
 ) -> None:
     """Analyze folders on a Prefect schedule; each run skips finished videos."""
     from analytics.results.storage_paths import absolute
-    from flows.analysis.context import portable
+    from flows.analysis.context import AnalysisContext, portable
 
     refuse_overwrite(settings)
     out = absolute(out)
+    with fatal_errors():
+        AnalysisContext(out, settings).check_models()
     parameters = {
         "inputs": [str(absolute(path)) for path in inputs],
         "out": str(out),
