@@ -1007,6 +1007,27 @@ def test_compare_says_how_to_compare_markers_made_with_m(results: Path, page: Pa
     assert "Markers made with M on page Timeline are not among them" in words(page("compare", results))
 
 
+@pytest.fixture
+def sessions(store: Store) -> Path:
+    """Two folders and two videos have the same names in different places; of one file, two contents were analyzed."""
+    paths = ("/d/s1/ctl/a.mp4", "/d/s2/ctl/a.mp4", "/d/s1/exp/b.mp4", "/d/s1/exp/b.mp4")
+    for number, (path, emotion) in enumerate(zip(paths, ("happy", "sad", "angry", "fear"), strict=True)):
+        faces = [Face(i, p=feeling(emotion if i > 20 else "neutral")) for i in range(40)]
+        store.commit_analysis(row(f"v{number:016}", path, duration_s=4.0), timeline(np.arange(40) / 10, faces))
+    return store.root
+
+
+def test_markers_name_videos_by_the_end_of_the_path(sessions: Path, page: Page, mark: Callable[[str], Path]) -> None:
+    file = mark("0,2,ad A,s1/ctl/a.mp4\n2,4,ad B,s1/ctl/a.mp4\n2,4,ad B,exp/b.mp4\n2,4,ad C,\n")
+    exact = markers.Markers("ads.csv", read_events(file)).with_exact_names(Results(sessions))
+    assert exact["video"].to_pylist() == ["v0000000000000000"] * 2 + ["/d/s1/exp/b.mp4", None]
+    mark("0,2,ad A,s1/ctl/a.mp4\n2,4,ad B,s1/ctl/a.mp4\n")
+    table = compare_markers(page, sessions).dataframe[0].value.set_index("emotion")
+    assert table.loc["happy", "difference in points"] < -90
+    mark("0,2,ad A,ctl/a.mp4\n")
+    assert "2 videos have a path that ends so" in words(compare_markers(page, sessions))
+
+
 def test_markers_may_be_of_a_video_that_failed(results: Path, page: Page, mark: Callable[[str], Path]) -> None:
     mark("1,3,ad A,alice.mp4\n8,12,ad B,alice.mp4\n0,1,ad A,broken.mp4\n")
     shown = compare_markers(page, results)

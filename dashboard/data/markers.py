@@ -61,6 +61,20 @@ class Markers:
                 for video_id in ids[row["video"]]:
                     writer.writerow([row["start_s"], row["end_s"], row["label"], video_id])
 
+    def with_exact_names(self, results: Results) -> pa.Table:
+        """The events with the id of each video, or its path if several contents of the file were analyzed.
+
+        `analytics.queries` looks these up unchanged: neither as the end of a path nor by content.
+
+        Raises:
+            UnknownVideoError: if a marker names a video that is not in the results.
+        """
+        path_of = dict(results.videos())
+        exact = {name: ids[0] if len(ids) == 1 else path_of[ids[0]] for name, ids in self._ids_by_name(results).items()}
+        names = [name and exact[name] for name in self.events["video"].to_pylist()]
+        column = self.events.schema.get_field_index("video")
+        return self.events.set_column(column, "video", pa.array(names, pa.string()))
+
     def _ids_by_name(self, results: Results) -> dict[str | None, list[str]]:
         """The ids of the videos that each name in the file means."""
         videos = results.videos()

@@ -15,7 +15,7 @@ from analytics.queries.event_notes import (
 )
 from analytics.queries.groups import GroupError, find_groups, find_participants, several_people_note
 from analytics.results.video_record import VideoName
-from analytics.results.videos import UnknownVideoError, choose_videos
+from analytics.results.videos import UnknownVideoError
 from dashboard.data.comparison import (
     Compared,
     comparison_of,
@@ -62,12 +62,11 @@ def show_several_people(results: Results, participants: Mapping[str, str] | None
         st.caption(plain(note))
 
 
-def compare_markers(results: Results, key: tuple[Any, ...], events: pa.Table) -> Compared:
+def compare_markers(results: Results, key: tuple[Any, ...], markers: Markers) -> Compared:
     """Differences between markers, and means over time."""
+    events = markers.with_exact_names(results)
     labels = select_groups(sorted(set(events["label"].to_pylist())), MARKERS)
     events = events.filter(pc.is_in(events["label"], pa.array(labels, pa.string())))
-    # Refuses names that the questions below would look up by the content of a file of this machine.
-    choose_videos(results.videos(), events["video"].drop_null().unique().to_pylist(), by_content=False)
     notes_on = (unassigned_events_note, repeated_events_note, late_events_note, unseen_events_note)
     for note in results.answer(lambda connection: [note_on(connection, events) for note_on in notes_on]):
         if note is not None:
@@ -122,7 +121,7 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
     key = results.shown_state()
     try:
         if way == MARKERS and markers is not None:
-            found: Compared | None = compare_markers(results, key, markers.events)
+            found: Compared | None = compare_markers(results, key, markers)
         else:
             found = compare_videos(results, key, videos, way)
     except GroupError as error:
