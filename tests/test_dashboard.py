@@ -62,7 +62,7 @@ from dashboard.data import codes, markers
 from dashboard.data.downloads import download
 from dashboard.data.edits import store_edit
 from dashboard.data.library import VIDEOS_SQL, read_library
-from dashboard.data.live_refresh import results_etag, trainings_etag
+from dashboard.data.live_refresh import results_etag, trainings_etag, video_etag
 from dashboard.data.media import find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
 from dashboard.data.prefect_runs import flow_runs
@@ -744,6 +744,14 @@ def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Pag
     assert table["visible in s"].tolist() == [row["seen_s"] for row in expected]
     assert table["good quality"].tolist() == [row["good_share"] for row in expected]
     assert "Changes per min of 3 of 3 people rest on less than 60 s" in words(shown)
+    rename(results, ALICE, 0, "Anna")
+    current_results().reload_notes()
+    assert shown.run().dataframe[0].value["person"].tolist() == ["Anna", "P1", "P2"]  # still open
+    (dialog,) = shown.get("dialog")
+    states = shown._tree.get_widget_states()
+    states.widgets.add(id=dialog.proto.id, trigger_value=True)  # as its ✕ does
+    assert not shown._run(states).dataframe
+    assert not shown.run().dataframe
 
 
 def validity_of(store: Store, video_id: str) -> pd.DataFrame:
@@ -1360,6 +1368,16 @@ def test_the_etag_changes_when_a_person_is_renamed_or_hidden(results: Path) -> N
     hide(results, ALICE, 0, True)
     assert results_etag(Results(results)) not in seen
     assert len(seen) == 2
+
+
+def test_a_page_of_a_video_does_not_follow_the_segments_of_others(store: Store, results: Path) -> None:
+    opened = Results(results)
+    before = results_etag(opened), video_etag(opened, ALICE)
+    store.write_segment("v0000000000000008", "o1", 0, observe(np.arange(10) / 10, [Face(0, appearance=90)]))
+    opened = Results(results)
+    assert (results_etag(opened) != before[0], video_etag(opened, ALICE)) == (True, before[1])
+    store.commit_analysis(row("v0000000000000008", "in/new.mp4"), timeline(np.arange(10) / 10, []))
+    assert video_etag(opened, ALICE) != before[1]  # the list of videos changes
 
 
 @pytest.mark.parametrize(

@@ -39,16 +39,12 @@ refresher = st.components.v2.component("fervid_refresher", html="", js=REFRESH_J
 
 def results_etag(results: Results) -> str:
     """A text that changes when an analysis is added, a running one advances, or a person is renamed or hidden."""
-    return json.dumps([*_analyses_etag(results), *results.notes_etag()])
+    return json.dumps([*results.etag(), *map(astuple, results.running()), *results.notes_etag()])
 
 
 def video_etag(results: Results, video_id: str) -> str:
-    """A text that changes when the analyses or the notes of a video change."""
-    return json.dumps([*_analyses_etag(results), notes_etag(results.root, video_id)])
-
-
-def _analyses_etag(results: Results) -> list[object]:
-    return [*results.etag(), *map(astuple, results.running())]
+    """A text that changes when an analysis is added or the notes of a video change."""
+    return json.dumps([*results.etag(), notes_etag(results.root, video_id)])
 
 
 def trainings_etag() -> str:
@@ -63,7 +59,7 @@ def refresh_with_results(results: Results) -> None:
 
 
 def refresh_with_video(results: Results, video_id: str) -> None:
-    """Rerun this page, for as long as it is open, whenever the results or the notes of a video change.
+    """Rerun this page, for as long as it is open, whenever `video_etag` changes.
 
     Queries after this call see the changes: otherwise a page would show older data than its etag, and never notice.
     """

@@ -16,7 +16,7 @@ from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent, plain, without_common_folder
 from dashboard.widgets.mount import PLAYER, mount_js
 from dashboard.widgets.session_files import choose_codes, choose_markers
-from dashboard.widgets.validity import HELP, show_validity
+from dashboard.widgets.validity import HELP, is_validity_open, open_validity, show_validity
 
 VIDEO_KEY = "timeline_video"  # of the list of videos, which keeps the video of the last visit
 FAILED_SQL = "SELECT path, error FROM videos WHERE video_id = $video_id AND status = 'failed'"
@@ -170,9 +170,9 @@ def main() -> None:
     with row:
         markers = choose_markers()
         codes = choose_codes()
-        shows_validity = st.button("Validity", help=HELP)
+        st.button("Validity", help=HELP, on_click=open_validity, args=(video_id,))
     refresh_with_video(results, video_id)
-    if shows_validity:
+    if is_validity_open(video_id):
         show_validity(results, video_id)
     media = find_media(results, video_id)
     assert media is not None

@@ -11,6 +11,7 @@ from analytics.queries.sql_files import run_sql_for_videos
 from dashboard.data.results import Results
 from dashboard.text import plain
 
+OPEN_KEY = "validity_of"  # in the state of the session: the video whose table is open
 HELP = "How much of each person's time was visible, of good quality and labeled, and how often the label changed."
 # Maps columns of `queries.validity` to headings.
 HEADINGS = {
@@ -39,7 +40,22 @@ FORMATS = {
 }
 
 
-@st.dialog("Validity", width="large")
+def open_validity(video_id: str) -> None:
+    """Let runs of the page show the table of this video until it is closed."""
+    st.session_state[OPEN_KEY] = video_id
+
+
+def close_validity() -> None:
+    """Forget which table is open."""
+    st.session_state.pop(OPEN_KEY, None)
+
+
+def is_validity_open(video_id: str) -> bool:
+    """Whether the table of this video is open: a run of the page that does not show it again would close it."""
+    return bool(st.session_state.get(OPEN_KEY) == video_id)
+
+
+@st.dialog("Validity", width="large", on_dismiss=close_validity)
 def show_validity(results: Results, video_id: str) -> None:
     """A table with a row per person of a video."""
     people = results.answer(lambda connection: run_sql_for_videos(connection, "validity", [video_id])).to_pylist()
