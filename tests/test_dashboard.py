@@ -1335,6 +1335,23 @@ def test_columns_are_charted_whatever_they_are_called(page: Page, results: Path)
     assert "aggregate" not in chart.to_dict()["encoding"]["x"]
 
 
+@pytest.mark.parametrize(
+    ("pts_s", "ids", "is_charted"),
+    [
+        ([0.0, 1.0, 2.0], {"track_id": [1, 1, 1], "frame_index": [0, 1, 2]}, True),
+        ([0.0, 1.0, 2.0], {"track_id": [0, 1, 1]}, False),  # one person after another
+        ([0.0, 1.0, 2.0], {"track_id": [0, 0, None]}, False),  # the last face belongs to nobody
+        ([0.0, 0.0, 1.0], {}, False),  # two people at the same time
+        ([1.0, 0.0, 2.0], {}, False),
+    ],
+)
+def test_rows_of_several_people_are_not_charted_as_one_line(
+    pts_s: list[float], ids: dict[str, list[int | None]], is_charted: bool
+) -> None:
+    rows = pd.DataFrame({"pts_s": pts_s, **ids, "smooth_happy": [1.0, 0.0, 1.0]})
+    assert (chart_of(rows) is not None) == is_charted
+
+
 def test_infinite_values_are_not_charted() -> None:
     chart = chart_of(pd.DataFrame({"emotion": ["sad", "happy"], "ratio": [np.inf, 0.25]}))
     assert chart is not None

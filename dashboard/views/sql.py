@@ -127,12 +127,19 @@ def n_decimals(values: pd.Series) -> int:
 
 
 def chart_of(rows: pd.DataFrame) -> alt.Chart | None:
-    """A bar chart of a selected column if rows have names; a line chart if the first column increases."""
+    """A bar chart of a selected column if rows have names; a line chart if the rows are of one line.
+
+    They are if the first number increases from row to row, and no column such as `track_id` has several values.
+    """
     numbers = [str(name) for name in rows.select_dtypes("number") if not str(name).endswith(ID_SUFFIXES)]
     words = [str(name) for name in rows.select_dtypes(exclude=["number", "datetime"]).columns]
     if words and numbers and 0 < len(rows) <= MAX_BARS:
         return bar_chart(rows, words, numbers)
-    if not words and len(numbers) > 1 and len(rows) > 1 and rows[numbers[0]].is_monotonic_increasing:
+    if words or len(numbers) < 2 or len(rows) < 2:
+        return None
+    over = rows[numbers[0]]
+    n_ids = rows[[name for name in rows if str(name).endswith("_id")]].nunique(dropna=False)
+    if over.is_monotonic_increasing and over.is_unique and (n_ids == 1).all():
         return line_chart(rows, numbers)
     return None
 
