@@ -565,6 +565,25 @@ def test_csv_files_of_a_video_hold_no_formulas(results: Path, name: str, cell: s
     assert set(rows.loc[rows["track_id"] == 0, "person"]) == {cell}
 
 
+def test_formulas_in_markers_are_escaped_and_read_back(results: Path, page: Page) -> None:
+    labels = ["=HYPERLINK(1)", "'=1+1", "'ad'", "-1.5"]
+    opened = Results(results)
+    for number, label in enumerate(labels):
+        marker = {"id": f"m{number}", "label": label, "start_s": number + 0.25, "end_s": number + 1}
+        store_edit(opened, ALICE, {"kind": "marker", "value": marker})
+    content = download(opened, ALICE, "markers.csv")
+    cells = pd.read_csv(io.BytesIO(content), dtype=str)["label"]
+    assert cells.tolist() == ["'=HYPERLINK(1)", "''=1+1", "'ad'", "-1.5"]
+    events = read_upload(read_events, content, "markers.csv")
+    of_alice = [row for row in events.to_pylist() if row["video"] == "in/alice.mp4"]
+    assert [(row["label"], row["start_s"]) for row in of_alice] == list(zip(labels, np.arange(4) + 0.25, strict=True))
+    shown = page("sql", results)
+    shown.session_state["markers"] = markers.Markers("markers.csv", events)
+    shown.text_area[0].set_value("SELECT label FROM events ORDER BY start_s")
+    shown.button[0].click().run()
+    assert shown.dataframe[0].value["label"].tolist() == labels
+
+
 def test_notes_are_read_again_however_recent_the_last_check_was(results: Path) -> None:
     opened = Results(results)
     for name in ("Anna", "Bea"):

@@ -18,9 +18,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv
 
-from analytics.exports.tables import without_formulas
 from analytics.queries.intervals import label_intervals
 from analytics.results.video_record import NamedVideo, VideoRecord, analyzed_s
+from analytics.tables.formulas import without_formulas
 
 if TYPE_CHECKING:
     from pympi import Elan

@@ -6,10 +6,10 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from analytics.results.video_record import VideoRecord
+from analytics.tables.formulas import without_formulas
 from analytics.tables.schema import FACES, FRAMES
 from fer_models.labels import EMOTIONS
 
@@ -19,8 +19,6 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 FEX_EMOTIONS = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
 N_LANDMARKS = 68  # points of `points_px` without the irises
-# A number, also with a decimal comma or in scientific notation.
-_NUMBER = r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$"
 
 # The faces are joined as lists, because DuckDB 2.0 cannot join a column of arrays if a frame has no face.
 _FACES_OF_FRAMES = """
@@ -131,23 +129,6 @@ def write_openface(
 def _landmarks_68() -> list[str]:
     """The columns x_0 … x_67 and y_0 … y_67 of OpenFace and py-feat."""
     return [f"points_px[{2 * i + axis + 1}] AS {'xy'[axis]}_{i}" for axis in (0, 1) for i in range(N_LANDMARKS)]
-
-
-def without_formulas(rows: pa.Table) -> pa.Table:
-    """Put an apostrophe before texts and column names that a spreadsheet would read as a formula.
-
-    Numbers such as "-1.5" stay.
-    """
-    for i, field in enumerate(rows.schema):
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if pa.types.is_string(kind):
-            rows = rows.set_column(i, field.name, _without_formulas(rows[i].cast(pa.string())))
-    return rows.rename_columns(_without_formulas(pa.array(rows.column_names, pa.string())).to_pylist())
-
-
-def _without_formulas(text: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    escaped = pc.replace_substring_regex(text, r"^([=+\-@\t\r])", r"'\1")
-    return pc.if_else(pc.match_substring_regex(text, _NUMBER), text, escaped)
 
 
 def _write(

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from analytics.exports.tables import without_formulas
 from analytics.queries.averages import TRIALS_SQL, with_shown_sql
 from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.queries.events import match_events
@@ -25,6 +24,7 @@ from analytics.queries.groups import (
     persons_of_tracks,
 )
 from analytics.results.video_record import NamedVideo
+from analytics.tables.formulas import without_formulas
 from fer_models.labels import EMOTIONS
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from analytics.tables.formulas import restore_text
 from fer_models.errors import FervidError
 from fer_models.files import NotRegularFileError, check_regular_file
 
@@ -17,7 +18,7 @@ MAX_SECONDS = 1e9  # limit on times, 31 years: larger values overflow millisecon
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The lines of a CSV file, without blanks around cells; missing cells are empty."""
+    """The lines of a CSV file, without blanks around cells or apostrophes before formulas; missing cells are empty."""
 
     header: list[str]
     rows: list[Mapping[str, str]]  # each line by header
@@ -74,7 +75,7 @@ def parse_csv(content: bytes, source: str, error_class: type[FervidError], *, n_
     file.seek(start)
     reader = csv.DictReader(file, restval="", delimiter=separator)
     try:
-        header = [name.strip() for name in reader.fieldnames or ()]
+        header = [restore_text(name.strip()) for name in reader.fieldnames or ()]
         reader.fieldnames = header
         if repeated := sorted({name for name in header if name and header.count(name) > 1}):
             raise error_class(f"{source}: column {', '.join(repeated)} comes twice in the header")
@@ -86,7 +87,7 @@ def parse_csv(content: bytes, source: str, error_class: type[FervidError], *, n_
                     f"{source}: line {line_number} has more cells than the header; "
                     "separate columns with semicolons if commas are decimal points"
                 )
-            table.rows.append({name: row[name].strip() for name in header})
+            table.rows.append({name: restore_text(row[name].strip()) for name in header})
             table.line_numbers.append(line_number)
     except csv.Error as error:
         raise error_class(f"{source}: cannot be read: not a CSV file: {error}") from error

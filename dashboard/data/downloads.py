@@ -8,11 +8,11 @@ import duckdb
 import pyarrow as pa
 
 from analytics.exports.annotations import write_subtitles
-from analytics.exports.tables import without_formulas
 from analytics.results.notes import read_notes
 from analytics.results.video_record import VideoName, video_names
+from analytics.tables.formulas import without_formulas
 from analytics.tables.table_io import write_rows
-from dashboard.data.markers import markers_csv
+from dashboard.data.markers import events_of_notes
 from dashboard.data.results import Results
 
 MIME = {".csv": "text/csv; charset=utf-8", ".parquet": "application/vnd.apache.parquet",
@@ -44,7 +44,7 @@ def download(results: Results, video_id: str, name: str) -> bytes:
         case "episodes.csv":
             return table_file(results.ask(EPISODES_SQL, video_id=video_id), "csv")
         case "markers.csv":
-            return markers_csv(read_notes(results.root, video_id).markers, video.path)
+            return table_file(events_of_notes(read_notes(results.root, video_id).markers, video.path), "csv")
         case "subtitles.srt" | "subtitles.vtt":
             return results.answer(lambda connection: _subtitles(connection, video, name))
         case _:

@@ -1,9 +1,7 @@
 """Markers, such as advertisements: events of a file, and those made while watching a video."""
 
-import csv
-import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -11,14 +9,15 @@ from typing import TypedDict
 import pyarrow as pa
 import streamlit as st
 
-from analytics.queries.event_files import read_events
+from analytics.queries.event_files import EVENTS, read_events
 from analytics.results.notes import Marker
 from analytics.results.videos import UnknownVideoError, choose_videos
+from analytics.tables.formulas import without_formulas
+from analytics.tables.table_io import write_rows
 from dashboard.data.results import Results
 from dashboard.text import error_text, plain
 
 ENVIRONMENT = "FERVID_DASHBOARD_EVENTS"
-CSV_COLUMNS = ("start_s", "end_s", "label", "video")
 
 
 class MarkerSpan(TypedDict):
@@ -53,13 +52,10 @@ class Markers:
         Raises:
             UnknownVideoError: if a marker names a video that is not in the results.
         """
-        ids = {None: [""], **self._ids_by_name(results)}
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(CSV_COLUMNS)
-            for row in self.events.to_pylist():
-                for video_id in ids[row["video"]]:
-                    writer.writerow([row["start_s"], row["end_s"], row["label"], video_id])
+        ids: dict[str | None, Sequence[str | None]] = {None: [None], **self._ids_by_name(results)}
+        rows = [row | {"video": video_id} for row in self.events.to_pylist() for video_id in ids[row["video"]]]
+        with path.open("wb") as file:
+            write_rows(without_formulas(pa.Table.from_pylist(rows, EVENTS)), file, "csv")
 
     def with_exact_names(self, results: Results) -> pa.Table:
         """The events with the id of each video, or its path if several contents of the file were analyzed.
@@ -82,14 +78,13 @@ class Markers:
         return {name: choose_videos(videos, [name], by_content=False) for name in names}
 
 
-def markers_csv(markers: Iterable[Marker], video_path: str) -> bytes:
-    """Markers of one video as a CSV file that `--events` and page Compare read."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for marker in markers:
-        writer.writerow([f"{marker.start_s:.3f}", f"{marker.end_s:.3f}", marker.label, video_path])
-    return file.getvalue().encode()
+def events_of_notes(markers: Iterable[Marker], video_path: str) -> pa.Table:
+    """Markers made while watching a video, as the events that `--events` and page Compare read."""
+    rows = [
+        {"label": one.label, "start_s": round(one.start_s, 3), "end_s": round(one.end_s, 3), "video": video_path}
+        for one in markers
+    ]
+    return pa.Table.from_pylist(rows, EVENTS)
 
 
 def current_markers() -> Markers | None:

@@ -78,7 +78,7 @@ def write_answer(rows: "pa.Table", form: Format, output: Path | None) -> None:
 
 
 def _write_file(rows: "pa.Table", form: Format, path: Path) -> None:
-    from analytics.exports.tables import without_formulas
+    from analytics.tables.formulas import without_formulas
     from analytics.tables.table_io import write_rows
 
     with path.open("wb") as file:
