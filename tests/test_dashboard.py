@@ -480,7 +480,10 @@ def test_people_in_videos_of_the_same_name_can_all_be_selected(store: Store) -> 
     for video, path in ((ALICE, "P01/cam.mp4"), (NOBODY, "P02/cam.mp4"), (BROKEN, "P02/other.mp4")):
         store.commit_analysis(row(video, path), timeline(np.arange(20) / 10, faces))
     rename(store.root, BROKEN, 0, "Zoe")
-    assert list(moments.people_by_label(Results(store.root)).items()) == [
+    opened = Results(store.root)
+    found = {moment.video for moment in strongest(opened, "peak", moments.Filters(["neutral"]))}
+    assert found == {"P01/cam.mp4", "P02/cam.mp4", "other.mp4"}
+    assert list(moments.people_by_label(opened).items()) == [
         ("Zoe", "Zoe"),
         ("P0 in P01/cam.mp4", f"{ALICE}/P0"),
         ("P0 in P02/cam.mp4", f"{NOBODY}/P0"),
@@ -766,6 +769,9 @@ def test_the_validity_of_each_person_is_shown_on_demand(results: Path, page: Pag
     rename(results, ALICE, 0, "Anna")
     current_results().reload_notes()
     assert shown.run().dataframe[0].value["person"].tolist() == ["Anna", "P1", "P2"]  # still open
+    rename(results, ALICE, 2, "Anna")
+    current_results().reload_notes()
+    assert shown.run().dataframe[0].value["person"].tolist() == ["Anna (P0)", "P1", "Anna (P2)"]
     (dialog,) = shown.get("dialog")
     states = shown._tree.get_widget_states()
     states.widgets.add(id=dialog.proto.id, trigger_value=True)  # as its ✕ does

@@ -28,7 +28,7 @@ RANKINGS = {
     "duration": "episodes.duration_s",
 }
 MOMENTS_SQL = """
-    SELECT video_id, parse_filename(path) AS video, track_id, person, episodes.emotion,
+    SELECT video_id, track_id, person, episodes.emotion,
         episodes.start_s, episodes.end_s, apex_s,
         episodes.duration_s, peak, {ranking} AS rank_value, (n_faces_ok + n_faces_left_out) / nullif(n_faces, 0) AS good
     FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
@@ -69,7 +69,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Moment:
-    """A row of `MOMENTS_SQL`."""
+    """A row of `MOMENTS_SQL`, with the display name of the video."""
 
     video_id: str
     video: str
@@ -87,7 +87,11 @@ class Moment:
 
 def find_moments(results: Results, ranking: str, filters: Filters) -> pa.Table:
     """The episodes that pass the filters, the strongest by `ranking` first; the columns are those of `Moment`."""
-    return results.ask(MOMENTS_SQL.format(ranking=RANKINGS[ranking], tolerance_s=TIME_TOLERANCE_S), **asdict(filters))
+    sql = MOMENTS_SQL.format(ranking=RANKINGS[ranking], tolerance_s=TIME_TOLERANCE_S)
+    episodes = results.ask(sql, **asdict(filters))
+    names = short_names(results.videos())
+    videos = [names[video_id] for video_id in episodes["video_id"].to_pylist()]
+    return episodes.add_column(1, "video", pa.array(videos, pa.string()))
 
 
 def moments_of(episodes: pa.Table) -> list[Moment]:

@@ -1,5 +1,6 @@
 """Table of how far the labels of each person can be trusted."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,9 +74,11 @@ def show_validity(results: Results, video_id: str) -> None:
 
 
 def validity_table(people: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The columns of `HEADINGS`, from the rows of `queries.validity`."""
+    """The columns of `HEADINGS`, from the rows of `queries.validity` of one video; people of one name have a number."""
+    n_tracks = Counter(row["person"] for row in people)
     rows = [
         {heading: row[name] for name, heading in HEADINGS.items()}
+        | ({"person": f"{row['person']} (P{row['track_id']})"} if n_tracks[row["person"]] > 1 else {})
         | {HEADINGS["main_reason"]: (row["main_reason"] or "").replace("_", " ")}
         for row in people
     ]
