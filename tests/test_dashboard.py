@@ -77,7 +77,14 @@ from dashboard.views.timeline import parse_time_s, summary_line
 from dashboard.widgets.agreement import library_agreement, person_table
 from dashboard.widgets.charts import GRAY, GROUP_COLORS, TEXT_COLOR
 from dashboard.widgets.differences import notes_of
-from dashboard.widgets.group_picker import GroupFile, Grouping, groups_by_word, parse_grouping
+from dashboard.widgets.group_picker import (
+    GroupFile,
+    Grouping,
+    groups_by_folder,
+    groups_by_word,
+    joined_folders_note,
+    parse_grouping,
+)
 from dashboard.widgets.over_time import interval_notes, onset_chart, people_chart, timeline_rows
 from dashboard.widgets.validity import validity_table
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
@@ -1048,6 +1055,18 @@ def sessions(store: Store) -> Path:
         faces = [Face(i, p=feeling(emotion if i > 20 else "neutral")) for i in range(40)]
         store.commit_analysis(row(f"v{number:016}", path, duration_s=4.0), timeline(np.arange(40) / 10, faces))
     return store.root
+
+
+def test_folders_of_one_name_are_one_group_and_named(sessions: Path, page: Page) -> None:
+    shown = page("compare", sessions)
+    assert shown.expander[0].label == plain("Videos in each group (ctl: 2 · exp: 2)")
+    assert "Folders of the same name are one group: /d/s1/ctl, /d/s2/ctl." in words(shown)
+    assert joined_folders_note(["/d/ctl/a.mp4", "/d/exp/b.mp4", "/d/exp/c.mp4"]) is None
+    assert groups_by_folder([r"C:\d\ctl\a.mp4", "s3://d/exp/b.mp4", "c.mp4"]) == {
+        r"C:\d\ctl\a.mp4": "ctl",
+        "s3://d/exp/b.mp4": "exp",
+        "c.mp4": ".",
+    }
 
 
 def test_markers_name_videos_by_the_end_of_the_path(sessions: Path, page: Page, mark: Callable[[str], Path]) -> None:

@@ -49,6 +49,15 @@ def file_name(path: str) -> str:
     return _split(path)[1]
 
 
+def folder_of(path: str) -> str:
+    r"""The folder of a path in the table `videos`, with POSIX or Windows separators.
+
+    >>> folder_of("/clips/a.mp4"), folder_of(r"C:\clips\a.mp4")
+    ('/clips', 'C:\\clips')
+    """
+    return _split(path)[0]
+
+
 def _split(path: str) -> tuple[str, str]:
     """The folder of a path in the table `videos`, and its last part."""
     return ntpath.split(path) if _WINDOWS_PATH.match(path) else posixpath.split(path)
@@ -138,7 +147,7 @@ def names_apart(videos: Sequence[NamedVideo]) -> dict[str, str]:
 
 
 def _folder(video: NamedVideo) -> str:
-    return file_name(_split(video.path)[0])
+    return file_name(folder_of(video.path))
 
 
 def _apart(plain: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:

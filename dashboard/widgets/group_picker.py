@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 import streamlit as st
 
 from analytics.queries.groups import GroupError, parse_column
 from analytics.results.video_record import VideoName
-from analytics.results.videos import short_names
+from analytics.results.videos import file_name, folder_of, short_names
 from dashboard.data.markers import Markers
 from dashboard.text import plain, without_common_folder
 
@@ -44,8 +43,17 @@ class GroupFile:
 
 
 def groups_by_folder(paths: list[str]) -> dict[str, str]:
-    """Group videos by the folder that contains them."""
-    return {path: PurePath(path).parent.name or "." for path in paths}
+    """Group videos by the name of the folder that contains them."""
+    return {path: file_name(folder_of(path)) or "." for path in paths}
+
+
+def joined_folders_note(paths: list[str]) -> str | None:
+    """A sentence on folders in different places that are one group, because their names are the same; None without."""
+    folders: dict[str, set[str]] = {}
+    for path, name in groups_by_folder(paths).items():
+        folders.setdefault(name, set()).add(folder_of(path))
+    joined = [_listing(sorted(found)) for _, found in sorted(folders.items()) if len(found) > 1]
+    return f"Folders of the same name are one group: {'; '.join(joined)}." if joined else None
 
 
 def words_in(path: str, words: Iterable[str]) -> list[str]:
@@ -87,6 +95,8 @@ def choose_groups(videos: Sequence[VideoName], way: str) -> Grouping:
     paths = [video.path for video in videos]
     match way:
         case "folders":
+            if note := joined_folders_note(paths):
+                st.caption(plain(note))
             return Grouping(groups_by_folder(paths))
         case "words in the path":
             text = st.text_input(
