@@ -16,6 +16,7 @@ NOTICE = (
     "for the conclusions you draw."
 )
 SHORT_NOTICE = "Emotion recognition is regulated (EU AI Act, Articles 5 and 50): consent and conclusions are yours."
+NO_FINISHED_VIDEO = "There are no finished videos yet."
 NO_MATCHING_VIDEO = "No video passes the filters."
 OPEN_VIDEO_HINT = "Click one to open its timeline."
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>$:&@^=\"'])")

@@ -234,9 +234,12 @@ def test_replaced_files_are_noted(results: Path, store: Store, page: Page) -> No
 
 
 def test_a_reason_is_stated_once_for_all_videos_that_failed_for_it(store: Store, page: Page) -> None:
-    for number, (name, reason) in enumerate((("a", "no index"), ("b", "is empty"), ("c", "no index"))):
+    for number, (name, reason) in enumerate((("1/a", "no index"), ("b", "is empty"), ("2/a", "no index"))):
         store.commit_failure(row(f"v{number:016}", f"in/{name}.mp4"), reason)
-    assert "- **a.mp4**, **c.mp4**: no index\n- **b.mp4**: is empty" in words(page("library", store.root))
+    said = words(page("library", store.root))
+    assert "- **1/a.mp4**, **2/a.mp4**: no index\n- **b.mp4**: is empty" in said
+    assert "There are no finished videos yet" in said
+    assert "No video passes the filters" not in said
 
 
 def test_the_library_counts_a_video_as_done_whose_later_run_failed(results: Path, store: Store, page: Page) -> None:
@@ -471,7 +474,7 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     for track_id in connect(results).sql("SELECT DISTINCT track_id FROM episodes").fetchall():
         hide(results, ALICE, *track_id, True)
     current_results().reload_notes()
-    assert "There are no episodes" in words(page("moments", results))
+    assert "There are no episodes: hidden people aside" in words(page("moments", results))
 
 
 def test_all_episodes_are_saved_if_the_list_of_moments_is_cut(store: Store, page: Page) -> None:
@@ -1264,7 +1267,7 @@ def test_nothing_to_compare_is_reported(store: Store, page: Page) -> None:
     for video_id, path in ((ALICE, "a/alice.mp4"), (NOBODY, "b/nobody.mp4")):
         store.commit_analysis(row(video_id, path, duration_s=1.0), timeline(np.arange(10) / 10, []))
     shown = page("compare", store.root)
-    assert "there is nothing to compare" in words(shown)
+    assert "Hidden people aside, no face in these groups has a label: there is nothing to compare" in words(shown)
     assert not shown.dataframe
 
 

@@ -33,7 +33,7 @@ from dashboard.data.comparison import (
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.markers import Markers
 from dashboard.data.results import Results, current_results
-from dashboard.text import error_text, plain
+from dashboard.text import NO_FINISHED_VIDEO, error_text, plain
 from dashboard.widgets.agreement import show_agreement
 from dashboard.widgets.differences import show_differences
 from dashboard.widgets.group_picker import MARKERS, MAX_GROUPS, NEXT_STEPS, choose_groups, choose_way, show_members
@@ -134,7 +134,7 @@ def show_comparison(results: Results, videos: list[VideoName], way: str, markers
         return
     # Still images have labels, but no means over time.
     if found.means.empty and not found.differences[["n_a", "n_b"]].any(axis=None):
-        st.info("No face in these groups has a label: there is nothing to compare.")
+        st.info("Hidden people aside, no face in these groups has a label: there is nothing to compare.")
         return
     show_differences(found.differences, found.pairing)
     show_over_time(found)
@@ -147,7 +147,7 @@ def main() -> None:
     refresh_with_results(results)
     videos = results.done_videos()
     if not videos:
-        st.info("There are no finished videos yet.")
+        st.info(NO_FINISHED_VIDEO)
         return
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         for_way = st.container(width="content")

@@ -11,7 +11,7 @@ from analytics.text import counted
 from dashboard.data.library import read_library
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
-from dashboard.text import NO_MATCHING_VIDEO, OPEN_VIDEO_HINT, clock, percent, plain
+from dashboard.text import NO_FINISHED_VIDEO, NO_MATCHING_VIDEO, OPEN_VIDEO_HINT, clock, percent, plain
 from dashboard.widgets.charts import emotion_legend
 from dashboard.widgets.quality_notes import show_quality_notes
 from dashboard.widgets.rows import (
@@ -155,7 +155,7 @@ def show_failures(failed: pd.DataFrame) -> None:
         return
     st.subheader("Failed", anchor="failed")
     st.caption("`fervid status` says what to do. If a later run failed, the results of the earlier one are shown.")
-    by_reason = failed.head(PAGE_ROWS).groupby("error", sort=False)["video"]
+    by_reason = failed.head(PAGE_ROWS).groupby("error", sort=False)["short_path"]
     rows = [f"- {', '.join(f'**{plain(name)}**' for name in names)}: {plain(error)}" for error, names in by_reason]
     st.markdown("\n".join(rows))
     if len(failed) > PAGE_ROWS:
@@ -187,10 +187,11 @@ def main() -> None:
             )
         return
     show_totals(videos)
-    done = filtered(videos[videos["status"] == "done"])
+    finished = videos[videos["status"] == "done"]
+    done = filtered(finished)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        videos_found = counted(len(done), "video")
-        st.caption(NO_MATCHING_VIDEO if done.empty else f"{videos_found}. {OPEN_VIDEO_HINT}", width="content")
+        nothing = NO_FINISHED_VIDEO if finished.empty else NO_MATCHING_VIDEO
+        st.caption(nothing if done.empty else f"{counted(len(done), 'video')}. {OPEN_VIDEO_HINT}", width="content")
         st.html(emotion_legend(), width="content")
         thumbnails = thumbnails_switch()
     rows = table_rows(results, library.rows, one_page(done))

@@ -10,7 +10,7 @@ from analytics.results.videos import short_names
 from analytics.time_tolerance import TIME_TOLERANCE_S
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
-from dashboard.text import clock, percent
+from dashboard.text import NO_FINISHED_VIDEO, clock, percent
 from dashboard.widgets.download import download_button
 from dashboard.widgets.quality_notes import show_people_note
 from dashboard.widgets.rows import Column, Row, show_rows, thumbnails_switch
@@ -178,9 +178,9 @@ def main() -> None:
         if find_moments(results, ranking, Filters(list(EMOTIONS))).num_rows:
             st.info("No episode passes the filters: select more emotions, allow shorter ones or remove another filter.")
         elif not results.done_videos():
-            st.info("There are no finished videos yet.")
+            st.info(NO_FINISHED_VIDEO)
         else:
-            st.info("There are no episodes: no emotion is clear for long enough in any video.")
+            st.info("There are no episodes: hidden people aside, no emotion is clear for long enough in any video.")
         return
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         shown = f"{MAX_SHOWN_MOMENTS} of {n_found:,}" if n_found > MAX_SHOWN_MOMENTS else f"{n_found}"

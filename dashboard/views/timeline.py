@@ -13,7 +13,7 @@ from dashboard.data.live_refresh import refresh_with_video
 from dashboard.data.media import Media, find_media, make_preview, relocate
 from dashboard.data.player_data import player_data
 from dashboard.data.results import Results, current_results
-from dashboard.text import clock, percent, plain, without_common_folder
+from dashboard.text import NO_FINISHED_VIDEO, clock, percent, plain, without_common_folder
 from dashboard.widgets.mount import PLAYER, mount_js
 from dashboard.widgets.session_files import choose_codes, choose_markers
 from dashboard.widgets.validity import HELP, is_validity_open, open_validity, show_validity
@@ -111,7 +111,7 @@ def show_live_state(results: Results, video_id: str) -> None:
 def explain_missing(results: Results, video_id: str | None) -> None:
     """Say why a requested video cannot be shown, or that there are none."""
     if video_id is None:
-        st.info("There are no finished videos yet.")
+        st.info(NO_FINISHED_VIDEO)
         return
     failed = results.ask(FAILED_SQL, video_id=video_id).to_pylist()
     if failed:
