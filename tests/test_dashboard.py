@@ -462,6 +462,7 @@ def test_moments_are_ranked_by_area_and_filtered(results: Path, page: Page) -> N
     assert [moment.duration_s for moment in strongest(opened, "peak", rounded_up)] == [longest_s, longest_s]
     # The player adds 1 ms to the times of links, so that 0.667 shows the frame at 2/3 s.
     links = moments.table_row(replace(by_area[0], apex_s=2 / 3, start_s=5 / 3))
+    assert links["moment_title"] == "in/alice.mp4"
     assert [links[name].partition("&")[2] for name in ("href", "play_href")] == ["t=0.667", "t=0.667&play=1"]
     shown = page("moments", results)
     assert "strongest episodes by area" in words(shown)

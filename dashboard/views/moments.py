@@ -28,7 +28,7 @@ RANKINGS = {
     "duration": "episodes.duration_s",
 }
 MOMENTS_SQL = """
-    SELECT video_id, track_id, person, episodes.emotion,
+    SELECT video_id, path, track_id, person, episodes.emotion,
         episodes.start_s, episodes.end_s, apex_s,
         episodes.duration_s, peak, {ranking} AS rank_value, (n_faces_ok + n_faces_left_out) / nullif(n_faces, 0) AS good
     FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
@@ -73,6 +73,7 @@ class Moment:
 
     video_id: str
     video: str
+    path: str
     track_id: int
     person: str
     emotion: str
@@ -109,6 +110,7 @@ def table_row(moment: Moment) -> Row:
         "thumbnail": {"video": moment.video_id, "at_s": moment.apex_s},
         "play": f"play {moment.emotion} of {moment.person} at {clock(moment.start_s)}",
         "moment": f"{moment.video} · {clock(moment.apex_s)}",
+        "moment_title": moment.path,
         "emotion": moment.emotion,
         "person": moment.person,
         "duration": f"{moment.duration_s:.2f} s",
