@@ -83,7 +83,7 @@ def test_nothing_of_the_video_is_left_and_others_are_untouched(store):
     plan = plan_purge(store.root, wanted=["interview_alice.mp4"])
     assert files(store.root) == before
     assert set(plan.video_ids) == {ALICE, unread_video_id(Path(ALICE_PATH))}
-    assert plan.paths == [ALICE_PATH]
+    assert (plan.paths, plan.n_videos) == ({ALICE_PATH: 1}, 1)
     purge(store.root, plan.video_ids)
     after = files(store.root)
     assert_nothing_of_alice(store.root)
@@ -310,6 +310,21 @@ def test_all_videos_of_a_participant_are_removed(tmp_path):
     again = fervid("purge", store.root, *options, "--yes")
     assert (again.exit_code, "2.mp4 is not in the results" in again.stderr) == (1, True)
     assert "no video of Anna" in again.output
+
+
+def test_earlier_contents_of_a_file_are_counted(store):
+    """Alice's file was replaced twice, the second time by a video that had another path before."""
+    for video, path in (("v2", ALICE_PATH), ("v3", "/clips/old.mp4"), ("v3", ALICE_PATH)):
+        ids = {"video_id": video, "analysis_id": f"a{Path(path).stem}", "path": path}
+        store.commit_analysis(ids, build_timeline(OBSERVED, TimelineConfig()))
+    run = purge_command(store.root, "--video", ALICE_PATH, "--dry-run")
+    lines = [f"{ALICE_PATH}: 3 videos, of which 2 had this path earlier", "/clips/old.mp4"]
+    assert run.output.splitlines()[:2] == lines
+    assert "3 videos would be removed" in run.output
+    purge(store.root, ["v2"])
+    run = purge_command(store.root, "--video", "v3", "--dry-run")
+    assert run.output.splitlines()[:2] == [ALICE_PATH, "/clips/old.mp4"]
+    assert "1 video would be removed" in run.output
 
 
 def test_the_video_of_a_participant_is_that_which_has_the_path_now(tmp_path):

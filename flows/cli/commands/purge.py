@@ -83,8 +83,8 @@ def purge(
 
 def _print_plan(plan: "Purge", outcome: str) -> None:
     """Print which videos, files and rows a purge removes; `outcome` says whether it has."""
-    for path in plan.paths:
-        say(path)
+    for path, n in plan.paths.items():
+        say(path if n == 1 else f"{path}: {n} videos, of which {n - 1} had this path earlier")
     size = f"{counted(plan.n_files, 'file')} of {counted(plan.size_bytes, 'byte')}"
     say(f"{counted(plan.n_videos, 'video')} {outcome}: {size}")
     if plan.n_rows:
