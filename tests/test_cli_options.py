@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clips import analyze_clip
-from commands import fervid
+from commands import fervid, interrupt_at_prompt
 
 from fer_models.registry.model_registry import find_model
 from flows.cli.config_file import write_config
@@ -242,6 +242,7 @@ def test_own_models_are_removed_and_others_are_not(tmp_path, monkeypatch):
     assert "mine" in fervid("models").stdout
     declined = fervid("models", "remove", "mine", input="n\n")
     assert (declined.exit_code, (models / "mine").exists()) == (1, True)
+    assert (interrupt_at_prompt(monkeypatch, "models", "remove", "mine"), (models / "mine").exists()) == (130, True)
     removed = fervid("models", "remove", "mine", "--yes")
     assert (removed.exit_code, (models / "mine").exists()) == (0, False), removed.output
     for name in ("default", "nobody"):

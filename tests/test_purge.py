@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import fervid
+from commands import fervid, interrupt_at_prompt
 from scenes import Face, feeling, observe
 
 from analytics import connect
@@ -264,13 +264,15 @@ def purge_command(*arguments, **options):
     return fervid("purge", *arguments, **options)
 
 
-def test_the_command_asks_and_says_what_it_removed(store):
+def test_the_command_asks_and_says_what_it_removed(store, monkeypatch, capsys):
     before = files(store.root)
     assert purge_command(store.root).exit_code == 2
     assert purge_command(store.root, "--video", ALICE, "--older-than", "3d").exit_code == 2
     tried = purge_command(store.root, "--video", ALICE_PATH, "--dry-run")
     assert (tried.exit_code, "1 video would be removed" in tried.output) == (0, True)
     assert purge_command(store.root, "--video", ALICE_PATH, input="n\n").exit_code == 1
+    assert interrupt_at_prompt(monkeypatch, "purge", store.root, "--video", ALICE_PATH) == 130
+    assert "stopped: nothing was removed" in capsys.readouterr().err
     assert files(store.root) == before
     done = purge_command(store.root, "--video", ALICE_PATH, "--yes")
     assert done.exit_code == 0, done.output

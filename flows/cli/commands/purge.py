@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analytics.text import counted
-from flows.cli.console import Results, fail, fatal_errors, note, say
+from flows.cli.console import Results, confirm_removal, fail, fatal_errors, note, say
 
 if TYPE_CHECKING:
     from analytics.results.purge import Purge
@@ -71,7 +71,7 @@ def purge(
             return
         if not yes:
             _print_plan(plan, "to be removed")
-            typer.confirm("Remove them permanently?", abort=True)
+            confirm_removal("Remove them permanently?")
         remove(results, plan.video_ids)
         _print_plan(plan, "removed")
         note("exported and rendered files, and the run history of Prefect, are not removed")
