@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -43,10 +43,14 @@ class InputError(FervidError):
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A media file, a link to a folder, or an unreadable folder that a run does not analyze, and why."""
+    """A media file or a folder that a run does not analyze, and why."""
 
     path: StoragePath
     reason: str
+
+    def as_json(self) -> dict[str, str]:
+        """The file as plain values."""
+        return {"path": str(self.path), "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,11 @@ class FoundFiles:
     videos: list[StoragePath]  # videos and images to analyze
     skipped: list[SkippedFile]
     other_files: list[StoragePath]  # files in the folders that are neither videos nor images
+    empty: list[SkippedFile] = field(default_factory=list)  # inputs without media, which are among the videos, too
 
     def skipped_json(self) -> list[dict[str, str]]:
         """The skipped files as plain values."""
-        return [{"path": str(file.path), "reason": file.reason} for file in self.skipped]
+        return [file.as_json() for file in self.skipped]
 
     def skipped_lines(self) -> list[str]:
         """The skipped files for the user: a line per reason with the first names, and one for the others."""
@@ -98,7 +103,7 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
     videos: dict[StoragePath, StoragePath] = {}  # absolute path -> path as the user wrote it
     skipped: dict[StoragePath, SkippedFile] = {}
     named: set[StoragePath] = set()
-    empty: list[str] = []
+    empty: list[SkippedFile] = []
     others: dict[StoragePath, StoragePath] = {}
     for path in map(resolve_path, inputs):
         found = FoundFiles([path], [], [])
@@ -106,9 +111,9 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
             if path.is_dir():
                 found = _files_in(path, recursive, pattern)
                 if not found.videos:
-                    empty.append(f"{path}: {_why_empty(path, recursive, pattern, found)}")
+                    empty.append(SkippedFile(path, _why_empty(path, recursive, pattern, found)))
             elif not path.exists():
-                empty.append(f"{path}: no such file or folder: check its name")
+                empty.append(SkippedFile(path, "no such file or folder: check its name"))
         for video in found.videos or [path]:
             videos.setdefault(absolute(video), video)
         for file in found.skipped:
@@ -117,12 +122,14 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
             others.setdefault(absolute(other), other)
         named.add(absolute(path))
     if len(empty) == len(inputs):
-        raise InputError("; ".join(empty) or "nothing to analyze: name a video, an image or a folder")
+        reasons = "; ".join(f"{file.path}: {file.reason}" for file in empty)
+        raise InputError(reasons or "nothing to analyze: name a video, an image or a folder")
     asked = videos.keys() | named
     return FoundFiles(
         list(videos.values()),
         [file for at, file in skipped.items() if at not in asked],
         [path for at, path in others.items() if at not in asked],
+        empty,
     )
 
 
