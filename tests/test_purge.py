@@ -37,7 +37,7 @@ OBSERVED = observe(np.arange(10) / 10, [Face(i, p=feeling("happy")) for i in ran
 @pytest.fixture
 def store(tmp_path) -> Store:
     """Bob, and Alice: analyzed twice and failed once, with an unreadable copy, notes and files of a killed run."""
-    store = Store(tmp_path / "results")
+    store = Store(tmp_path / "my results")
     timeline = build_timeline(OBSERVED, TimelineConfig())
     for video, path in ((ALICE, ALICE_PATH), (BOB, BOB_PATH)):
         part = store.write_segment(video, "o0000000000000001", 0, OBSERVED)
@@ -366,6 +366,7 @@ def test_a_running_live_session_is_rejected_and_unchanged(store):
     run = purge_command(store.root, "--video", session["path"], "--yes")
     assert run.exit_code == 1
     assert "tcp://here@now.live: a running live session: stop it first" in run.output
+    assert f"counts as running until `fervid timeline '{store.root}'` has written" in run.output
     assert sorted(store.root.rglob("*")) == before
     everything = plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1))
     assert session["path"] not in everything.paths and everything.paths

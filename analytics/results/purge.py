@@ -6,6 +6,7 @@ its other folders. Finally the moved folders are deleted. Object stores cannot m
 the same order. A marker file for each video lets the next purge finish an interrupted one.
 """
 
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -99,7 +100,8 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
         if still := sorted(running_sessions[video_id] for video_id in chosen if video_id in running_sessions):
             raise PurgeError(
                 f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
-                f"was killed counts as running until `fervid timeline {results}` has written its last tables"
+                f"was killed counts as running until `{shlex.join(['fervid', 'timeline', str(results)])}` has written "
+                "its last tables"
             )
         if still := sorted(_in_progress(results, rows, chosen)):
             raise PurgeError(
