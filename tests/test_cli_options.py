@@ -208,6 +208,9 @@ def test_a_run_writes_one_tidy_file(clip_results, face_clip, tmp_path):
     assert {row["video"] for row in rows} == {face_clip.name}
     again = fervid("analyze", face_clip, "--out", clip_results, "--csv", path)
     assert (again.exit_code, "all.csv already exists" in again.output) == (1, True)
+    run = fervid("analyze", face_clip, "--out", clip_results, "--csv", tmp_path / f"{'x' * 250}.csv")
+    assert (run.exit_code, "File name too long" in run.stderr) == (1, True)
+    assert "0 analyzed, 1 unchanged, 0 failed" in run.stdout
 
 
 def test_a_video_is_plotted_from_results_beside_the_figures(face_clip, tmp_path):
