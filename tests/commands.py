@@ -1,7 +1,9 @@
 """Run the command line in the process of the tests."""
 
+import io
 from typing import Any
 
+import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -18,3 +20,18 @@ def fervid(*arguments: object, env: dict[str, str] | None = None, **options: Any
     """
     words = [str(argument) for argument in arguments]
     return CliRunner().invoke(app, words, env={"COLUMNS": "250"} | (env or {}), **options)
+
+
+class _CtrlC(io.StringIO):
+    """An input at which Ctrl-C is pressed."""
+
+    def readline(self, size: int | None = -1, /) -> str:
+        raise KeyboardInterrupt
+
+
+def interrupt_at_prompt(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
+    """Run `fervid` with these arguments, press Ctrl-C where it asks a question, and return the exit code."""
+    monkeypatch.setattr("sys.stdin", _CtrlC())
+    with pytest.raises(SystemExit) as ended:
+        app([str(argument) for argument in arguments])
+    return ended.value.code

@@ -696,6 +696,38 @@ def test_links_to_folders_are_named_unless_they_are_inputs(folder):
     assert reason not in {file.reason for file in find_files([folder], recursive=False).skipped}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders are others there")
+def test_skipped_folders_that_cannot_be_read_are_named(folder, monkeypatch):
+    monkeypatch.chdir(folder)  # another user may not read the folders above it
+    for name in ("deep", ".hidden"):
+        Path(name).chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:  # root can read every folder
+        os.seteuid(65534)
+    try:
+        found = find_files(["."])
+        with pytest.raises(InputError) as within:
+            find_files(["."], pattern="*.mkv")
+        with pytest.raises(InputError) as unreadable:
+            find_files(["deep"])
+        with_others = find_files(["deep", "b.mp4"])
+        with pytest.raises(VideoReadError, match="Permission denied"):
+            probe(Path("deep"))
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for name in ("deep", ".hidden"):
+            Path(name).chmod(0o755)
+    reason = "a folder that cannot be read: Permission denied"
+    assert [path.name for path in found.videos] == ["a.MOV", "b.mp4", "photo.jpg"]
+    assert found.skipped_json() == [{"path": "deep", "reason": reason}]
+    assert str(within.value) == (
+        f".: no video or image in this folder matches --pattern *.mkv: 1 file skipped ({reason}): deep"
+    )
+    assert str(unreadable.value) == f"deep: {reason}"
+    assert with_others.videos == [Path("deep"), Path("b.mp4")]  # the run reports the folder as failed
+
+
 @pytest.mark.parametrize("root", ["disk", "memory://videos_with_results"])
 def test_media_in_results_are_skipped(tmp_path, root):
     folder = tmp_path / "videos" if root == "disk" else resolve_path(root)

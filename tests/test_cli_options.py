@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clips import analyze_clip
-from commands import fervid
+from commands import fervid, interrupt_at_prompt
 
 from fer_models.registry.model_registry import find_model
 from flows.cli.config_file import write_config
@@ -208,6 +208,9 @@ def test_a_run_writes_one_tidy_file(clip_results, face_clip, tmp_path):
     assert {row["video"] for row in rows} == {face_clip.name}
     again = fervid("analyze", face_clip, "--out", clip_results, "--csv", path)
     assert (again.exit_code, "all.csv already exists" in again.output) == (1, True)
+    run = fervid("analyze", face_clip, "--out", clip_results, "--csv", tmp_path / f"{'x' * 250}.csv")
+    assert (run.exit_code, "File name too long" in run.stderr) == (1, True)
+    assert "0 analyzed, 1 unchanged, 0 failed" in run.stdout
 
 
 def test_a_video_is_plotted_from_results_beside_the_figures(face_clip, tmp_path):
@@ -242,6 +245,7 @@ def test_own_models_are_removed_and_others_are_not(tmp_path, monkeypatch):
     assert "mine" in fervid("models").stdout
     declined = fervid("models", "remove", "mine", input="n\n")
     assert (declined.exit_code, (models / "mine").exists()) == (1, True)
+    assert (interrupt_at_prompt(monkeypatch, "models", "remove", "mine"), (models / "mine").exists()) == (130, True)
     removed = fervid("models", "remove", "mine", "--yes")
     assert (removed.exit_code, (models / "mine").exists()) == (0, False), removed.output
     for name in ("default", "nobody"):

@@ -2,8 +2,11 @@
 
 import dataclasses
 import io
+import os
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -341,6 +344,26 @@ def test_hidden_files_are_skipped(few, tmp_path):
     data = read_data(root)
     assert [len(images) for images in data.splits.values()] == [168, 168, 168]
     assert data.notes == ("hidden files skipped: 2",)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders are others there")
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # another user may not read the folders above it
+    tmp_path.chmod(0o755)
+    for name in ("faces/happy/more", "faces/happy/.thumbnails"):
+        Path(name).mkdir(parents=True)
+        Path(name).chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:  # root can read every folder
+        os.seteuid(65534)
+    try:
+        with pytest.raises(DataError, match=r"^faces/happy/more: Permission denied\."):
+            read_data(Path("faces"))
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for name in ("faces/happy/more", "faces/happy/.thumbnails"):
+            Path(name).chmod(0o755)
 
 
 def test_further_pages_and_frames_are_counted(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scenes import Face, feeling, observe
 
 from analytics.exports import FORMATS
 from analytics.exports.folder_tables import FOLDER_TABLES
+from analytics.results.output_files import OutputError, check_output_file
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from flows.cli.durations import parse_duration
@@ -91,6 +93,26 @@ def test_a_table_inside_new_results_is_refused_before_the_analysis(tmp_path, mon
     run = fervid("analyze", "clip.mp4", "--out", tmp_path / "new", "--csv", csv)
     assert (run.exit_code, f"inside the results folder {tmp_path / 'new'}" in run.output) == (1, True), run.output
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "render"])
+def test_a_folder_that_cannot_be_made_is_refused(results, tmp_path, name):
+    (tmp_path / "file").write_text("precious")
+    run = fervid(*commands(results, tmp_path / "file" / "new")[name])
+    assert (run.exit_code, f"{tmp_path / 'file' / 'new'}: not a folder" in run.output) == (1, True), run.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders are others there")
+def test_a_folder_without_write_permission_is_refused():
+    is_root = os.geteuid() == 0
+    if is_root:  # root can write to every folder
+        os.setreuid(65534, -1)
+    try:
+        with pytest.raises(OutputError, match="/new: cannot be written to: give another folder"):
+            check_output_file(Path("/new/x.csv"), overwrite=False)
+    finally:
+        if is_root:
+            os.setreuid(0, -1)
 
 
 def test_a_link_to_a_file_of_the_results_is_not_followed(results, tmp_path):

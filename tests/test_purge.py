@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import fervid
+from commands import fervid, interrupt_at_prompt
 from scenes import Face, feeling, observe
 
 from analytics import connect
@@ -37,7 +37,7 @@ OBSERVED = observe(np.arange(10) / 10, [Face(i, p=feeling("happy")) for i in ran
 @pytest.fixture
 def store(tmp_path) -> Store:
     """Bob, and Alice: analyzed twice and failed once, with an unreadable copy, notes and files of a killed run."""
-    store = Store(tmp_path / "results")
+    store = Store(tmp_path / "my results")
     timeline = build_timeline(OBSERVED, TimelineConfig())
     for video, path in ((ALICE, ALICE_PATH), (BOB, BOB_PATH)):
         part = store.write_segment(video, "o0000000000000001", 0, OBSERVED)
@@ -83,7 +83,7 @@ def test_nothing_of_the_video_is_left_and_others_are_untouched(store):
     plan = plan_purge(store.root, wanted=["interview_alice.mp4"])
     assert files(store.root) == before
     assert set(plan.video_ids) == {ALICE, unread_video_id(Path(ALICE_PATH))}
-    assert plan.paths == [ALICE_PATH]
+    assert (plan.paths, plan.n_videos) == ({ALICE_PATH: 1}, 1)
     purge(store.root, plan.video_ids)
     after = files(store.root)
     assert_nothing_of_alice(store.root)
@@ -264,13 +264,15 @@ def purge_command(*arguments, **options):
     return fervid("purge", *arguments, **options)
 
 
-def test_the_command_asks_and_says_what_it_removed(store):
+def test_the_command_asks_and_says_what_it_removed(store, monkeypatch, capsys):
     before = files(store.root)
     assert purge_command(store.root).exit_code == 2
     assert purge_command(store.root, "--video", ALICE, "--older-than", "3d").exit_code == 2
     tried = purge_command(store.root, "--video", ALICE_PATH, "--dry-run")
     assert (tried.exit_code, "1 video would be removed" in tried.output) == (0, True)
     assert purge_command(store.root, "--video", ALICE_PATH, input="n\n").exit_code == 1
+    assert interrupt_at_prompt(monkeypatch, "purge", store.root, "--video", ALICE_PATH) == 130
+    assert "stopped: nothing was removed" in capsys.readouterr().err
     assert files(store.root) == before
     done = purge_command(store.root, "--video", ALICE_PATH, "--yes")
     assert done.exit_code == 0, done.output
@@ -312,6 +314,21 @@ def test_all_videos_of_a_participant_are_removed(tmp_path):
     assert "no video of Anna" in again.output
 
 
+def test_earlier_contents_of_a_file_are_counted(store):
+    """Alice's file was replaced twice, the second time by a video that had another path before."""
+    for video, path in (("v2", ALICE_PATH), ("v3", "/clips/old.mp4"), ("v3", ALICE_PATH)):
+        ids = {"video_id": video, "analysis_id": f"a{Path(path).stem}", "path": path}
+        store.commit_analysis(ids, build_timeline(OBSERVED, TimelineConfig()))
+    run = purge_command(store.root, "--video", ALICE_PATH, "--dry-run")
+    lines = [f"{ALICE_PATH}: 3 videos, of which 2 had this path earlier", "/clips/old.mp4"]
+    assert run.output.splitlines()[:2] == lines
+    assert "3 videos would be removed" in run.output
+    purge(store.root, ["v2"])
+    run = purge_command(store.root, "--video", "v3", "--dry-run")
+    assert run.output.splitlines()[:2] == [ALICE_PATH, "/clips/old.mp4"]
+    assert "1 video would be removed" in run.output
+
+
 def test_the_video_of_a_participant_is_that_which_has_the_path_now(tmp_path):
     """The first video was renamed and analyzed again before another one took its path."""
     store, timeline = Store(tmp_path / "results"), build_timeline(OBSERVED, TimelineConfig())
@@ -349,6 +366,7 @@ def test_a_running_live_session_is_rejected_and_unchanged(store):
     run = purge_command(store.root, "--video", session["path"], "--yes")
     assert run.exit_code == 1
     assert "tcp://here@now.live: a running live session: stop it first" in run.output
+    assert f"counts as running until `fervid timeline '{store.root}'` has written" in run.output
     assert sorted(store.root.rglob("*")) == before
     everything = plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1))
     assert session["path"] not in everything.paths and everything.paths

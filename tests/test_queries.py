@@ -602,13 +602,16 @@ def test_all_columns_of_events_are_explained_if_they_are_shown(results, tmp_path
     assert "end_s" in short.output
 
 
-def test_the_overview_has_totals_and_failures(results):
-    run = fervid("summary", results)
+def test_the_overview_has_totals_and_failures(results, tmp_path):
+    folder = tmp_path / "my results"
+    folder.symlink_to(results)
+    run = fervid("summary", folder)
     assert "4 videos, 1 of them failed" in run.output
     assert "--start" not in run.output
     assert "160 faces" in run.output and "120 frames, 4 people (tracks), 5 episodes" in run.output
     assert "not a video" in run.output
-    assert "What to do about each failure: fervid status" in " ".join(run.output.split())
+    assert f"What to do about each failure: fervid status '{folder}'\n" in run.output
+    assert f"For more: fervid summary '{folder}' QUESTION" in run.output
 
 
 def test_a_summary_of_one_video_as_csv(results):

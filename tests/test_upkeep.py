@@ -202,6 +202,12 @@ def test_the_command_counts_states_and_suggests_actions(store, folder):
     assert run.exit_code == 0
     assert "1 done, 1 running, 1 failed, 0 damaged, 2 pending" in run.output
     assert "repair or replace the file" in run.output
+    missing, reason = folder / "nope.mp4", "no such file or folder: check its name"
+    run = fervid("status", store.root, folder, missing)
+    assert f"\n{missing}: {reason}\n" in run.output
+    assert "1 done, 1 running, 1 failed, 0 damaged, 2 pending" in run.output
+    answer = json.loads(fervid("status", store.root, folder, missing, "--json").stdout)
+    assert answer["skipped"] == [{"path": str(missing), "reason": reason}]
     (folder / "broken.mp4").unlink()
     answer = json.loads(fervid("status", store.root, "--json").stdout)
     assert answer["count"] == {"done": 1, "running": 1, "failed": 1, "damaged": 0, "pending": 1}

@@ -1,5 +1,6 @@
 """Check the path of an output file before any work is done."""
 
+import os
 import re
 from pathlib import Path
 
@@ -12,11 +13,11 @@ _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
 class OutputError(FervidError):
-    """The output would overwrite a file, lie inside a results folder, or have a format that contradicts its suffix."""
+    """The output cannot be written, or would overwrite a file, mix with results, or contradict its suffix."""
 
 
 def check_output_file(path: Path, *, overwrite: bool, new_results: StoragePath | None = None) -> None:
-    """Make sure that writing `path` destroys nothing.
+    """Make sure that `path` can be written, and that this destroys nothing.
 
     Args:
         path: the file to write; links are followed.
@@ -24,12 +25,13 @@ def check_output_file(path: Path, *, overwrite: bool, new_results: StoragePath |
         new_results: the results folder that will be created before the file is written.
 
     Raises:
-        OutputError: if it exists (unless `overwrite`), is not a regular file, or lies inside a results folder.
+        OutputError: if it exists (unless `overwrite`), is not a regular file, lies inside a results folder, or its
+            folder cannot be written to.
     """
     check_output_folder(path.parent, new_results)
     target = path.resolve()
     if target.parent != path.parent.resolve():  # the path is a link to a file elsewhere
-        check_output_folder(target.parent, new_results)
+        _check_is_outside(target.parent, new_results)
     if not path.exists():
         return
     if not path.is_file():
@@ -39,24 +41,32 @@ def check_output_file(path: Path, *, overwrite: bool, new_results: StoragePath |
 
 
 def check_output_folder(folder: Path, new_results: StoragePath | None = None) -> None:
-    """Make sure that files written to `folder` do not mix with results.
+    """Make sure that files can be written to `folder`, and do not mix with results. The folder is not created.
 
     Args:
         folder: where files will be written.
         new_results: a results folder that does not exist yet, but will be created.
 
     Raises:
-        OutputError: if it is a results folder, lies inside one, is a URL, or is not a folder.
+        OutputError: if it is a results folder, lies inside one, is a URL, is not a folder, or cannot be written to.
     """
     if _URL.match(str(folder)):
         raise OutputError(f"{folder}: a URL: give a path on this machine, then upload the file")
+    _check_is_outside(folder, new_results)
+    target = folder.resolve()
+    existing = next((ancestor for ancestor in (target, *target.parents) if ancestor.exists()), target)
+    if not existing.is_dir():
+        raise OutputError(f"{folder}: not a folder: give another one")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written to: give another folder")
+
+
+def _check_is_outside(folder: Path, new_results: StoragePath | None) -> None:
     target = folder.resolve()
     planned = None if new_results is None or is_remote(new_results) else new_results.resolve()
     for ancestor in (target, *target.parents):
         if ancestor == planned or (ancestor / MARKER_NAME).is_file():
             raise OutputError(f"{folder}: inside the results folder {ancestor}: give a path outside it")
-    if target.exists() and not target.is_dir():
-        raise OutputError(f"{folder}: not a folder: give another one")
 
 
 def format_of(path: Path, formats: dict[str, str], chosen: str | None) -> str:

@@ -6,6 +6,7 @@ its other folders. Finally the moved folders are deleted. Object stores cannot m
 the same order. A marker file for each video lets the next purge finish an interrupted one.
 """
 
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -52,6 +53,13 @@ class _Written(NamedTuple):
     path: str
     finished_at: datetime
     is_running: bool | None
+    status: str
+    sha256: str | None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it is the failure of a file that could not be read, which has a video_id of its own."""
+        return self.status == "failed" and self.sha256 is None
 
 
 class PurgeError(FervidError):
@@ -63,7 +71,7 @@ class Purge:
     """The data that a purge of some videos deletes."""
 
     video_ids: list[str]
-    paths: list[str]  # paths of the analyzed files, if known
+    paths: dict[str, int]  # paths of the analyzed files, if known, with the number of their contents, at least 1
     n_videos: int  # number of videos, which may be less than the number of ids: an unreadable file has an id of its own
     n_files: int = 0
     size_bytes: int = 0
@@ -92,7 +100,8 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
         if still := sorted(running_sessions[video_id] for video_id in chosen if video_id in running_sessions):
             raise PurgeError(
                 f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
-                f"was killed counts as running until `fervid timeline {results}` has written its last tables"
+                f"was killed counts as running until `{shlex.join(['fervid', 'timeline', str(results)])}` has written "
+                "its last tables"
             )
         if still := sorted(_in_progress(results, rows, chosen)):
             raise PurgeError(
@@ -104,14 +113,18 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
         finished_at = _finished_at(rows, {} if is_remote(results) else folders)
         old = {video_id for video_id, when in finished_at.items() if when < finished_before}
         chosen = sorted(old - running_sessions.keys() - _in_progress(results, rows, old))
-    paths = sorted({row.path for row in rows if row.video_id in chosen})
+    ids = set(chosen)
+    videos_at = _videos_at(row for row in rows if row.video_id in ids)
     files = {
         path: entry
         for video_id in chosen
         for folder in folders.get(video_id, [])
         for path, entry in _files(folder).items()
     }
-    n_videos = len(paths) + len(set(chosen) - {row.video_id for row in rows})
+    paths = {path: max(len(videos), 1) for path, videos in videos_at.items()}
+    n_unread = sum(not videos for videos in videos_at.values())
+    n_without_row = len(ids - {row.video_id for row in rows})
+    n_videos = len(set().union(*videos_at.values())) + n_unread + n_without_row
     counts = _count_rows(results, list(files))
     counts.update(_count_in_shards(results, chosen, list(files)))
     n_bytes = sum(entry.size_bytes for entry in files.values())
@@ -242,6 +255,16 @@ def _video_rows(results: StoragePath) -> list[_Written]:
                 continue
             rows += [_Written(folder.removeprefix(_PREFIX), **row) for row in table.to_pylist()]
     return rows
+
+
+def _videos_at(rows: Iterable[_Written]) -> dict[str, set[str]]:
+    """The ids of the videos with each path, by path; none if the file could never be read."""
+    videos: dict[str, set[str]] = {}
+    for row in sorted(rows, key=lambda row: row.path):
+        of_path = videos.setdefault(row.path, set())
+        if not row.is_unread:
+            of_path.add(row.video_id)
+    return videos
 
 
 def _running_sessions(results: StoragePath, rows: Sequence[_Written]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_folders(path: Path, size_px: int) -> Faces:
     what else is not read.
 
     Raises:
-        DataError: if a class is not one of the seven emotions, an image cannot be read, or there are none.
+        DataError: if a class is not one of the seven emotions, an image or a folder cannot be read, or there are none.
     """
     folders = subfolders(path)
     by_split = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in folders if folder.name.lower() in SPLIT_NAMES]
@@ -51,7 +52,7 @@ def read_folders(path: Path, size_px: int) -> Faces:
         for folder in subfolders(parent):
             class_map[folder.name] = emotion_of(folder)
             class_folders.add(folder)
-            all_images = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            all_images = sorted(file for file in _entries_below(folder) if file.suffix.lower() in IMAGE_SUFFIXES)
             images = [file for file in all_images if not is_hidden(file, folder)]
             n_hidden += len(all_images) - len(images)
             files += images
@@ -68,7 +69,7 @@ def read_folders(path: Path, size_px: int) -> Faces:
 
 def _notes_on_the_rest(path: Path, class_folders: set[Path], files: set[Path]) -> tuple[str, ...]:
     """Count the files below `path` that are no images of a class, and the linked folders, which are not followed."""
-    shown = [entry for entry in sorted(path.rglob("*")) if not is_hidden(entry, path)]
+    shown = [entry for entry in sorted(_entries_below(path)) if not is_hidden(entry, path)]
     others = [entry for entry in shown if entry.is_file() and entry not in files]
     linked = [entry for entry in shown if entry.is_symlink() and entry.is_dir() and entry not in class_folders]
     notes = []
@@ -81,6 +82,21 @@ def _notes_on_the_rest(path: Path, class_folders: set[Path], files: set[Path]) -
     if linked:
         notes.append(f"linked folders skipped: {len(linked)}, such as {linked[0]}. Copy their images")
     return tuple(notes)
+
+
+def _entries_below(folder: Path) -> list[Path]:
+    """List all files and folders below a folder. Links to folders, and hidden folders without access, are not searched.
+
+    Raises:
+        DataError: if another folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not is_hidden(Path(error.filename), folder):
+            raise DataError(f"{error.filename}: {error.strerror}. Make the folder readable, or move it elsewhere")
+
+    walked = os.walk(folder, onerror=refuse)
+    return [Path(above) / name for above, folders, files in walked for name in (*folders, *files)]
 
 
 def subfolders(path: Path) -> list[Path]:

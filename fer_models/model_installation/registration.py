@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def _add_folder(name: str, path: Path) -> Path:
         return add_onnx(name, weights_path(path, card), read_spec(path, card), source=str(path))
     if card.architecture == ENSEMBLE_ARCHITECTURE:
         raise WeightsError(
-            f"{path}: an ensemble cannot be added; create it here: fervid models ensemble {name} MODEL MODEL"
+            f"{path}: an ensemble cannot be added; create it here: "
+            f"{shlex.join(['fervid', 'models', 'ensemble', name])} MODEL MODEL"
         )
     card = dataclasses.replace(card, name=name)
     refuse_other_model(folder, card)
@@ -148,7 +150,7 @@ def refuse_other_model(folder: Path, card: ModelCard) -> None:
     if _as_stored(known) != _as_stored(card):
         raise WeightsError(
             f"{folder.name}: the same weights have this name, with another card. To replace the card, first run: "
-            f"fervid models remove {folder.name}"
+            f"{shlex.join(['fervid', 'models', 'remove', folder.name])}"
         )
 
 

@@ -69,6 +69,7 @@ def check_readable(path: Path) -> None:
     """
     try:
         if path.is_dir():
+            os.scandir(path).close()  # raises an error if the folder cannot be read
             raise VideoReadError(path, "is a folder: give a video, or a folder that contains one")
         if kind := other_kind(path):
             raise VideoReadError(path, f"is {kind}, and only regular files are read: fervid live reads pipes")

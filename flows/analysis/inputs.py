@@ -2,10 +2,11 @@
 
 import contextlib
 import mimetypes
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -32,6 +33,7 @@ NAMED_OTHERS = 3  # likewise of files that are neither videos nor images
 UNKNOWN_SUFFIX = "media with an unknown suffix: name the file itself, or rename it"
 HIDDEN = "hidden"
 LINKED = "a link to a folder: name it as an input"
+UNREADABLE = "a folder that cannot be read"
 IN_RESULTS = "in a results folder"
 
 
@@ -41,10 +43,14 @@ class InputError(FervidError):
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A media file, or a link to a folder, in a folder that a run does not analyze, and why."""
+    """A media file or a folder that a run does not analyze, and why."""
 
     path: StoragePath
     reason: str
+
+    def as_json(self) -> dict[str, str]:
+        """The file as plain values."""
+        return {"path": str(self.path), "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,11 @@ class FoundFiles:
     videos: list[StoragePath]  # videos and images to analyze
     skipped: list[SkippedFile]
     other_files: list[StoragePath]  # files in the folders that are neither videos nor images
+    empty: list[SkippedFile] = field(default_factory=list)  # inputs without media, which are among the videos, too
 
     def skipped_json(self) -> list[dict[str, str]]:
         """The skipped files as plain values."""
-        return [{"path": str(file.path), "reason": file.reason} for file in self.skipped]
+        return [file.as_json() for file in self.skipped]
 
     def skipped_lines(self) -> list[str]:
         """The skipped files for the user: a line per reason with the first names, and one for the others."""
@@ -96,7 +103,7 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
     videos: dict[StoragePath, StoragePath] = {}  # absolute path -> path as the user wrote it
     skipped: dict[StoragePath, SkippedFile] = {}
     named: set[StoragePath] = set()
-    empty: list[str] = []
+    empty: list[SkippedFile] = []
     others: dict[StoragePath, StoragePath] = {}
     for path in map(resolve_path, inputs):
         found = FoundFiles([path], [], [])
@@ -104,9 +111,9 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
             if path.is_dir():
                 found = _files_in(path, recursive, pattern)
                 if not found.videos:
-                    empty.append(f"{path}: no video or image in this folder{_hint(path, recursive, pattern, found)}")
+                    empty.append(SkippedFile(path, _why_empty(path, recursive, pattern, found)))
             elif not path.exists():
-                empty.append(f"{path}: no such file or folder: check its name")
+                empty.append(SkippedFile(path, "no such file or folder: check its name"))
         for video in found.videos or [path]:
             videos.setdefault(absolute(video), video)
         for file in found.skipped:
@@ -115,12 +122,14 @@ def find_files(inputs: Sequence[str | StoragePath], *, recursive: bool = True, p
             others.setdefault(absolute(other), other)
         named.add(absolute(path))
     if len(empty) == len(inputs):
-        raise InputError("; ".join(empty) or "nothing to analyze: name a video, an image or a folder")
+        reasons = "; ".join(f"{file.path}: {file.reason}" for file in empty)
+        raise InputError(reasons or "nothing to analyze: name a video, an image or a folder")
     asked = videos.keys() | named
     return FoundFiles(
         list(videos.values()),
         [file for at, file in skipped.items() if at not in asked],
         [path for at, path in others.items() if at not in asked],
+        empty,
     )
 
 
@@ -140,15 +149,15 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
     if is_remote(folder):  # one request lists all files of the folder
         names = sorted(list_files(folder))
         paths: list[StoragePath] = [folder / name for name in names if recursive or "/" not in name]
-        links: list[StoragePath] = []
+        not_searched: list[SkippedFile] = []
     else:
-        entries = sorted(folder.glob("**/*" if recursive else "*"))
-        folders = {path for path in entries if path.is_dir()}
-        paths = [path for path in entries if path not in folders]
-        links = [path for path in entries if recursive and path in folders and path.is_symlink()]
+        paths, not_searched = _walk(folder, recursive)
     results = {path.parent for path in paths if path.name == MARKER_NAME}
-    shown = [link for link in links if results.isdisjoint(link.parents) and not _is_hidden(link, folder)]
-    found = FoundFiles([], [SkippedFile(link, LINKED) for link in shown], [])
+    found = FoundFiles([], [], [])
+    for skipped in not_searched:
+        of_results = not results.isdisjoint(skipped.path.parents)
+        if skipped.path == folder or not (of_results or _is_hidden(skipped.path, folder)):
+            found.skipped.append(skipped)
     for path in paths:
         if not fnmatch(path.name, pattern):
             continue
@@ -160,6 +169,25 @@ def _files_in(folder: StoragePath, recursive: bool, pattern: str) -> FoundFiles:
         else:
             found.other_files.append(path)
     return found
+
+
+def _walk(folder: Path, recursive: bool) -> tuple[list[StoragePath], list[SkippedFile]]:
+    """The files of a folder on disk, and the folders in it that are not searched: links, and unreadable ones."""
+    paths: list[StoragePath] = []
+    skipped: list[SkippedFile] = []
+
+    def skip(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a folder may be deleted after it was listed
+            skipped.append(SkippedFile(Path(error.filename), f"{UNREADABLE}: {error.strerror}"))
+
+    for name, folders, files in os.walk(folder, onerror=skip):
+        above = Path(name)
+        paths += [above / file for file in files]
+        if recursive:
+            skipped += [SkippedFile(above / link, LINKED) for link in folders if (above / link).is_symlink()]
+        else:
+            folders.clear()
+    return sorted(paths), sorted(skipped, key=lambda file: file.path)
 
 
 def _skip_reason(path: StoragePath, folder: StoragePath, results: Set[StoragePath]) -> str | None:
@@ -189,14 +217,19 @@ def _is_hidden(path: StoragePath, folder: StoragePath) -> bool:
     return any(part.startswith(".") for part in path_below(folder, path).split("/"))
 
 
-def _hint(folder: StoragePath, recursive: bool, pattern: str, found: FoundFiles) -> str:
+def _why_empty(folder: StoragePath, recursive: bool, pattern: str, found: FoundFiles) -> str:
+    """Why there is nothing to analyze in a folder."""
+    if unreadable := [file.reason for file in found.skipped if file.path == folder]:
+        return unreadable[0]
+    reason = "no video or image in this folder"
     if pattern != "*":
-        return f" matches --pattern {pattern}"
-    if not recursive and any(path.is_dir() for path in folder.iterdir()):
-        return "; --recursive also searches its folders"
+        reason += f" matches --pattern {pattern}"
+    elif not recursive and any(path.is_dir() for path in folder.iterdir()):
+        return f"{reason}; --recursive also searches its folders"
     if found.skipped:
-        return f": {'; '.join(found.skipped_lines())}"
-    return f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})"
+        return f"{reason}: {'; '.join(found.skipped_lines())}"
+    searched = f" (looked for {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})" if pattern == "*" else ""
+    return reason + searched
 
 
 @contextlib.contextmanager

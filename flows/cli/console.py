@@ -86,6 +86,18 @@ def is_typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def confirm_removal(question: str) -> None:
+    """Ask a question, and exit unless the answer is yes: with code 130 after Ctrl-C, else with code 1."""
+    try:
+        typer.confirm(question, abort=True)
+    except typer.Abort as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):  # Typer raises Abort for both
+            raise
+        errors.print()  # ends the line of the question
+        note("stopped: nothing was removed")
+        raise typer.Exit(INTERRUPTED) from None
+
+
 @contextlib.contextmanager
 def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
     """Let the first Ctrl-C (or SIGTERM) request an orderly stop, and a second one end the run immediately.

@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import shlex
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,10 +126,11 @@ def changed_parameters(deployment: str, parameters: Mapping[str, object]) -> lis
         for name in {**new, **old}
         if old.get(name) != new.get(name)
     }
+    delete = shlex.join(["prefect", "deployment", "delete", deployment])
     if others := [changes[name] for name in _SOURCES if name in changes]:
         raise ScheduleError(
             f"{deployment}: is already scheduled, and this command would change {', '.join(others)}: select all files "
-            f"in one command, choose another folder, or delete that one (`prefect deployment delete '{deployment}'`)"
+            f"in one command, choose another folder, or delete that one (`{delete}`)"
         )
     return list(changes.values())
 

@@ -89,12 +89,12 @@ def analyze(
             summary = run_analysis(run, run_flow or stack.enter_context(runner))
         else:
             note(NOTHING_TO_DO)
-        if csv is not None:
-            _write_csv(out, csv)
         if as_json:
             print(json.dumps(summary.as_json() | {"skipped": found.skipped_json()}, indent=2))
         else:
             print_summary(console, summary)
+        if csv is not None:
+            _write_csv(out, csv)
     raise typer.Exit(SOME_FAILED if summary.failures else DONE)
 
 

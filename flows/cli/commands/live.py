@@ -1,6 +1,7 @@
 """`fervid live`: analyze a camera or a stream into a results folder."""
 
 import json
+import shlex
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +62,7 @@ def live(
 ) -> None:
     """Analyze a live stream until Ctrl-C. Frames are dropped when processing falls behind; no frame is stored."""
     settings, live_settings = with_frame_rate(fps, settings, live_settings)
-    with fatal_errors(f"`fervid timeline {out}` builds the tables of the frames analyzed so far"):
+    with fatal_errors(f"`fervid timeline {shlex.quote(str(out))}` builds the tables of the frames analyzed so far"):
         from fer_models.video.live_source import LiveSource
 
         found = LiveSource.of(source)

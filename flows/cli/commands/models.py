@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from flows.cli.console import console, errors, fail, fatal_errors, say, usage_checked
+from flows.cli.console import confirm_removal, console, errors, fail, fatal_errors, say, usage_checked
 from flows.cli.tables import cell_text, table_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def remove_model(
         if ensembles := ensembles_with(folder):
             fail(f"{name}: a member of registered ensembles: {', '.join(ensembles)}. Remove these first")
         if not yes:
-            typer.confirm(f"Delete {folder} permanently?", abort=True)
+            confirm_removal(f"Delete {folder} permanently?")
         if folder.is_symlink():
             folder.unlink()
         else:

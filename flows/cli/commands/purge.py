@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analytics.text import counted
-from flows.cli.console import Results, fail, fatal_errors, note, say
+from flows.cli.console import Results, confirm_removal, fail, fatal_errors, note, say
 
 if TYPE_CHECKING:
     from analytics.results.purge import Purge
@@ -71,7 +71,7 @@ def purge(
             return
         if not yes:
             _print_plan(plan, "to be removed")
-            typer.confirm("Remove them permanently?", abort=True)
+            confirm_removal("Remove them permanently?")
         remove(results, plan.video_ids)
         _print_plan(plan, "removed")
         note("exported and rendered files, and the run history of Prefect, are not removed")
@@ -83,8 +83,8 @@ def purge(
 
 def _print_plan(plan: "Purge", outcome: str) -> None:
     """Print which videos, files and rows a purge removes; `outcome` says whether it has."""
-    for path in plan.paths:
-        say(path)
+    for path, n in plan.paths.items():
+        say(path if n == 1 else f"{path}: {n} videos, of which {n - 1} had this path earlier")
     size = f"{counted(plan.n_files, 'file')} of {counted(plan.size_bytes, 'byte')}"
     say(f"{counted(plan.n_videos, 'video')} {outcome}: {size}")
     if plan.n_rows:

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -256,7 +257,7 @@ def _print_overview(connection: "duckdb.DuckDBPyConnection", results: Path, note
         write_answer(failures, Format.table, None)
         _print_resume_hint(results, failures)
     names = ", ".join(question for question in Question if question != Question.overview)
-    say(f"For more: fervid summary {results} QUESTION, which is one of {names}")
+    say(f"For more: {shlex.join(['fervid', 'summary', str(results)])} QUESTION, which is one of {names}")
 
 
 def _data_notes(connection: "duckdb.DuckDBPyConnection", results: Path) -> list[str]:
@@ -275,4 +276,4 @@ def _data_notes(connection: "duckdb.DuckDBPyConnection", results: Path) -> list[
 
 def _print_resume_hint(results: Path, failures: "pa.Table") -> None:
     if any(failures["error"].is_valid().to_pylist()):  # a video with frames that cannot be decoded has not failed
-        note(f"What to do about each failure: fervid status {results}")
+        note(f"What to do about each failure: {shlex.join(['fervid', 'status', str(results)])}")

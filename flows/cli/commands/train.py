@@ -1,5 +1,6 @@
 """`fervid train` and `fervid train-detector`."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -145,7 +146,8 @@ def train(
 
     for folder in folders:
         console.print(f"model saved: {folder}", highlight=False, soft_wrap=True)
-        console.print(f"{read_card(folder).summary()}; more: fervid models show {folder.name}", highlight=False)
+        more = shlex.join(["fervid", "models", "show", folder.name])
+        console.print(f"{read_card(folder).summary()}; more: {more}", highlight=False)
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,12 @@ def status(
 
     with fatal_errors():
         files = find_files(inputs, recursive=recursive, pattern=pattern) if inputs else FoundFiles([], [], [])
-        found = status_of(results, files.videos)
+        without_media = {file.path for file in files.empty}
+        found = status_of(results, [path for path in files.videos if path not in without_media])
     if as_json:
         videos = [dataclasses.asdict(video) for video in found]
-        content = {"count": count(found), "videos": videos, "skipped": files.skipped_json()}
+        skipped = [*files.skipped_json(), *(file.as_json() for file in files.empty)]
+        content = {"count": count(found), "videos": videos, "skipped": skipped}
         print(json.dumps(content, indent=2, default=str))
         return
     if explained := [video for video in found if video.state != "done" or video.reason]:
@@ -69,7 +71,7 @@ def status(
             [video.path or video.video_id, video.state, video.reason, video.suggested_action] for video in explained
         ]
         console.print(table_of(["video", "state", "reason", "suggested action"], rows))
-    for line in files.skipped_lines():
+    for line in [*(f"{file.path}: {file.reason}" for file in files.empty), *files.skipped_lines()]:
         say(line)
     counts = {state: f"{n} {state}" for state, n in count(found).items()}
     if n_later := n_later_runs_failed(found):
