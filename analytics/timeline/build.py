@@ -25,7 +25,7 @@ from analytics.tables.schema import (
     conform,
     timeline_schema,
 )
-from analytics.time_tolerance import is_longer
+from analytics.time_tolerance import is_later
 from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
@@ -162,7 +162,7 @@ class _Shown:
         step_s = float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else 0.0
         if len(pts_s) == 0:
             return cls(pts_s, pts_s, step_s)
-        if end_s is None or not is_longer(end_s - pts_s[-1], 0):
+        if end_s is None or not is_later(end_s, pts_s[-1]):
             end_s = pts_s[-1] + step_s if step_s else np.nan
         ends_by_loss_s = np.maximum(lost_from_s, pts_s + step_s)
         return cls(pts_s, np.fmin(np.append(pts_s[1:], end_s), ends_by_loss_s), step_s)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics.results.videos import short_names
-from analytics.time_tolerance import TIME_TOLERANCE_S
+from analytics.time_tolerance import shortest
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import clock, percent
@@ -34,7 +34,7 @@ MOMENTS_SQL = """
     FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
         JOIN people USING (video_id, track_id)
     WHERE list_contains($emotions, episodes.emotion) AND NOT is_hidden
-        AND episodes.duration_s >= $min_duration_s - {tolerance_s}
+        AND episodes.duration_s >= $min_duration_s
         AND coalesce(good, 0) >= $min_good
         AND contains(lower(path), lower($search)) AND ($participant = '' OR participant = $participant)
     ORDER BY rank_value DESC, episodes.duration_s DESC, video_id, episodes.start_s
@@ -87,7 +87,8 @@ class Moment:
 
 def find_moments(results: Results, ranking: str, filters: Filters) -> pa.Table:
     """The episodes that pass the filters, the strongest by `ranking` first; the columns are those of `Moment`."""
-    return results.ask(MOMENTS_SQL.format(ranking=RANKINGS[ranking], tolerance_s=TIME_TOLERANCE_S), **asdict(filters))
+    least = {"min_duration_s": shortest(filters.min_duration_s)}
+    return results.ask(MOMENTS_SQL.format(ranking=RANKINGS[ranking]), **asdict(filters) | least)
 
 
 def moments_of(episodes: pa.Table) -> list[Moment]:
