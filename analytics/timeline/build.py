@@ -113,7 +113,7 @@ def build_timeline(
     first_row, frame = _frames_of_rows(observations)
     frames = observations.take(first_row)
     shown = _Shown.of(to_float_array(frames, "pts_s"), to_float_array(frames, "lost_from_s"), end_s)
-    is_shot_boundary = find_shot_boundaries(shown.start_s, _thumbnails(frames), config.cuts)
+    is_shot_boundary = find_shot_boundaries(_thumbnails(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
     observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
     if identities is None:
