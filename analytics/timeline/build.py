@@ -222,7 +222,7 @@ def _follow(
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     weights = np.where(counts, end_s - start_s, 0)
     corrected = correct(track, probabilities, baselines)
-    smoothed = quantize_probabilities(smooth(order.shot, start_s, corrected, weights, config.smoothing))
+    smoothed = quantize_probabilities(smooth(order.shot, start_s, end_s, corrected, weights, config.smoothing))
     smoothed[is_left_out] = np.nan  # no label is carried into them
     has_label = ~np.isnan(smoothed[:, 0])
     # A label outlasts rows without one, unless a shot ends or too much time passes.
