@@ -14,8 +14,8 @@ class ShotDetectionConfig:
     """
 
     # Mean change of the thumbnail that counts as a cut. In the clips on which it was chosen, cuts change it by 35 to
-    # 142, the fastest camera pan by 16, and everything else by less than 8. Between frames a second apart, a moving camera
-    # changes it by up to 33.
+    # 142, the fastest camera pan by 16, and everything else by less than 8. From one second to the next, a moving
+    # camera changes it by up to 33.
     min_change: float = 25.0
 
     def __post_init__(self) -> None:
