@@ -58,7 +58,7 @@ def our_tracks(scene: dict[str, np.ndarray], variant: str) -> np.ndarray:
     """The track of each face by a variant of Fervid's tracking: without appearance, or without association."""
     config = TrackerConfig(high_score=float(scene["threshold"]))
     frame, pts_s = scene["frame"], scene["pts_s"]
-    shot = np.cumsum(find_shot_boundaries(pts_s, scene["thumbnail_rgb"].astype(float), ShotDetectionConfig()))
+    shot = np.cumsum(find_shot_boundaries(scene["thumbnail_rgb"].astype(float), ShotDetectionConfig()))
     faces = {"frame": frame, "pts_s": pts_s[frame], "boxes_xyxy": scene["boxes_xyxy"], "shot": shot[frame]}
     step_s = float(np.median(np.diff(pts_s)))
     track = link_faces(**faces, det_score=scene["det_score"], config=config, step_s=step_s)

@@ -32,6 +32,27 @@ def test_labels_are_carried_0_3_s_into_low_quality_faces():
     assert (episode["onset_observed"], episode["offset_observed"]) == (False, False)
 
 
+def test_a_low_quality_frame_that_is_held_has_no_label():
+    """Happy for 2 s, then a blurred frame for 10 s and sad for 2 s."""
+    pts_s = [*np.arange(50) / 25, 2.0, *(12 + np.arange(50) / 25)]
+    faces = [
+        Face(i, p=feeling("happy" if i < 50 else "sad"), blur=1 if i == 50 else 100, appearance=20) for i in range(101)
+    ]
+    timeline = build_timeline(observe(pts_s, faces), CONFIG, end_s=14.0)
+    (track,) = timeline.tracks.to_pylist()
+    assert (track["seen_s"], track["labelled_s"], track["carried_s"]) == pytest.approx((14, 4, 0))
+    assert (track["share_happy"], track["share_sad"]) == pytest.approx((0.5, 0.5))
+    assert [e["end_s"] for e in timeline.episodes.to_pylist()] == pytest.approx([2, 14])
+
+
+def test_labels_are_carried_into_what_follows_a_long_frame():
+    """A good frame is held for 2 s before faces are blurred: labels reach 0.3 s beyond its end."""
+    pts_s = [0.0, 0.04, 0.08, *(2.08 + np.arange(25) / 25)]
+    faces = [Face(i, p=feeling("happy"), blur=100 if i < 3 else 1) for i in range(28)]
+    (track,) = build_timeline(observe(pts_s, faces), CONFIG, end_s=3.08).tracks.to_pylist()
+    assert (track["labelled_s"], track["carried_s"]) == pytest.approx((2.08 + 7 / 25, 7 / 25))
+
+
 def test_smoothing_stops_at_a_shot_boundary_within_a_track():
     """A cut at 2 s from happy to sad within a track: no value of one shot influences the other."""
     faces = [Face(i, p=feeling("happy" if i < 20 else "sad"), appearance=50) for i in range(40)]

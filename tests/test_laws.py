@@ -12,6 +12,7 @@ from scenes import Face, feeling, observe
 
 from analytics.results.store import Store
 from analytics.tables.quantization import PROBABILITY_STEP, STEPS
+from analytics.time_tolerance import longest
 from analytics.timeline.baseline import BaselineConfig
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.timeline.observations import observations_table
@@ -163,7 +164,7 @@ def test_a_track_is_in_at_most_one_episode_at_a_time_which_agrees_with_its_label
         own = faces[(faces.track_id == episode.track_id) & faces.pts_s.between(episode.start_s, episode.end_s - 1e-9)]
         assert set(own.smooth_emotion.dropna()) == {episode.emotion}
         unseen_s = (own.pts_s.to_numpy()[1:] - (own.pts_s + own.duration_s).to_numpy()[:-1]).max(initial=0)
-        assert unseen_s <= 0.3 + 1e-6
+        assert unseen_s <= longest(0.3)
     assert (episodes.start_s <= episodes.apex_s).all()
     assert (episodes.apex_s < episodes.end_s).all()
     assert (episodes["mean"] <= episodes.peak + 1e-6).all()
@@ -175,10 +176,11 @@ def test_a_track_is_in_at_most_one_episode_at_a_time_which_agrees_with_its_label
 @law
 def test_labels_are_carried_at_most_0_3_s_and_marked(timeline):
     for _, track in tracked_faces(timeline).groupby("track_id"):
-        own_s = track.pts_s[track.label_carried == False].to_numpy()  # noqa: E712  # NULL is neither
-        carried_s = track.pts_s[track.label_carried == True].to_numpy()  # noqa: E712
-        distance_s = np.abs(carried_s[:, None] - own_s).min(axis=1, initial=np.inf)
-        assert (distance_s <= 0.3 + 1e-6).all()
+        start_s, end_s = track.pts_s.to_numpy(), (track.pts_s + track.duration_s).to_numpy()
+        own = (track.label_carried == False).to_numpy()  # noqa: E712  # NULL is neither
+        carried = (track.label_carried == True).to_numpy()  # noqa: E712
+        since_s, until_s = end_s[carried, None] - end_s[own], start_s[own] - start_s[carried, None]
+        assert (np.maximum(since_s, until_s).min(axis=1, initial=np.inf) <= longest(0.3)).all()
         assert (track.label_carried.isna() == track.smooth_emotion.isna()).all()
 
 
@@ -191,7 +193,7 @@ def test_transitions_are_the_changes_of_the_label_within_a_shot_with_at_most_1_s
         gap_s = track.pts_s - (track.pts_s + track.duration_s).shift()
         shot = track.frame_index.map(shot_of_frame)
         is_change = (track.smooth_emotion != track.smooth_emotion.shift()) & (shot == shot.shift())
-        changes += (is_change & (gap_s <= UNSEEN_S + 1e-6)).sum()
+        changes += (is_change & (gap_s <= longest(UNSEEN_S))).sum()
     assert sum(timeline.transitions["count"].to_pylist()) == changes
 
 

@@ -284,8 +284,3 @@ def test_a_cut_is_found_across_a_frame_that_cannot_be_decoded():
     observations = observe([i / 10 for i in range(20)], [Face(i) for i in range(20) if i != 10], [10], gray=gray)
     frames = build_timeline(observations, TimelineConfig()).frames
     assert [i for i, is_shot_boundary in enumerate(frames["is_cut"].to_pylist()) if is_shot_boundary] == [11]
-
-
-def test_frames_far_apart_may_look_different():
-    observations = observe([0.0, 1.0, 2.0], [Face(0), Face(1), Face(2)], gray=[60, 150, 60])
-    assert not any(build_timeline(observations, TimelineConfig()).frames["is_cut"].to_pylist())

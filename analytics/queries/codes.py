@@ -16,7 +16,7 @@ from analytics.queries.boris_files import (
 )
 from analytics.queries.csv_files import SEPARATORS, decode_csv, parse_csv, parse_seconds, read_csv_file
 from analytics.tables.schema import MOVEMENT_KINDS
-from analytics.time_tolerance import is_longer, is_shorter
+from analytics.time_tolerance import is_later
 from fer_models.errors import FervidError
 from fer_models.labels import EMOTIONS, emotion_named
 
@@ -61,9 +61,9 @@ def read_codes(path: Path) -> list[Code]:
     """
     codes = _read_elan(path) if path.suffix.lower() == ".eaf" else _read_table(path)
     for code in codes:
-        if is_shorter(code.end_s - code.start_s, 0):
+        if is_later(code.start_s, code.end_s):
             raise CodesError(f"{path}: {code.code} ends at {code.end_s:g} s, before it starts at {code.start_s:g} s")
-    return [code for code in codes if is_longer(code.end_s - code.start_s, 0)]
+    return [code for code in codes if is_later(code.end_s, code.start_s)]
 
 
 def offset_note(codes: Iterable[Code]) -> str | None:

@@ -14,7 +14,7 @@ from analytics.queries.intervals import label_intervals
 from analytics.results.video_record import NamedVideo
 from analytics.results.videos import UnknownVideoError, choose_videos
 from analytics.statistics.agreement import Coding
-from analytics.time_tolerance import is_longer
+from analytics.time_tolerance import is_later
 from fer_models.labels import EMOTIONS
 
 Who = tuple[str, int | str]  # video_id, and the track or, if no track has the name, the person's name in the codes
@@ -144,7 +144,7 @@ def _join_equal(rows: Iterable[tuple[float, float, int]]) -> list[tuple[float, f
     """Sort intervals by time, and merge those of the same class that touch or overlap, such as those of synonyms."""
     joined: list[tuple[float, float, int]] = []
     for start_s, end_s, code in sorted(rows):
-        if joined and joined[-1][2] == code and not is_longer(start_s - joined[-1][1], 0):
+        if joined and joined[-1][2] == code and not is_later(start_s, joined[-1][1]):
             joined[-1] = joined[-1][0], max(joined[-1][1], end_s), code
         else:
             joined.append((start_s, end_s, code))
@@ -155,11 +155,11 @@ def _fill(rows: list[tuple[float, float, int]], code: int, duration_s: float) ->
     """The intervals, with `code` in the gaps between 0 and `duration_s`."""
     filled, now_s = [], 0.0
     for start_s, end_s, own in rows:
-        if is_longer(start_s - now_s, 0):
+        if is_later(start_s, now_s):
             filled.append((now_s, start_s, code))
         filled.append((start_s, end_s, own))
         now_s = max(now_s, end_s)
-    return [*filled, (now_s, duration_s, code)] if is_longer(duration_s - now_s, 0) else filled
+    return [*filled, (now_s, duration_s, code)] if is_later(duration_s, now_s) else filled
 
 
 def _coding(rows: Sequence[tuple[float, float, int]]) -> Coding:

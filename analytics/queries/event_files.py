@@ -8,7 +8,7 @@ import pyarrow as pa
 from analytics.queries.boris_files import check_media_files, offset_sentence, time_offset_s
 from analytics.queries.codes import END_HEADERS, START_HEADERS, VIDEO_HEADERS, CodesError, named_video, read_codes
 from analytics.queries.csv_files import parse_csv, parse_seconds, read_csv_file
-from analytics.time_tolerance import is_longer
+from analytics.time_tolerance import is_later
 from fer_models.errors import FervidError
 
 NEEDED = ("start_s", "end_s", "label")
@@ -120,7 +120,7 @@ def _event(line: Mapping[str, str], video: str | None, where: str, offset_s: flo
     start_s, end_s = (
         parse_seconds(line[name], f"{where}: {name}", EventsError, offset_s=offset_s) for name in ("start_s", "end_s")
     )
-    if not is_longer(end_s - start_s, 0):
+    if not is_later(end_s, start_s):
         raise EventsError(f"{where}: end_s ({end_s:g}) must come after start_s ({start_s:g})")
     if not (label := line["label"]):
         raise EventsError(f"{where}: label is empty")

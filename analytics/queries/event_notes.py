@@ -15,7 +15,7 @@ import pyarrow as pa
 from analytics.queries.event_files import video_hint
 from analytics.queries.events import events_and_videos, events_of_videos, match_events, rows_by_event
 from analytics.results.video_record import analyzed_part
-from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_later
 
 _DURATIONS = "SELECT video_id, duration_s, settings FROM videos WHERE status = 'done' AND duration_s IS NOT NULL"
 _N_VIDEOS = "SELECT count(DISTINCT video_id) FROM videos"
@@ -92,7 +92,7 @@ def late_events_note(connection: duckdb.DuckDBPyConnection, events: Path | pa.Ta
 
 def _seconds_beyond(event: Mapping[str, Any], from_s: float, to_s: float) -> float | None:
     """For how long an event reaches beyond the time from `from_s` to `to_s`, at its longer side; None outside of it."""
-    if not (is_longer(to_s - event["start_s"], 0) and is_longer(event["end_s"] - from_s, 0)):
+    if not (is_later(to_s, event["start_s"]) and is_later(event["end_s"], from_s)):
         return None
     return float(max(event["end_s"] - to_s, from_s - event["start_s"], 0))
 
@@ -140,7 +140,7 @@ def baseline_overlap_note(
     for video_id, of_video in groupby(matched, key=lambda event: event["video_id"]):
         latest_end_s = -np.inf  # of the events that begin earlier
         for start_s, simultaneous in groupby(of_video, key=lambda event: round(event["start_s"], 6)):
-            if latest_end_s > start_s - before_s + TIME_TOLERANCE_S:
+            if is_later(latest_end_s, start_s - before_s):
                 overlapped.add((video_id, start_s))
             latest_end_s = max(latest_end_s, *(event["end_s"] for event in simultaneous))
     seen = _seen_events(connection, matched)

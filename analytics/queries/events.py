@@ -18,7 +18,7 @@ from analytics.results.videos import choose_videos, known_videos
 from analytics.tables.arrow_utils import decode_categories, emotion_columns, encode_categories, to_float_array
 from analytics.tables.result_schemas import DURING_EVENTS
 from analytics.tables.schema import EVENTS_OF_VIDEOS, SPEECH_REASONS, conform
-from analytics.time_tolerance import is_longer
+from analytics.time_tolerance import is_later
 from fer_models.labels import EMOTIONS
 
 _WITHOUT_FILTER = "SELECT video_id FROM videos WHERE settings ->> '$.timeline.quality.gate' = 'false'"
@@ -209,7 +209,7 @@ def _interval_totals(tracked: _TrackedFaces, start_s: float, end_s: float) -> _I
     """Compute the times and mean probabilities of each track from `start_s` to `end_s`."""
     n_tracks = int(tracked.track.max(initial=-1)) + 1
     time_s = np.minimum(tracked.end_s, end_s) - np.maximum(tracked.start_s, start_s)
-    time_s = np.where(is_longer(time_s, 0), time_s, 0)
+    time_s = np.where(is_later(time_s, 0), time_s, 0)
     counted_s = np.where(tracked.counts, time_s, 0)
     p = np.where(tracked.counts[:, None], tracked.probabilities, 0)
     labels = tracked.label[:, None] == np.arange(len(EMOTIONS))

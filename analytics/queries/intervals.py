@@ -3,7 +3,7 @@
 import duckdb
 import pyarrow as pa
 
-from analytics.time_tolerance import TIME_TOLERANCE_S
+from analytics.time_tolerance import longest
 from fer_models.labels import EMOTIONS
 
 MAX_GAP_S = 0.3  # a gap of at most this length between two equal labels does not end an interval, as for episodes
@@ -16,7 +16,7 @@ WITH labeled AS (
     WHERE video_id = $video_id AND track_id IS NOT NULL AND smooth_emotion IS NOT NULL
 ), compared AS (
     SELECT *, emotion IS DISTINCT FROM lag(emotion) OVER of_track
-        OR start_s > lag(end_s) OVER of_track + $max_gap_s + {TIME_TOLERANCE_S} AS is_first
+        OR start_s > lag(end_s) OVER of_track + $longest_gap_s AS is_first
     FROM labeled WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
 ), numbered AS (
     SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
@@ -26,12 +26,12 @@ SELECT track_id, any_value(emotion) AS emotion, min(start_s) AS start_s, max(end
 FROM numbered GROUP BY track_id, span ORDER BY track_id, start_s
 """
 
-_SEEN = f"""
+_SEEN = """
 WITH shown AS (
     SELECT track_id, pts_s AS start_s, pts_s + coalesce(duration_s, 0) AS end_s FROM faces
     WHERE video_id = $video_id AND track_id IS NOT NULL
 ), compared AS (
-    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + $max_gap_s + {TIME_TOLERANCE_S}, TRUE) AS is_first
+    SELECT *, coalesce(start_s > lag(end_s) OVER of_track + $longest_gap_s, TRUE) AS is_first
     FROM shown WINDOW of_track AS (PARTITION BY track_id ORDER BY start_s)
 ), numbered AS (
     SELECT *, sum(is_first::INT) OVER (PARTITION BY track_id ORDER BY start_s) AS span FROM compared
@@ -48,7 +48,7 @@ def visibility_intervals(
 
     A gap up to `max_gap_s` does not end an interval.
     """
-    return connection.sql(_SEEN, params={"video_id": video_id, "max_gap_s": max_gap_s}).to_arrow_table()
+    return connection.sql(_SEEN, params={"video_id": video_id, "longest_gap_s": longest(max_gap_s)}).to_arrow_table()
 
 
 def label_intervals(connection: duckdb.DuckDBPyConnection, video_id: str, max_gap_s: float = MAX_GAP_S) -> pa.Table:
@@ -59,4 +59,4 @@ def label_intervals(connection: duckdb.DuckDBPyConnection, video_id: str, max_ga
     Returns:
         track_id, emotion, start_s, end_s (half-open) and probability, its smoothed probability averaged over time.
     """
-    return connection.sql(_SPANS, params={"video_id": video_id, "max_gap_s": max_gap_s}).to_arrow_table()
+    return connection.sql(_SPANS, params={"video_id": video_id, "longest_gap_s": longest(max_gap_s)}).to_arrow_table()

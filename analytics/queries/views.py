@@ -3,7 +3,7 @@
 from analytics.queries.intervals import MAX_GAP_S
 from analytics.queries.unfiltered import UNFILTERED_FACES_SQL
 from analytics.tables.schema import SPEECH_REASONS
-from analytics.time_tolerance import TIME_TOLERANCE_S
+from analytics.time_tolerance import longest
 from analytics.timeline.track_summary import UNSEEN_S
 
 # Movements are stored in a column of tracks. Version 0.1 could not leave out speech, so its counts are 0. The views
@@ -68,8 +68,8 @@ WITH labeled AS (
     WINDOW of_track AS (PARTITION BY video_id, analysis_id, track_id ORDER BY pts_s)
 )
 SELECT video_id, analysis_id, track_id,
-    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {MAX_GAP_S + TIME_TOLERANCE_S}), 0) AS episodes_s,
-    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {UNSEEN_S + TIME_TOLERANCE_S} AND in_shot), 0) AS transitions_s
+    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {longest(MAX_GAP_S)}), 0) AS episodes_s,
+    sum(time_s) + coalesce(sum(gap_s) FILTER (gap_s <= {longest(UNSEEN_S)} AND in_shot), 0) AS transitions_s
 FROM with_gaps GROUP BY ALL
 """
 # time_bins(start_s, end_s, bin_ms) has the numbers of the bins in which a frame is shown, seconds_in_bin(…) its time in

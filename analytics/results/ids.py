@@ -15,7 +15,7 @@ from analytics.results.storage_paths import StoragePath, absolute
 HASH_BLOCK_BYTES = 2**20
 MAX_HASHED_FILES = 1000  # files whose hashes `content_id` keeps in memory
 # Version of pass 2, part of every analysis_id. Increase it when the same settings give different rows than before.
-TIMELINE_VERSION = 12
+TIMELINE_VERSION = 13
 
 
 def file_sha256(path: StoragePath, on_block: Callable[[], object] = lambda: None) -> str:

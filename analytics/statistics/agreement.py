@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.statistics.intervals import MIN_UNITS, ROUNDING, Estimate, jackknife_reach, unequal_weights_note
-from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_later, is_longer
 
 Array = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ class Coding:
     def __post_init__(self) -> None:
         if not len(self.start_s) == len(self.end_s) == len(self.code):
             raise ValueError(f"{self.start_s.shape = }, {self.end_s.shape = }, {self.code.shape = }")
-        if (self.end_s[:-1] > self.start_s[1:] + TIME_TOLERANCE_S).any() or (self.end_s < self.start_s).any():
+        if is_later(self.end_s[:-1], self.start_s[1:]).any() or (self.end_s < self.start_s).any():
             raise ValueError("intervals must be ordered by time and must not overlap")
 
 
@@ -83,7 +83,7 @@ def _events(coding: Coding, other: Coding, first: Events, max_gap_s: float) -> E
     merged = _merge_adjacent(coding, max_gap_s)
     onset_s, code = merged.start_s[1:], merged.code[1:]
     was_observed = ~is_longer(onset_s - merged.end_s[:-1], max_gap_s)
-    counts = was_observed & (onset_s > first.onset_s + TIME_TOLERANCE_S) & _covers(other, onset_s, max_gap_s)
+    counts = was_observed & is_later(onset_s, first.onset_s) & _covers(other, onset_s, max_gap_s)
     return Events(np.append(first.onset_s, onset_s[counts]), np.append(first.code, code[counts]))
 
 
@@ -109,7 +109,7 @@ def _common_cells(reference: Coding, coded: Coding) -> tuple[Coding, Coding]:
     edges = np.unique(np.concatenate([reference.start_s, reference.end_s, coded.start_s, coded.end_s]))
     middle = (edges[1:] + edges[:-1]) / 2
     a, b = (_class_at(coding, middle) for coding in (reference, coded))
-    both = (a >= 0) & (b >= 0) & is_longer(np.diff(edges), 0)
+    both = (a >= 0) & (b >= 0) & is_later(edges[1:], edges[:-1])
     start_s, end_s = edges[:-1][both], edges[1:][both]
     return Coding(start_s, end_s, a[both]), Coding(start_s, end_s, b[both])
 

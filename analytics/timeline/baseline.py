@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from analytics.tables.quantization import PROBABILITY_STEP
-from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer, is_shorter
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_later, is_shorter
 from fer_models.labels import EMOTIONS
 
 BaselineMethod = Literal["none", "own_mean", "neutral_stretch"]
@@ -87,7 +87,7 @@ def find_baselines(
         row = first + np.flatnonzero(counts[first:stop])
         from_s, to_s = _time_at_rest(start_s[row], end_s[row], probabilities[row, NEUTRAL], config)
         from_s, to_s = np.maximum(start_s[row], from_s), np.minimum(end_s[row], to_s)
-        taken = np.flatnonzero(is_longer(to_s - from_s, 0))
+        taken = np.flatnonzero(is_later(to_s, from_s))
         if len(taken):
             found.start_s[number], found.end_s[number] = from_s[taken[0]], to_s[taken[-1]]
             odds, weights = _odds(probabilities[row[taken]]), (to_s - from_s)[taken]

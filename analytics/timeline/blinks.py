@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
+from analytics.time_tolerance import is_longer, longest
 from analytics.timeline.oscillations import RowSpans
 
 
@@ -66,8 +66,8 @@ def find_blinks(pts_s: np.ndarray, openness: np.ndarray, usual_openness: float, 
 def _open_level(pts_s: np.ndarray, openness: np.ndarray, window_s: float) -> np.ndarray:
     """The smaller of the highest values up to `window_s` before and after each row, both with the row itself."""
     rows = np.arange(len(pts_s))
-    first = np.searchsorted(pts_s, pts_s - window_s - TIME_TOLERANCE_S)
-    stop = np.searchsorted(pts_s, pts_s + window_s + TIME_TOLERANCE_S, side="right")
+    first = np.searchsorted(pts_s, pts_s - longest(window_s))
+    stop = np.searchsorted(pts_s, pts_s + longest(window_s), side="right")
     # `reduceat` takes pairs of bounds; the value appended last keeps the bound len(pts_s) valid.
     padded = np.append(openness, -np.inf)
     before = np.maximum.reduceat(padded, np.column_stack([first, rows + 1]).ravel())[::2]

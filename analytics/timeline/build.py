@@ -25,7 +25,7 @@ from analytics.tables.schema import (
     conform,
     timeline_schema,
 )
-from analytics.time_tolerance import is_longer
+from analytics.time_tolerance import is_later
 from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
@@ -113,7 +113,7 @@ def build_timeline(
     first_row, frame = _frames_of_rows(observations)
     frames = observations.take(first_row)
     shown = _Shown.of(to_float_array(frames, "pts_s"), to_float_array(frames, "lost_from_s"), end_s)
-    is_shot_boundary = find_shot_boundaries(shown.start_s, _thumbnails(frames), config.cuts)
+    is_shot_boundary = find_shot_boundaries(_thumbnails(frames), config.cuts)
     is_face = observations["face_index"].is_valid().to_numpy()
     observed, frame_of_face = observations.filter(pa.array(is_face)), frame[is_face]
     if identities is None:
@@ -162,7 +162,7 @@ class _Shown:
         step_s = float(np.median(np.diff(pts_s))) if len(pts_s) > 1 else 0.0
         if len(pts_s) == 0:
             return cls(pts_s, pts_s, step_s)
-        if end_s is None or not is_longer(end_s - pts_s[-1], 0):
+        if end_s is None or not is_later(end_s, pts_s[-1]):
             end_s = pts_s[-1] + step_s if step_s else np.nan
         ends_by_loss_s = np.maximum(lost_from_s, pts_s + step_s)
         return cls(pts_s, np.fmin(np.append(pts_s[1:], end_s), ends_by_loss_s), step_s)
@@ -222,7 +222,7 @@ def _follow(
     baselines = find_baselines(track, start_s, end_s, probabilities, counts, config.baseline)
     weights = np.where(counts, end_s - start_s, 0)
     corrected = correct(track, probabilities, baselines)
-    smoothed = quantize_probabilities(smooth(order.shot, start_s, corrected, weights, config.smoothing))
+    smoothed = quantize_probabilities(smooth(order.shot, start_s, end_s, corrected, weights, config.smoothing))
     smoothed[is_left_out] = np.nan  # no label is carried into them
     has_label = ~np.isnan(smoothed[:, 0])
     # A label outlasts rows without one, unless a shot ends or too much time passes.

@@ -21,7 +21,7 @@ class SmoothingConfig:
     # The only method so far; stored with the results, next to the time constant.
     method: Literal["exponential_both_sides"] = "exponential_both_sides"
     time_constant_s: float = 0.3  # at this distance in time, before and after, the weight of a neighbor falls to 37 %
-    max_reach_s: float = 0.3  # labels extend at most this far from a good face, forward or backward in time
+    max_reach_s: float = 0.3  # labels extend at most this long before and after the frame of a good face
     # A new label needs a probability that exceeds that of the present label by at least this much.
     min_lead: float = 0.1
 
@@ -34,7 +34,12 @@ class SmoothingConfig:
 
 
 def smooth(
-    track: np.ndarray, pts_s: np.ndarray, values: np.ndarray, weights: np.ndarray, config: SmoothingConfig
+    track: np.ndarray,
+    start_s: np.ndarray,
+    end_s: np.ndarray,
+    values: np.ndarray,
+    weights: np.ndarray,
+    config: SmoothingConfig,
 ) -> np.ndarray:
     """Average each row with its neighbors, weighted by time and by exp(-distance in time / time_constant_s).
 
@@ -44,23 +49,24 @@ def smooth(
 
     Args:
         track: (m,) whole numbers, one for each part of a track to smooth by itself; its rows are contiguous.
-        pts_s: (m,) seconds, non-decreasing within a track.
+        start_s: (m,) time at which the frame of each row is first shown, non-decreasing within a track.
+        end_s: (m,) time at which the next frame replaces it.
         values: (m, k); rows of weight 0 may be NaN.
         weights: (m,), 0 or more: the time that a row represents, 0 if it must not count.
         config: the settings.
 
     Returns:
-        (m, k) float64; NaN farther than `max_reach_s` from every row with a weight.
+        (m, k) float64; NaN for rows of weight 0 that do not lie wholly within `max_reach_s` before or after another.
     """
     starts = begins_run(track)
-    fade = np.exp(-np.where(starts[1:], np.inf, np.diff(pts_s)) / config.time_constant_s)
+    fade = np.exp(-np.where(starts[1:], np.inf, np.diff(start_s)) / config.time_constant_s)
     values_and_one = np.column_stack([np.where(weights[:, None] > 0, values, 0), np.ones(len(weights))])
     own = values_and_one * weights[:, None]
     lent = values_and_one * np.minimum(weights, config.time_constant_s)[:, None]
     # Both running sums contain what the row lends.
     total = _running_sum(lent, fade) + _running_sum(lent[::-1], fade[::-1])[::-1] - 2 * lent + own
     # Far from all neighbors, the sum of weights may underflow to 0.
-    in_reach = ~is_longer(_distance_to_known(starts, pts_s, weights > 0), config.max_reach_s)
+    in_reach = ~is_longer(_distance_to_known(starts, start_s, end_s, weights > 0), config.max_reach_s)
     known = in_reach & (total[:, -1] > 0)
     return np.where(known[:, None], total[:, :-1] / np.where(known, total[:, -1], 1)[:, None], np.nan)
 
@@ -103,15 +109,16 @@ def _running_sum(own: np.ndarray, fade: np.ndarray) -> np.ndarray:
     return np.array(sums).T
 
 
-def _distance_to_known(starts: np.ndarray, pts_s: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Time from each row to the nearest known row of its track; infinite if there is none."""
-    group = np.cumsum(starts)
-    distance = np.full(len(pts_s), np.inf)
-    rows = np.flatnonzero(known)
+def _distance_to_known(starts: np.ndarray, start_s: np.ndarray, end_s: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Time from the nearest known row of its track to the farther edge of each row; infinite if there is none."""
+    rows, index, group = np.flatnonzero(known), np.arange(len(start_s)), np.cumsum(starts)
     if not len(rows):
-        return distance
-    after = np.searchsorted(rows, np.arange(len(pts_s)))
-    for nearest in (rows[np.maximum(after - 1, 0)], rows[np.minimum(after, len(rows) - 1)]):
-        gap = np.where(group[nearest] == group, np.abs(pts_s[nearest] - pts_s), np.inf)
-        distance = np.minimum(distance, gap)
+        return np.full(len(start_s), np.inf)
+    before = rows[np.maximum(np.searchsorted(rows, index, side="right") - 1, 0)]
+    after = rows[np.minimum(np.searchsorted(rows, index), len(rows) - 1)]
+    follows = (before <= index) & (group[before] == group)
+    precedes = (after >= index) & (group[after] == group)
+    since_s = np.where(follows, end_s - end_s[before], np.inf)
+    until_s = np.where(precedes, start_s[after] - start_s, np.inf)
+    distance: np.ndarray = np.fmin(since_s, until_s)  # the end of the only frame of a video is NaN
     return distance

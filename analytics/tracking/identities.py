@@ -13,7 +13,7 @@ from fer_models.errors import FervidError
 
 APPEARANCE_BYTES = OBSERVATIONS.field("signature").type.list_size
 # Part of the settings of identities; increase it when the same settings give different tracks than before.
-IDENTITY_VERSION = 2
+IDENTITY_VERSION = 3
 
 
 class IdentitiesError(FervidError):

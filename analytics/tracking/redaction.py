@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analytics.time_tolerance import longest
 from analytics.tracking.ranges import expand_ranges
 from fer_models.frame_batch import ROUNDING_S
 
@@ -91,7 +92,7 @@ def redaction_boxes(faces: DetectedFaces, config: RedactionConfig) -> tuple[Fram
     pts_s, frame, shot = faces.pts_s, faces.frame, faces.shot
     analyzed_s = pts_s[faces.analyzed]
     step_s = float(np.median(np.diff(analyzed_s))) if len(analyzed_s) > 1 else 0.0
-    hold_s = max(config.hold_s, step_s, faces.detect_every_s) + ROUNDING_S
+    hold_s = longest(max(config.hold_s, step_s, faces.detect_every_s))
     follower = _follower(frame, faces.track)
     seen_s = pts_s[frame]
     since = np.searchsorted(pts_s, seen_s - hold_s, side="left")

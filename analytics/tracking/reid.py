@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
+from analytics.time_tolerance import is_longer, longest
 from analytics.tracking.ranges import expand_ranges
 from analytics.tracking.tracklets import Crossings, Tracklets, find_crossings, split_tracks
 
@@ -115,7 +115,7 @@ def associate_tracklets(
 def _candidates(tracklets: Tracklets, config: ReidConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of consecutive tracklets that may be one person, and the evidence for it."""
     begin = np.searchsorted(tracklets.start_s, tracklets.end_s)
-    end = np.searchsorted(tracklets.start_s, tracklets.end_s + config.max_away_s + TIME_TOLERANCE_S, side="right")
+    end = np.searchsorted(tracklets.start_s, tracklets.end_s + longest(config.max_away_s), side="right")
     before, after = expand_ranges(begin, end)
     in_order = tracklets.start_frame[after] > tracklets.end_frame[before]
     before, after = before[in_order], after[in_order]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer
+from analytics.time_tolerance import is_longer, longest
 from analytics.tracking.ranges import expand_ranges
 from fer_models.boxes import box_center, face_size_px, paired_iou
 
@@ -112,9 +112,9 @@ def _with_unseen(
     rows = np.arange(len(index))
     is_last = np.append(tracklet[1:] != tracklet[:-1], True)
     is_first = np.append(True, is_last[:-1])
-    until = np.searchsorted(frame_s, pts_s + HOLD_S + TIME_TOLERANCE_S, side="right")
+    until = np.searchsorted(frame_s, pts_s + longest(HOLD_S), side="right")
     n_after = np.where(is_last, until - index - 1, np.append(index[1:], 0) - index - 1)
-    n_before = np.where(is_first, index - np.searchsorted(frame_s, pts_s - HOLD_S - TIME_TOLERANCE_S), 0)
+    n_before = np.where(is_first, index - np.searchsorted(frame_s, pts_s - longest(HOLD_S)), 0)
     seen_or_after, index_after = expand_ranges(index, index + n_after + 1)
     before, index_before = expand_ranges(index - n_before, index)
     next_row = np.where(is_last, rows, np.minimum(rows + 1, len(rows) - 1))[seen_or_after]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import streamlit as st
 
 from analytics.results.videos import short_names
-from analytics.time_tolerance import TIME_TOLERANCE_S
+from analytics.time_tolerance import shortest
 from dashboard.data.live_refresh import refresh_with_results
 from dashboard.data.results import Results, current_results
 from dashboard.text import NO_FINISHED_VIDEO, clock, percent
@@ -34,7 +34,7 @@ MOMENTS_SQL = """
     FROM episodes JOIN videos USING (video_id) JOIN tracks USING (video_id, track_id)
         JOIN people USING (video_id, track_id)
     WHERE list_contains($emotions, episodes.emotion) AND NOT is_hidden
-        AND episodes.duration_s >= $min_duration_s - {tolerance_s}
+        AND episodes.duration_s >= $min_duration_s
         AND coalesce(good, 0) >= $min_good
         AND contains(lower(path), lower($search)) AND ($participant = '' OR participant = $participant)
     ORDER BY rank_value DESC, episodes.duration_s DESC, video_id, episodes.start_s
@@ -88,8 +88,8 @@ class Moment:
 
 def find_moments(results: Results, ranking: str, filters: Filters) -> pa.Table:
     """The episodes that pass the filters, the strongest by `ranking` first; the columns are those of `Moment`."""
-    sql = MOMENTS_SQL.format(ranking=RANKINGS[ranking], tolerance_s=TIME_TOLERANCE_S)
-    episodes = results.ask(sql, **asdict(filters))
+    least = {"min_duration_s": shortest(filters.min_duration_s)}
+    episodes = results.ask(MOMENTS_SQL.format(ranking=RANKINGS[ranking]), **asdict(filters) | least)
     names = short_names(results.videos())
     videos = [names[video_id] for video_id in episodes["video_id"].to_pylist()]
     return episodes.add_column(1, "video", pa.array(videos, pa.string()))

@@ -9,7 +9,7 @@ from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord, analyzed_part
 from analytics.results.videos import path_text
-from analytics.time_tolerance import is_shorter
+from analytics.time_tolerance import is_later
 from flows.analysis.context import AnalysisContext
 from flows.analysis.finished_work import FinishedWork
 from flows.analysis.outcomes import RunSummary, VideoOutcome, describe_models
@@ -86,7 +86,7 @@ def range_notes(before: VideoRecord | None, after: VideoRecord) -> tuple[str, ..
     (start_s, end_s), (now_start_s, now_end_s) = (
         analyzed_part(duration_s, row.settings) or (0.0, duration_s) for row in (before, after)
     )
-    if not is_shorter(start_s, now_start_s) and not is_shorter(now_end_s, end_s):
+    if not is_later(now_start_s, start_s) and not is_later(end_s, now_end_s):
         return ()
     # Rounded outward, so that no frame is lost.
     from_s = math.floor(1000 * min(start_s, now_start_s)) / 1000
