@@ -61,6 +61,7 @@ def measure_stages(path: Path) -> Row:
     from fer_models.crops import appearance_descriptors, crop_faces, frame_crops, measure_crops
     from fer_models.detection.key_frames import KeyFramePlan, detect_frames
     from fer_models.landmarks.landmarker import Landmarker
+    from fer_models.landmarks.upright import DetectedInFrames, turn_upright
     from fer_models.observe import DETECT_EVERY_S, frame_thumbnail
     from fer_models.video import probe, read_frames_at
 
@@ -83,22 +84,23 @@ def measure_stages(path: Path) -> Row:
     boxes, landmarks = torch.from_numpy(faces.boxes_xyxy), torch.from_numpy(faces.landmarks_xy)
 
     @torch.inference_mode()
-    def crop() -> torch.Tensor:
+    def crop() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         side, center = frame_crops(boxes, landmarks)
         crops = crop_faces(pixels, frame, side, center)
         measure_crops(crops)
         appearance_descriptors(pixels, frame, side, center, crops)
-        return crops
+        return side, center, crops
 
     stages: dict[str, Callable[[], object]] = {"decode": decode, "detect, every frame": lambda: detect(0)}
     stages["detect, close-ups"] = lambda: detect(DETECT_EVERY_S)
     if len(faces):
-        crops = crop()
+        side, center, crops = crop()
+        detected = DetectedInFrames(pixels, frame, boxes)
         landmarker = Landmarker.load(torch.device("cpu"))
         stages |= {
             "crop and appearance": crop,
             "classify": lambda: classifier.predict(crops),
-            "landmarks": lambda: landmarker.predict(crops),
+            "landmarks and turning": lambda: turn_upright(detected, side, center, crops, landmarker),
         }
     return {name: _cpu_ms(work) / len(index) for name, work in stages.items()} | {"faces": len(faces) / len(index)}
 

@@ -88,6 +88,7 @@ def test_everything_runs_on_a_cpu_without_our_other_packages(pack: Path, one_thr
         "Crops against the CPU": [True] * 3,
         "Classifier against the CPU": [True] * 2,
         "Landmarks against the CPU": [True] * 2,
+        "Turned crops against the CPU": [True] * 2,
         "Batch sizes": [True] * 3,
         "Out of memory": [True] * 2,
         "RetinaFace's network against the CPU": [True, None],

@@ -189,6 +189,7 @@ class Exploit:
     ("content", "reason"),
     [
         (b"not weights", "not a file of PyTorch weights"),
+        (b"start_s,end_s,label\n0,1,a\n", "not a file of PyTorch weights"),  # "s" is a command of pickle
         (b"", "not a file of PyTorch weights"),
         (pickle.dumps(Exploit(), 2), "not a file of PyTorch weights"),
         ([1, 2], "not a file of PyTorch weights: it must contain a dictionary of tensors"),

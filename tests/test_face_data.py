@@ -218,6 +218,9 @@ def test_color_images_in_a_parquet_file_are_counted(tmp_path):
     data = read_data(path)
     assert (data.splits["Training"].pixels[3] == 76).all()  # the luma of pure red
     assert data.notes == ("converted from color to gray: 1 of 21 images",)
+    columns["image"] = [png_of(image[:40]) for image in images]
+    pq.write_table(pa.table(columns), path)
+    assert read_data(path).notes == ("stretched to a square: 21 of 21 images", *data.notes)
 
 
 def test_synonyms_of_the_emotions_are_recognized(few, tmp_path):

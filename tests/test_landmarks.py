@@ -25,7 +25,7 @@ from fer_models.landmarks.pose import MEAN_FACE_XYZ, RIGID_POINTS, head_pose_deg
 from fer_models.registry.model_card import read_card
 from fer_models.registry.model_registry import PACKAGED_DIR, WeightsError, load_model_folder, save_model_folder
 from fer_models.training.landmarks.augmentation import LandmarkTargets, _move, augment
-from fer_models.training.landmarks.losses import landmark_losses
+from fer_models.training.landmarks.losses import landmark_losses, point_weights
 from fer_models.training.landmarks.training import LandmarkRecipe, TrainingRun, train_landmarks
 from fer_models.training.runs import RunError
 
@@ -317,6 +317,11 @@ def test_losses_are_zero_for_the_right_answer_and_ignore_unknown_faces():
     assert {name: round(loss.item(), 4) for name, loss in landmark_losses(outputs, targets).items()} == {
         "points": 0, "eyes": 0, "mouth": 0, "pose": 0, "score": 0,
     }  # fmt: skip
+
+
+def test_weights_of_points_are_on_the_device_of_the_points():
+    assert point_weights(torch.device("meta")).device.type == "meta"
+    assert point_weights(torch.device("cpu")).mean().item() == pytest.approx(1)
 
 
 def test_without_a_known_face_only_the_score_is_learned():

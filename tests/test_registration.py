@@ -146,8 +146,9 @@ def test_an_ensemble_is_a_model(checkpoint, splits, tmp_path, monkeypatch):
     assert fervid("models", "ensemble", "alone", "both").exit_code == 2
 
 
-def test_a_damaged_checkpoint_is_reported(tmp_path, splits):
+@pytest.mark.parametrize("content", [b"not a checkpoint", b"start_s,end_s,label\n", b"hello"])
+def test_a_damaged_checkpoint_is_reported(tmp_path, splits, content):
     path = tmp_path / "best.ckpt"
-    path.write_bytes(b"not a checkpoint")
+    path.write_bytes(content)
     with pytest.raises(RunError, match="not a readable checkpoint"):
         calibrate(path, tmp_path, splits, "x", epochs=0)

@@ -1,5 +1,6 @@
 """Training of emotion models: resuming, early stopping, initial weights, teachers, targets and recipes."""
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -25,7 +26,13 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from fer_models import load_classifier
-from fer_models.classification.architectures import ARCHITECTURES, MIN_INPUT_PX
+from fer_models.classification.architectures import (
+    ARCHITECTURES,
+    FIXED_SIZE_ARCHITECTURES,
+    MIN_INPUT_PX,
+    build_network,
+    l2_penalty,
+)
 from fer_models.datasets.labeled_faces import DataError
 from fer_models.datasets.reading import read_data
 from fer_models.device import autocast_dtype
@@ -459,6 +466,18 @@ def test_values_out_of_range_are_refused(name, value, limits):
     option = {"input_size_px": "--input-size", "patience": "--patience"}.get(name, f"--set {name}=…")
     with pytest.raises(ValueError, match=f"^{option} must be {limits}; got {value}"):
         recipe_for("face_resnet", **{name: value})
+
+
+def test_penalties_that_would_not_be_applied_are_refused():
+    with pytest.raises(ValueError, match=r"^--set weight_decay=… must be 0 with optimizer=adam, .*; got 0\.01"):
+        recipe_for("cnn4", weight_decay=0.01)
+    for architecture in ARCHITECTURES:
+        network = build_network(architecture, {"input_size_px": 64} if architecture in FIXED_SIZE_ARCHITECTURES else {})
+        is_penalized = l2_penalty(network).item() > 0
+        with (
+            contextlib.nullcontext() if is_penalized else pytest.raises(ValueError, match=r"^--set l2=… must be 0 for")
+        ):
+            recipe_for(architecture, l2=0.5, init="scratch", optimizer="adam", weight_decay=0.0)
 
 
 def test_inputs_too_small_for_an_architecture_are_refused():

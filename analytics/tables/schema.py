@@ -89,7 +89,7 @@ _BOX_AND_LANDMARKS = [
         pa.list_(pa.float32(), 10),
         "px",
         "x, y of right eye, left eye, nose, right and left mouth corner (from the person's perspective), from the "
-        "detector, or from the landmark network where it turned the crop upright",
+        "detector, or from the landmark network where it turned the crop upright and landmark_score is at least 0.5",
     ),
 ]
 _TRACK_OF_FACE = "track of the face; NULL if it belongs to none: a track has at least 3 faces over at least 0.15 s"

@@ -20,6 +20,7 @@ from fer_models.detection.retinaface_network import is_package_installed
 from fer_models.frame_batch import FaceBatch
 from fer_models.landmarks.landmarker import PACKAGED_NAME, TASK, Landmarker
 from fer_models.landmarks.network import INPUT_PX, LandmarkNet
+from fer_models.landmarks.upright import DetectedInFrames, UprightCrops, turn_upright
 from fer_models.observation import Observation
 from fer_models.observe import ObserveOptions, observe_segments
 from fer_models.registry.model_registry import ModelCard, find_model, load_model_folder
@@ -47,6 +48,10 @@ MAX_PIXELS_CHANGED = 1e-3
 # Such a network amplifies rounding, so the results in TF32 and bf16 are reported but not judged.
 MAX_RETINAFACE = 0.01
 LITTLE_BYTES = 256 * 2**20  # memory left to the networks in the test of what happens when memory runs out
+# Roll of the crops that are turned, the largest difference of their sides (as a share), and the share of faces that may
+# differ more or be turned on one device only, because rounding may decide at a threshold.
+ROLLS_DEG = (30, 180)
+MAX_SIDE, MAX_TURNED_OTHERWISE = 0.01, 0.01
 BATCH_SIZES = (1, 7, 32)
 LARGE_CHUNKS = {"cuda": (512, 65536), "cpu": (8, 64)}  # number of frames and of crops that do not fit into that memory
 
@@ -217,14 +222,49 @@ def check_landmarks(frames: dict[str, np.ndarray], device: torch.device) -> list
     return rows
 
 
+@precision_mode("fp32")
+def check_turned_crops(frames: dict[str, np.ndarray], device: torch.device) -> list[Row]:
+    """Compare which crops of tilted and upside-down faces are turned, and how far, with those of the CPU."""
+    detector = load_detector_in(CPU, torch.float32)
+    found = {clip: detector.detect(pixels) for clip, pixels in frames.items()}
+    rows = []
+    for roll_deg in ROLLS_DEG:
+        different = n_turned = n_faces = 0
+        for clip, pixels in frames.items():
+            expected, turned = (turn_rolled(pixels, found[clip], roll_deg, where) for where in (CPU, device))
+            same_side = (expected.side - turned.side.cpu()).abs() <= MAX_SIDE * expected.side.abs()
+            different += int(((expected.is_turned != turned.is_turned) | ~same_side.numpy()).sum())
+            n_turned += int(expected.is_turned.sum())
+            n_faces += len(expected.is_turned)
+        passed = different <= MAX_TURNED_OTHERWISE * n_faces
+        rows.append(
+            {"roll": f"{roll_deg}°", "faces": n_faces, "turned": n_turned, "different": different, "passed": passed}
+        )
+    return rows
+
+
+def turn_rolled(pixels: np.ndarray, faces: FaceBatch, roll_deg: int, device: torch.device) -> UprightCrops:
+    """Turn crops that a detector has left tilted by `roll_deg` upright, on the device."""
+    arrays = (pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
+    frames, frame, boxes_xyxy, landmarks_xy = (torch.from_numpy(array).to(device) for array in arrays)
+    side, center = frame_crops(boxes_xyxy, landmarks_xy)
+    side = side * complex(np.exp(-1j * np.deg2rad(roll_deg)))
+    crops = crop_faces(frames, frame, side, center)
+    landmarker = load_landmarker_in(device, torch.float32)
+    return turn_upright(DetectedInFrames(frames, frame, boxes_xyxy), side, center, crops, landmarker)
+
+
 def check_batch_sizes(info: VideoInfo, n_frames: int, device: torch.device) -> list[Row]:
     """Observe a video at several batch sizes in the device's default precision: all bits must be equal."""
-    detector = CompactDetector.load(find_model("compact", "detector"), device=device)
-    classifier = EmotionClassifier.load(find_model("default", "emotion"), device)
+    networks = {
+        "detector": CompactDetector.load(find_model("compact", "detector"), device=device),
+        "classifier": EmotionClassifier.load(find_model("default", "emotion"), device),
+        "landmarker": Landmarker.load(device),
+    }
     index = np.arange(min(n_frames, info.n_frames))
     observed = [
-        next(observe_segments(info, [index], detector=detector, classifier=classifier, options=options))
-        for options in (ObserveOptions(batch_size=size) for size in BATCH_SIZES)
+        next(observe_segments(info, [index], **networks, options=ObserveOptions(batch_size=size)))
+        for size in BATCH_SIZES
     ]
     rows = []
     for size, observation in zip(BATCH_SIZES, observed, strict=True):
@@ -234,10 +274,12 @@ def check_batch_sizes(info: VideoInfo, n_frames: int, device: torch.device) -> l
 
 
 def same_observation(one: Observation, other: Observation) -> bool:
-    """Whether two observations have the same faces and probabilities, bit for bit."""
-    pairs = [(getattr(one.faces, name), getattr(other.faces, name)) for name in ("frame", "boxes_xyxy", "det_score")]
-    pairs.append((one.probabilities, other.probabilities))
-    return all(np.array_equal(a, b) for a, b in pairs)
+    """Whether two observations have the same faces, probabilities and landmarks, bit for bit."""
+    pairs = [(one.probabilities, other.probabilities)]
+    for of_one, of_other in ((one.faces, other.faces), (one.landmarks, other.landmarks)):
+        columns, others = vars(of_one), vars(of_other)
+        pairs += [(columns[name], others[name]) for name in columns if columns[name] is not None]
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 @precision_mode("fp32")

@@ -62,6 +62,7 @@ def run(pack: Path, report: Report, device: torch.device, n_frames: int, clock: 
     report.add("Crops against the CPU", lambda: checks.check_crops(checked, device))
     report.add("Classifier against the CPU", lambda: checks.check_classifier(checked, device))
     report.add("Landmarks against the CPU", lambda: checks.check_landmarks(checked, device))
+    report.add("Turned crops against the CPU", lambda: checks.check_turned_crops(checked, device))
     report.add("Batch sizes", lambda: checks.check_batch_sizes(infos["360p"], min(n_frames, N_STAGES), device))
     report.add("Out of memory", lambda: checks.check_little_memory(checked["360p"], device))
     report.add("RetinaFace's network against the CPU", lambda: checks.check_retinaface(device))

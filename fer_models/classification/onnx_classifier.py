@@ -281,7 +281,8 @@ def open_session(content: bytes, path: Path, device: torch.device) -> "onnxrunti
     # The folder of external weights, which would otherwise be the working directory: one in which no file can be.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
-        return onnxruntime.InferenceSession(content, options, providers=[provider])
+        # Otherwise ONNX Runtime would compute on the CPU if the GPU fails, and print this on standard output.
+        session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no other base class
         reason = reason_of(error)
         if "external data" in reason.lower():
@@ -289,6 +290,9 @@ def open_session(content: bytes, path: Path, device: torch.device) -> "onnxrunti
                 f"{path}: its weights are in another file. Export it with its weights inside (external_data=False)"
             ) from error
         raise WeightsError(f"{path}: not a model that ONNX Runtime can load: {reason}") from error
+    if provider not in session.get_providers():
+        raise DeviceError("ONNX Runtime cannot use CUDA here: check the driver and cuDNN, or use --device cpu")
+    return session
 
 
 def reason_of(error: Exception) -> str:

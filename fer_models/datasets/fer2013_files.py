@@ -55,8 +55,12 @@ def gray_images(path: Path, column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[
             raise DataError(
                 f"{path}: row {row}: the image has {width}x{height} px, that of row 1 {first_width}x{first_height} px"
             )
-    notes = (f"converted from color to gray: {n_colored} of {len(images)} images",) if n_colored else ()
-    return np.stack(images), notes
+    notes = []
+    if images and images[0].shape[0] != images[0].shape[1]:
+        notes.append(f"stretched to a square: {len(images)} of {len(images)} images")
+    if n_colored:
+        notes.append(f"converted from color to gray: {n_colored} of {len(images)} images")
+    return np.stack(images), tuple(notes)
 
 
 def read_csv(path: Path) -> Faces:

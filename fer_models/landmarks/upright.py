@@ -64,7 +64,7 @@ def turn_upright(
     upright = UprightCrops(
         side.clone(), center.clone(), crops.clone(), landmarker.predict(crops), np.zeros(len(crops), bool)
     )
-    # Only the excess is turned, so that the remaining roll changes continuously.
+    # Only the excess is turned, so that crops do not jump where a head begins to tilt further than the limit.
     roll_deg = upright.landmarks.pose_deg[:, 2].astype(np.float64)
     excess_deg = roll_deg - np.clip(roll_deg, -MAX_ROLL_DEG, MAX_ROLL_DEG)
     tilted, doubtful = np.flatnonzero(excess_deg), np.flatnonzero(upright.landmarks.score < TRUSTED_SCORE)

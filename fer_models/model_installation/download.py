@@ -143,7 +143,7 @@ def _read_state_dict(file: BinaryIO, source: str) -> dict[str, Tensor]:
     file.seek(0)
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{source}: not a file of PyTorch weights: {reason}") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):

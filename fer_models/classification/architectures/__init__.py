@@ -35,6 +35,8 @@ FIXED_SIZE_ARCHITECTURES = (
     "cnn_wide",
     "vgg16_transfer",
 )
+# Architectures some of whose layers have an L2 penalty, see `l2_penalty`.
+PENALIZED_ARCHITECTURES = ("cnn5", "cnn_wide")
 # Smallest input of the architectures whose feature maps are empty after the last pooling if it is smaller.
 MIN_INPUT_PX = {"cnn4": 46, "cnn5": 16, "cnn_wide": 12, "vgg16_transfer": 32}
 

@@ -5,7 +5,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fer_models.classification.architectures import ARCHITECTURES, FIXED_SIZE_ARCHITECTURES, MIN_INPUT_PX
+from fer_models.classification.architectures import (
+    ARCHITECTURES,
+    FIXED_SIZE_ARCHITECTURES,
+    MIN_INPUT_PX,
+    PENALIZED_ARCHITECTURES,
+)
 from fer_models.registry.model_registry import NO_MODEL
 from fer_models.training.emotion.augmentation import STRENGTHS
 from fer_models.training.emotion.initialization import IMAGENET_FILES
@@ -124,6 +129,15 @@ class Recipe:
             )
         if self.small_share and self.small_size_px > self.input_size_px:
             object.__setattr__(self, "small_size_px", self.input_size_px)
+        if self.weight_decay and self.optimizer == "adam":
+            raise ValueError(
+                f"--set weight_decay=… must be 0 with optimizer=adam, which is used without it; got {self.weight_decay}"
+            )
+        if self.l2 and self.architecture not in PENALIZED_ARCHITECTURES:
+            raise ValueError(
+                f"--set l2=… must be 0 for {self.architecture}: only layers of "
+                f"{' and '.join(PENALIZED_ARCHITECTURES)} have this penalty; got {self.l2}"
+            )
         for name, head in (("teacher_labels", "hard"), ("teacher_votes", "votes")):
             if getattr(self, name) and self.labels not in (head, "both"):
                 raise ValueError(f"{option_of(name)} needs --labels {head} or both, got {self.labels}")
@@ -155,15 +169,15 @@ PLAIN = Recipe(
 )
 TRANSFER = replace(PLAIN, input_size_px=224, batch_size=32, epochs=30, patience=5, augment="standard")
 RESIDUAL = Recipe(input_size_px=48, small_size_px=40)
-# The recipe of each architecture, apart from its name.
+# The recipe of each architecture; `recipe_for` adds its name.
 RECIPES = {
     "face_resnet": Recipe(),
     "face_resnet_se": Recipe(),
     "resnet18": RESIDUAL,
     "resnet50": RESIDUAL,
     "cnn4": replace(PLAIN, learning_rate=1e-3),
-    "cnn5": replace(PLAIN, l2=0.01),
-    "cnn_wide": replace(PLAIN, l2=0.01),
+    "cnn5": replace(PLAIN, architecture="cnn5", l2=0.01),
+    "cnn_wide": replace(PLAIN, architecture="cnn_wide", l2=0.01),
     "vgg16_transfer": TRANSFER,
     "resnet50_transfer": replace(TRANSFER, class_weights=True),
     "efficientnet_b0_transfer": replace(TRANSFER, learning_rate=1e-3),

@@ -47,7 +47,7 @@ def landmark_losses(outputs: LandmarkOutputs, targets: LandmarkTargets) -> dict[
     down = downward(true)
     pose = (outputs.pose_deg - targets.pose_deg)[known] / POSE_ERROR_UNIT_DEG
     return {
-        "points": (wing(distance) * point_weights()[None, :, None]).mean(),
+        "points": (wing(distance) * point_weights(distance.device)[None, :, None]).mean(),
         "eyes": opening_loss(lid_gaps(predicted, down), lid_gaps(true, down)),
         "mouth": opening_loss(lip_gaps(predicted, down), lip_gaps(true, down)),
         "pose": F.smooth_l1_loss(pose, torch.zeros_like(pose), beta=0.2),
@@ -62,9 +62,9 @@ def wing(distance: Tensor) -> Tensor:
     return torch.where(size < WING_WIDTH, WING_WIDTH * (size / WING_CURVATURE).log1p(), size - offset)
 
 
-def point_weights() -> Tensor:
+def point_weights(device: torch.device) -> Tensor:
     """Return the weight (70,) of each point, with mean 1."""
-    weights = torch.ones(N_POINTS)
+    weights = torch.ones(N_POINTS, device=device)
     weights[[*RIGHT_EYE, *LEFT_EYE, *INNER_LIPS]] = FINE_POINT_WEIGHT
     return weights / weights.mean()
 
