@@ -1815,6 +1815,21 @@ def test_the_player_opens_where_the_analyzed_part_begins(store: Store) -> None:
     assert [player_data(opened, media, None, None, at_s=7.5).at_s for media in medias] == [7.5, 7.5]
 
 
+@pytest.mark.parametrize(
+    ("observe_settings", "analyzed_until_s"),
+    [({}, None), ({"start_s": 5.0}, None), ({"start_s": 5.0, "end_s": 6.0}, 6.0), ({"end_s": 90.0}, None)],
+)
+def test_the_player_knows_where_the_analyzed_part_ends(
+    store: Store, observe_settings: dict[str, float], analyzed_until_s: float | None
+) -> None:
+    """The last frame of a part is shown until its end, and that of a whole video as long as there is sound."""
+    settings = json.dumps({"observe": observe_settings})
+    about = row(ALICE, "a.mp4", duration_s=90.0, avg_fps=10.0, settings=settings)
+    store.commit_analysis(about, timeline(5 + np.arange(10) / 10, [Face(i) for i in range(10)]))
+    video = player_data(opened := Results(store.root), find_media(opened, ALICE), None, None).video
+    assert (video.analyzed_until_s, video.frame_s) == (analyzed_until_s, pytest.approx(0.1))
+
+
 def test_new_results_are_seen(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboard.data.results.CHECK_EVERY_S", -1)
     seen = Results(results)

@@ -767,6 +767,35 @@ def test_boxes_stay_and_steps_lead_from_frame_to_frame_however_long_one_is_shown
         expect(box).to_have_count(1)
 
 
+@pytest.fixture
+def part(results: Path) -> Iterator[str]:
+    """The id of a video of 60 s at 10 fps whose file is missing; one person is in the part from 20 to 40 s."""
+    known = "v0000000000000005"
+    about = {"path": "in/part.mp4", "width_px": 640, "height_px": 480, "duration_s": 60.0, "avg_fps": 10.0}
+    about |= {"settings": json.dumps({"observe": {"start_s": 20.0, "end_s": 40.0}})}
+    observed = observe(20 + np.arange(200) / 10, [Face(i) for i in range(200)])
+    timeline = build_timeline(observed, TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a5", **about}, timeline)
+    yield known
+    remove_video(results, known)
+
+
+def test_boxes_end_with_the_analyzed_part_and_steps_outside_of_it_are_single_frames(
+    page: Page, address: str, part: str
+) -> None:
+    open_page(page, f"{address}/timeline?video={part}&t=18.9")
+    box, at = page.locator(".box"), page.locator(".clock")
+    expect(at).to_have_text("00:18.90 / 01:00.0")
+    for key, time_s, n_boxes in (
+        *((".", "19.00", 0), ("ArrowRight", "20.00", 1), (",", "19.90", 0), (".", "20.00", 1), ("l", "25.00", 1)),
+        *(("l", "30.00", 1), ("l", "35.00", 1), ("l", "40.00", 0), (",", "39.90", 1), (".", "40.00", 0)),
+        *((".", "40.10", 0), (",", "40.00", 0), ("l", "45.00", 0), (",", "44.90", 0), (".", "45.00", 0)),
+    ):
+        page.keyboard.press(key)
+        expect(at).to_have_text(f"00:{time_s} / 01:00.0")
+        expect(box).to_have_count(n_boxes)
+
+
 def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, address: str) -> None:
     open_timeline(page, address, "?t=3")
     expect(page.locator(".box.labeled")).to_have_count(2)

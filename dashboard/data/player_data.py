@@ -15,6 +15,7 @@ from dashboard.data.markers import Markers, markers_of
 from dashboard.data.media import Media
 from dashboard.data.results import Results
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
+DEFAULT_FPS = 25.0  # where the mean frame rate is not known
 
 VIDEO_SQL = """
     SELECT videos.*, first_s, last_s, is_still_image(duration_s, live_since) AS is_image, has_missing_frames,
@@ -53,6 +54,8 @@ class PlayerVideo:
     version: int  # a number that changes with the file
     start_s: float
     duration_s: float
+    analyzed_until_s: float | None  # end of the last frame of an analyzed part; None if it is the end of the video
+    frame_s: float  # mean duration of a frame
     width_px: int | None
     height_px: int | None
     is_image: bool  # whether it is a still image, whose faces are not tracked
@@ -118,8 +121,7 @@ def player_data(
     by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
     tracks = [player_track(track, noted) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()]
     if at_s is None:
-        is_partial = analyzed_part(video["duration_s"], video["settings"]) is not None
-        at_s = (video["first_s"] or 0.0) if is_partial else 0.0
+        at_s = (video["first_s"] or 0.0) if _part_of(video) else 0.0
     untracked = sorted(noted.unconfirmed - {track.id for track in tracks})
     return PlayerData(
         video=player_video(video, media),
@@ -142,8 +144,14 @@ def _numbered(track: int, noted: Notes) -> str:
     return f"{noted.names[track]} (P{track})" if track in noted.names else f"P{track}"
 
 
+def _part_of(video: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Start and end of the analyzed part of a video; None if it is the whole video."""
+    return analyzed_part(video["duration_s"], video["settings"])
+
+
 def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
     """The video of a row of `VIDEO_SQL`."""
+    part = _part_of(video)
     return PlayerVideo(
         id=media.video_id,
         name=file_name(video["path"]),
@@ -151,6 +159,8 @@ def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
         version=0 if media.shown is None else media.shown.stat().st_mtime_ns // 1_000_000,
         start_s=media.start_s,
         duration_s=max(video["last_s"] or 0, video["duration_s"] or 0) - media.start_s,
+        analyzed_until_s=video["last_s"] if part and part[1] < video["duration_s"] else None,
+        frame_s=1 / (video["avg_fps"] or DEFAULT_FPS),
         width_px=video["width_px"],
         height_px=video["height_px"],
         is_image=video["is_image"],

@@ -16,7 +16,6 @@ function byName({ columns, faces, ...rest }) {
 }
 
 const chunkNumber = (time_s) => Math.floor((time_s + ROUNDING_S) / CHUNK_S);
-const frameAt = (chunk, time_s) => chunk?.frames_s.findLast((frame_s) => frame_s <= time_s + ROUNDING_S);
 
 export class Screen {
   constructor(parent, data, { onTime, onLink, onHelp }) {
@@ -153,13 +152,34 @@ export class Screen {
     this.seek(this.time_s + by_s);
   }
 
+  // The time of the analyzed frame that is shown at a time; undefined before the analyzed part, and from its end on.
+  frameAt(chunk, time_s) {
+    const { analyzed_until_s } = this.data.video;
+    if (analyzed_until_s !== null && time_s + ROUNDING_S >= analyzed_until_s) return undefined;
+    return chunk?.frames_s.findLast((frame_s) => frame_s <= time_s + ROUNDING_S);
+  }
+
   async step(by) {
     this.video.pause();
     const { time_s } = this;
-    const shown_s = frameAt(await this.chunk(chunkNumber(time_s)), time_s) ?? time_s;
+    const chunk = await this.chunk(chunkNumber(time_s));
+    const shown_s = this.frameAt(chunk, time_s);
+    if (shown_s === undefined) return this.seek(this.neighborOutside(chunk?.frames_s ?? [], time_s, by));
     const times = (await this.chunk(chunkNumber(shown_s)))?.frames_s ?? []; // with those before and after the shown one
+    const { analyzed_until_s, frame_s } = this.data.video;
     const to_s = times[times.indexOf(shown_s) + by];
     if (to_s !== undefined) this.seek(to_s);
+    else if (by < 0) this.seek(shown_s - frame_s);
+    else if (analyzed_until_s !== null) this.seek(Math.max(analyzed_until_s, shown_s + frame_s));
+  }
+
+  // The time of the frame before or after a time outside of the analyzed part: a frame at its edge, or one not analyzed.
+  neighborOutside(frames_s, time_s, by) {
+    const { analyzed_until_s, frame_s } = this.data.video;
+    const to_s = time_s + by * frame_s;
+    if (by > 0) return Math.min(to_s, frames_s.find((each_s) => each_s > time_s) ?? to_s);
+    const last_s = frames_s.findLast((each_s) => each_s < time_s);
+    return last_s === undefined || to_s + ROUNDING_S >= analyzed_until_s ? to_s : last_s;
   }
 
   toggle() {
@@ -273,7 +293,7 @@ export class Screen {
   }
 
   faces(chunk, time_s) {
-    const frame_s = frameAt(chunk, time_s);
+    const frame_s = this.frameAt(chunk, time_s);
     if (frame_s === undefined) return [];
     const faces = chunk.faces.filter(({ pts_s, track }) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track));
     const size = { width: this.overlay.clientWidth, height: this.overlay.clientHeight };
