@@ -534,8 +534,10 @@ def test_pages_moments_and_sql_report_people_to_confirm(results: Path, page: Pag
 def test_the_number_of_an_unnamed_person_is_no_name(store: Store) -> None:
     for video in (ALICE, NOBODY):
         store.commit_analysis(row(video, f"{video}.mp4"), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+        opened = Results(store.root)
+        known = player_data(opened, find_media(opened, video), None, None).numbering_id
         for name in ("Anna", " p0"):
-            store_edit(Results(store.root), video, {"kind": "name", "value": name, "track_id": 0})
+            store_edit(opened, video, {"kind": "name", "value": name, "track_id": 0, "numbering_id": known})
     people = Results(store.root).ask("SELECT person, is_named, participant FROM people ORDER BY ALL").to_pylist()
     assert [(one["person"], one["is_named"]) for one in people] == [("P0", False)] * 2
     assert len({one["participant"] for one in people}) == 2  # nobody who is not named is in two videos

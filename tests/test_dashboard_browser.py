@@ -87,6 +87,19 @@ NO_PEOPLE = {
     "emotions": EMOTIONS,
     "colors": {},
 }
+TRACK = {
+    "id": 7,
+    "name": "P7",
+    "label": "P7",
+    "hidden": False,
+    "seen_s": 2.2,
+    "emotion": "sad",
+    "shares": [0, 0, 0, 0, 1, 0, 0],
+    "switch_s": None,
+    "good_share": 0.02,
+    "labeled_share": 1,
+    "left_out_share": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -1027,17 +1040,7 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
 def test_the_list_of_people_says_how_much_of_the_time_has_labels(
     page: Page, address: str, labeled_share: float, line: str
 ) -> None:
-    track = {
-        "id": 7,
-        "name": "P7",
-        "label": "P7",
-        "hidden": False,
-        "seen_s": 2.2,
-        "emotion": "sad",
-        "shares": [0, 0, 0, 0, 1, 0, 0],
-    }
-    track |= {"switch_s": None, "good_share": 0.02, "labeled_share": labeled_share, "left_out_share": 0}
-    data = NO_PEOPLE | {"tracks": [track], "can_correct": False}
+    data = NO_PEOPLE | {"tracks": [TRACK | {"labeled_share": labeled_share}], "can_correct": False}
     page.goto(f"{address}/fervid/player/people.js")
     page.evaluate(
         "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
@@ -1047,6 +1050,30 @@ def test_the_list_of_people_says_how_much_of_the_time_has_labels(
     expect(shown).to_be_visible()
     title = f"{100 * labeled_share:.0f} % of this time has a label; in 2 % of it the face is of good quality"
     expect(shown).to_have_attribute("title", title.replace(" %", "\u00a0%"))
+
+
+def test_a_change_of_a_person_is_sent_with_the_analysis_in_which_the_user_saw_the_person(
+    page: Page, address: str
+) -> None:
+    page.goto(f"{address}/fervid/player/people.js")
+    page.evaluate(
+        """async (data) => {
+            const { People } = await import('/fervid/player/people.js');
+            window.edits = [];
+            window.people = new People(document.body, data, { edit: (edit) => window.edits.push(edit) });
+        }""",
+        first := NO_PEOPLE | {"tracks": [TRACK], "can_correct": True, "numbering_id": "first"},
+    )
+    name = page.get_by_label("name of P7")
+    name.fill("Bea")
+    page.evaluate("(data) => window.people.update(data)", first | {"numbering_id": "second"})
+    expect(name).to_have_value("Bea")
+    name.press("Enter")
+    expect(name).to_have_value("P7")
+    page.get_by_label("change P7").click()
+    page.get_by_role("button", name="hide P7").click()
+    sent = [[edit["kind"], edit["track_id"], edit["numbering_id"]] for edit in page.evaluate("window.edits")]
+    assert sent == [["name", 7, "first"], ["hidden", 7, "second"]]
 
 
 def test_the_list_of_episodes_names_the_file_that_has_them_all(page: Page, address: str) -> None:
@@ -1154,7 +1181,7 @@ def test_a_change_of_the_wrong_form_is_refused(
 
 
 def test_changes_come_from_this_site_and_concern_a_video_of_the_results(address: str, clip: Path) -> None:
-    edit = '{"kind": "name", "value": "Dan", "track_id": 0}'
+    edit = '{"kind": "name", "value": "Dan", "track_id": 0, "numbering_id": "a1"}'
     known = video_id(file_sha256(clip))
     assert store_edit(address, known, edit, "text/plain") == (415, "Send the change as application/json.")
     assert store_edit(address, "v0000000000000007", edit) == (404, "There is no such video.")

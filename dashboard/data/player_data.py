@@ -6,7 +6,8 @@ from typing import Any
 
 from analytics.results import notes
 from analytics.results.notes import Marker, Notes
-from analytics.results.video_record import analyzed_part
+from analytics.results.same_tracks import numbering_id
+from analytics.results.video_record import analyzed_part, video_records
 from analytics.results.videos import file_name
 from dashboard.data.codes import CodedLane, Codes, lanes_of
 from dashboard.data.corrections import can_correct
@@ -15,6 +16,7 @@ from dashboard.data.markers import Markers, markers_of
 from dashboard.data.media import Media
 from dashboard.data.results import Results
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
+
 DEFAULT_FPS = 25.0  # where the mean frame rate is not known
 
 VIDEO_SQL = """
@@ -90,6 +92,7 @@ class PlayerData:
 
     video: PlayerVideo
     revision: str  # identifies the version of the timeline; that of a live session changes with each update
+    numbering_id: str  # identifies how people are numbered
     tracks: list[PlayerTrack]
     untracked: list[dict[str, object]]  # id and label of unconfirmed people who are in no track of the shown analysis
     episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
@@ -115,7 +118,8 @@ def player_data(
 ) -> PlayerData:
     """Collect the initial data of the player, which opens at `at_s`; if None, where the analyzed part begins."""
     video_id = media.video_id
-    (video,) = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
+    rows = results.ask(VIDEO_SQL, video_id=video_id)
+    (video,), (record,) = rows.to_pylist(), video_records(rows)
     noted = notes.read_notes(results.root, video_id)
     of_file = [Marker("", **marker) for marker in markers_of(markers, results, video_id)]
     by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
@@ -126,6 +130,7 @@ def player_data(
     return PlayerData(
         video=player_video(video, media),
         revision=f"{video['analysis_id']} {video['finished_at']}",
+        numbering_id=numbering_id(record),
         tracks=tracks,
         untracked=[{"id": track, "label": _numbered(track, noted)} for track in untracked],
         episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
