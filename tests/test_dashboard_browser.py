@@ -647,6 +647,14 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     page.keyboard.press("Space")
     expect(page.get_by_text("A CSV file with the columns start_s")).to_be_visible()
     page.keyboard.press("Escape")
+    at_s = page.evaluate(f"() => {{ {FIND_VIDEO} return video.currentTime; }}")
+    page.get_by_role("button", name="Validity").click()
+    page.get_by_test_id("data-grid-canvas").focus()
+    for key in ("ArrowRight", "l", "."):
+        page.keyboard.press(key)
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.evaluate(f"() => {{ {FIND_VIDEO} return video.currentTime; }}") == at_s
     assert page.evaluate(f"() => {{ {FIND_VIDEO} return video.paused; }}")
     page.get_by_role("button", name="play or pause (space)").focus()
     page.keyboard.press("Space")

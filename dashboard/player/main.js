@@ -187,6 +187,7 @@ class Player {
   press(event) {
     const path = event.composedPath().filter((node) => !isClosedList(node));
     const [focused] = path;
+    if (path.some((node) => node.matches?.("[role=dialog]"))) return; // a dialog of the page, which is in front of the player
     if (event.key === "Escape" && (this.dialog.open || this.leaveMenu())) return;
     const typing = path.some((node) => /^(TEXTAREA|SELECT)$/.test(node.tagName ?? "") || (node.tagName === "INPUT" && node.type !== "range" && node.type !== "checkbox") || node.isContentEditable);
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
