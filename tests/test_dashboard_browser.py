@@ -519,7 +519,7 @@ def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page,
     assert points is not None
     assert points.count("M") == 68
     page.get_by_text("Export", exact=True).click()
-    assert {"label", "quality", "blink", "speak", "nod", "shake"} <= texts_of(saved_chart(page))
+    assert {"label", "quality", "blink", "speak", "nod", "shake"} <= texts_of(saved_chart(page)).keys()
     page.get_by_text("Export", exact=True).click()
     page.get_by_role("button", name="movements below the lanes").click()
     expect(lane).to_have_count(0)
@@ -992,8 +992,9 @@ def saved_chart(page: Page) -> ElementTree.Element:
     return ElementTree.parse(download.value.path()).getroot()
 
 
-def texts_of(svg: ElementTree.Element) -> set[str | None]:
-    return {node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")}
+def texts_of(svg: ElementTree.Element) -> dict[str | None, dict[str, str]]:
+    """The attributes of each text."""
+    return {node.text: node.attrib for node in svg.iter("{http://www.w3.org/2000/svg}text")}
 
 
 def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
@@ -1001,7 +1002,11 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     page.get_by_text("Export", exact=True).click()
     svg = saved_chart(page)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    assert {"alice.mp4", "happy", "P0", "P1", "0.5", "smoothed probabilities"} <= texts_of(svg)
+    texts = texts_of(svg)
+    assert {"alice.mp4", "happy", "P0", "P1", "0.5", "smoothed probabilities"} <= texts.keys()
+    for text, size, weight in (("alice.mp4", "13px", "bold"), ("P0", "12px", "bold"), ("happy", "12px", None)):
+        font = [texts[text].get(f"font-{name}") for name in ("size", "weight", "family")]
+        assert font == [size, weight, "sans-serif"]
     colors = {node.get("fill") for node in svg.iter("{http://www.w3.org/2000/svg}rect")}
     assert {EMOTION_COLORS["happy"], EMOTION_COLORS["sad"], EMOTION_COLORS["neutral"]} <= colors
     with page.expect_download() as download:
