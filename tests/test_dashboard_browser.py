@@ -269,6 +269,11 @@ def until_true(holds: Callable[[], bool], page: Page) -> None:
         page.wait_for_timeout(50)
 
 
+def time_of(page: Page) -> float:
+    """The current time of the video."""
+    return float(page.evaluate(f"() => {{ {FIND_VIDEO} return video.currentTime; }}"))
+
+
 def until_still(page: Page) -> None:
     """Wait until the page is complete, and nothing moves or fades anymore."""
     expect(page.get_by_text("Labels describe how a face looks")).to_be_visible()  # the last line of every page
@@ -647,14 +652,14 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     page.keyboard.press("Space")
     expect(page.get_by_text("A CSV file with the columns start_s")).to_be_visible()
     page.keyboard.press("Escape")
-    at_s = page.evaluate(f"() => {{ {FIND_VIDEO} return video.currentTime; }}")
+    at_s = time_of(page)
     page.get_by_role("button", name="Validity").click()
     page.get_by_test_id("data-grid-canvas").focus()
     for key in ("ArrowRight", "l", "."):
         page.keyboard.press(key)
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
-    assert page.evaluate(f"() => {{ {FIND_VIDEO} return video.currentTime; }}") == at_s
+    assert time_of(page) == at_s
     assert page.evaluate(f"() => {{ {FIND_VIDEO} return video.paused; }}")
     page.get_by_role("button", name="play or pause (space)").focus()
     page.keyboard.press("Space")
@@ -760,9 +765,20 @@ def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None
     page.get_by_role("button", name="happy · ").click()
     page.keyboard.press("p")
     expect(page.get_by_text("Repeating")).to_be_visible()
-    page.keyboard.press("l")
+    for _ in range(int(end_s - time_of(page))):
+        page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
     until(page, f"video => !video.paused && video.currentTime > {start_s} && video.currentTime < {end_s - 1}")
+    # Going to a time outside of the episode ends the repetition; playing goes on there.
+    for _ in range(2):
+        page.keyboard.press("l")
+    until(page, f"video => {PLAYS} && video.currentTime > {end_s + 1}")
+    expect(page.get_by_role("button", name="repeat this episode")).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_text("Repeating")).to_be_hidden()
+    # An episode that lasts until the end of the video is repeated, too.
+    page.keyboard.press("p")
+    expect(page.get_by_text("Repeating")).to_be_visible()
+    until(page, f"video => !video.paused && video.currentTime < {end_s + 3}")
 
 
 @pytest.fixture

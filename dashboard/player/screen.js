@@ -34,6 +34,7 @@ export class Screen {
     this.status = element("div", { class: "status", role: "status" });
     parent.append(element("section", { class: "card screen", "aria-label": "video" }, this.stage, this.controls(onLink, onHelp), this.status));
     for (const name of ["play", "pause", "ended"]) this.video.addEventListener(name, () => this.showState());
+    this.video.addEventListener("ended", () => this.loop && this.playLoop()); // of an episode that lasts until the end
     for (const name of ["timeupdate", "seeked", "loadeddata"]) {
       this.video.addEventListener(name, () => this.moved(this.position_s));
     }
@@ -93,7 +94,7 @@ export class Screen {
     const { video } = data;
     const url = video.playable ? routeUrl(`video/${video.id}`, { v: video.version }) : "";
     const isNew = data.video.id !== this.data?.video.id;
-    if (isNew) this.loop = null;
+    if (isNew) this.repeat(null);
     if (isNew || data.revision !== this.data?.revision) this.chunks.clear();
     this.data = data;
     this.names = new Map(data.tracks.map((track) => [track.id, track.label]));
@@ -123,9 +124,7 @@ export class Screen {
   }
 
   moved(time_s) {
-    if (this.loop && !this.video.paused && (time_s >= this.loop.end_s || time_s < this.loop.start_s - 0.5)) {
-      return this.seek(this.loop.start_s);
-    }
+    if (this.loop && !this.video.paused && time_s >= this.loop.end_s) return this.seek(this.loop.start_s);
     this.time_s = time_s;
     this.showClock();
     this.onTime(time_s);
@@ -135,6 +134,10 @@ export class Screen {
   seek(time_s) {
     const end_s = this.data.video.start_s + this.data.video.duration_s;
     const to_s = Math.min(Math.max(time_s, this.data.video.start_s), Math.max(end_s - 2 * INTO_FRAME_S, 0));
+    if (this.loop && (to_s < this.loop.start_s || to_s >= this.loop.end_s)) {
+      this.repeat(null);
+      this.say("");
+    }
     if (this.url) this.video.currentTime = to_s - this.data.video.start_s + INTO_FRAME_S;
     this.time_s = to_s;
     this.showClock();
@@ -191,6 +194,11 @@ export class Screen {
     if (this.url) this.video.play().catch((error) => error.name !== "AbortError" && this.say(error.message));
   }
 
+  playLoop() {
+    this.seek(this.loop.start_s);
+    this.play();
+  }
+
   setSpeed(speed) {
     this.video.playbackRate = speed;
     this.speedSelect.value = String(speed);
@@ -240,10 +248,15 @@ export class Screen {
     const here = (episode) => episode.start_s <= this.time_s && this.time_s < episode.end_s;
     const hidden = (episode) => this.hidden.has(episode.track_id);
     const episode = [this.chosen, ...this.data.episodes].find((each) => each && here(each) && !hidden(each));
-    this.loop = this.loop || !episode ? null : episode;
-    this.loopButton.setAttribute("aria-pressed", String(Boolean(this.loop)));
+    this.repeat(this.loop || !episode ? null : episode);
     if (this.loop) this.say(`Repeating ${clock(episode.start_s)} to ${clock(episode.end_s)}.`);
     else this.say(episode ? "" : "There is no episode at this moment to repeat.");
+  }
+
+  // Repeats an episode until the user goes to a time outside of it; null for none.
+  repeat(episode) {
+    this.loop = episode;
+    this.loopButton.setAttribute("aria-pressed", String(Boolean(episode)));
   }
 
   setSource(source) {
