@@ -1001,6 +1001,26 @@ def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, 
     expect(page.get_by_role("img", name="markers: ad A")).to_have_count(0)
 
 
+def test_no_two_markers_get_the_same_label(page: Page, address: str, results: Path, clip: Path) -> None:
+    """Markers with equal labels are one condition where they are compared."""
+    alice = video_id(file_sha256(clip))
+    times = {"start_s": 1.0, "end_s": 2.0}
+    add_steps(results, alice, [Step("marker", {"id": label, "label": label, **times}) for label in ("ad 9", "marker 3")])
+    open_timeline(page, address)
+    for _ in range(2):  # the second marker is made before the first one is stored
+        page.keyboard.press("m")
+        page.keyboard.press("m")
+    delete = page.get_by_role("button", name="delete marker marker 4")
+    expect(page.get_by_role("button", name="delete marker marker 5")).to_be_visible()
+    delete.click()
+    expect(delete).to_have_count(0)
+    page.keyboard.press("m")
+    page.keyboard.press("m")
+    expect(page.get_by_role("button", name="delete marker marker 6")).to_be_visible()
+    labels = [marker.label for marker in read_notes(results, alice).markers]
+    assert sorted(labels) == ["ad 9", "marker 3", "marker 5", "marker 6"]
+
+
 def saved_chart(page: Page) -> ElementTree.Element:
     """The chart as SVG, from the open menu Export."""
     with page.expect_download() as download:
