@@ -355,10 +355,27 @@ def test_thumbnails_are_drawn_from_the_video_and_switched_off(page: Page, addres
     expect(page.locator("td.thumbnail")).to_have_count(0)
 
 
-def test_a_missing_thumbnail_says_why(page: Page, address: str, moving: str) -> None:
+@pytest.fixture
+def away(results: Path, tmp_path: Path) -> Iterator[Path]:
+    """The path of a video of 2 s whose file will be there later; it is elsewhere.mp4 beside that path now."""
+    path = write_clip(tmp_path / "away.mp4", np.full((20, 48, 64, 3), 90, np.uint8), fps=10)
+    known = video_id(file_sha256(path))
+    about = {"path": str(path), "codec": "h264", "container": "mov,mp4,m4a,3gp,3g2,mj2", "duration_s": 2.0}
+    timeline = build_timeline(observe(np.arange(20) / 10, []), TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a4", **about}, timeline)
+    yield path.rename(tmp_path / "elsewhere.mp4").with_name(path.name)
+    remove_video(results, known)
+
+
+def test_a_missing_thumbnail_says_why_until_the_file_is_there(page: Page, address: str, away: Path) -> None:
     open_page(page, address)
-    canvas = page.locator("tr").filter(has_text="moving.mp4").locator("td.thumbnail canvas")
+    canvas = page.locator("tr").filter(has_text="away.mp4").locator("td.thumbnail canvas")
     expect(canvas).to_have_attribute("title", "No thumbnail. The file is not where it was: page Timeline asks for it.")
+    away.with_name("elsewhere.mp4").rename(away)
+    page.get_by_role("link", name="Runs").click()
+    expect(canvas).to_have_count(0)
+    page.get_by_role("link", name="Library").click()
+    expect(canvas).to_have_attribute("data-drawn", "true")
 
 
 def test_the_notice_is_one_line_once_it_was_read(page: Page, address: str) -> None:
@@ -1004,9 +1021,9 @@ def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, 
 def test_no_two_markers_get_the_same_label(page: Page, address: str, results: Path, clip: Path) -> None:
     """Markers with equal labels are one condition where they are compared."""
     alice = video_id(file_sha256(clip))
-    times = {"start_s": 1.0, "end_s": 2.0}
-    add_steps(results, alice, [Step("marker", {"id": label, "label": label, **times}) for label in ("ad 9", "marker 3")])
-    open_timeline(page, address)
+    noted = [{"id": label, "label": label, "start_s": 1.0, "end_s": 2.0} for label in ("ad 9", "marker 3")]
+    add_steps(results, alice, [Step("marker", marker) for marker in noted])
+    open_timeline(page, address, f"?video={alice}")
     for _ in range(2):  # the second marker is made before the first one is stored
         page.keyboard.press("m")
         page.keyboard.press("m")
