@@ -328,7 +328,7 @@ def test_a_name_is_not_that_of_another_person_of_another_analysis(store: Store) 
     ):
         assert note in " ".join(fervid(*command).output.split()), command
     assert "Confirm" not in fervid("query", store.root, "SELECT 1 AS n_people").output
-    store_edit(Results(store.root), ALICE, {"kind": "confirmed", "track_id": 1, "value": True, "session": "tab"})
+    edit(store, "confirmed", True, 1)
     assert notes_shown(store) == (note.replace(", 1 hidden person", ""), {0})
     assert query(store.root, "SELECT track_id FROM visible('tracks') ORDER BY 1")["track_id"].to_pylist() == [0, 2]
     assert step_texts(read_notes(store.root, ALICE))[-1]["text"] == "P1 confirmed"
@@ -468,7 +468,14 @@ def test_a_timeline_without_its_notes_has_no_corrections(store: Store) -> None:
 
 def edit(store: Store, kind: str, value: object, track_id: int | None = None) -> None:
     """Make a change as the player of the dashboard does."""
-    store_edit(Results(store.root), ALICE, {"kind": kind, "value": value, "track_id": track_id, "session": "tab"})
+    change = {"kind": kind, "value": value, "track_id": track_id, "session": "tab", "numbering_id": numbering(store)}
+    store_edit(Results(store.root), ALICE, change)
+
+
+def numbering(store: Store) -> str:
+    """How the player says that people are numbered."""
+    opened = Results(store.root)
+    return player_data(opened, find_media(opened, ALICE), None, None).numbering_id
 
 
 def undo_last(store: Store) -> None:
@@ -491,6 +498,24 @@ def test_the_name_of_a_part_is_not_given_to_another_part(store: Store) -> None:
     store_edit(Results(store.root), ALICE, {"kind": "undo", "step": split["id"]})
     assert tracks(store)[5] == (39.0, "happy")
     assert set(tracks(store)) == {0, 1, 2, 5}
+
+
+def test_a_change_of_a_person_is_refused_if_people_are_numbered_differently_than_the_user_saw(store: Store) -> None:
+    """The happy person is track 0, then track 1 of another analysis, in which the sad one is track 0."""
+    seen = {"numbering_id": numbering(store), "session": "tab"}
+    split = {"kind": "split", "value": 5.0, "track_id": 0}
+    store_edit(Results(store.root), ALICE, split | seen)
+    # A correction changes no other number: the user need not wait until it is applied.
+    store_edit(Results(store.root), ALICE, {"kind": "name", "value": "Anna", "track_id": 0} | seen)
+    analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+    before = read_notes(store.root, ALICE)
+    changes = [{"kind": kind, "value": value} for kind, value in (("name", "Bea"), ("hidden", True), ("merge", 1))]
+    for change in (*changes, {"kind": "confirmed", "value": True}, split):
+        for known in (seen, {}):
+            with pytest.raises(EditError, match="the analysis has changed, and P0 may be somebody else now"):
+                store_edit(Results(store.root), ALICE, change | {"track_id": 0} | known)
+    assert read_notes(store.root, ALICE) == before
+    edit(store, "name", "Bea", 0)  # after looking again
 
 
 @pytest.mark.parametrize("fps", [24, 30, 30000 / 1001, 60])
@@ -593,7 +618,7 @@ def test_edits_are_stored_without_characters_that_no_file_can_contain(store: Sto
     """JSON can contain lone surrogates, which UTF-8 cannot, and noncharacters, which XML cannot."""
     opened = Results(store.root)
     name = {"kind": "name", "value": "A\ud83d\uffff", "track_id": 0, "session": "t\udc00b"}
-    store_edit(opened, ALICE, name)
+    store_edit(opened, ALICE, name | {"numbering_id": numbering(store)})
     marker = {"id": "\ud83dm", "label": "ad\ud83d\ufffe", "start_s": 1, "end_s": 2}
     store_edit(opened, ALICE, {"kind": "marker", "value": marker, "session": "tab"})
     notes = read_notes(store.root, ALICE)

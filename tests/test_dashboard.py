@@ -548,8 +548,10 @@ def test_pages_moments_and_sql_report_people_to_confirm(results: Path, page: Pag
 def test_the_number_of_an_unnamed_person_is_no_name(store: Store) -> None:
     for video in (ALICE, NOBODY):
         store.commit_analysis(row(video, f"{video}.mp4"), timeline(np.arange(20) / 10, [Face(i) for i in range(20)]))
+        opened = Results(store.root)
+        known = player_data(opened, find_media(opened, video), None, None).numbering_id
         for name in ("Anna", " p0"):
-            store_edit(Results(store.root), video, {"kind": "name", "value": name, "track_id": 0})
+            store_edit(opened, video, {"kind": "name", "value": name, "track_id": 0, "numbering_id": known})
     people = Results(store.root).ask("SELECT person, is_named, participant FROM people ORDER BY ALL").to_pylist()
     assert [(one["person"], one["is_named"]) for one in people] == [("P0", False)] * 2
     assert len({one["participant"] for one in people}) == 2  # nobody who is not named is in two videos
@@ -1917,6 +1919,21 @@ def test_the_player_opens_where_the_analyzed_part_begins(store: Store) -> None:
     medias = [find_media(opened, video) for video in (ALICE, NOBODY)]
     assert [player_data(opened, media, None, None).at_s for media in medias] == [pytest.approx(60.02), 0]
     assert [player_data(opened, media, None, None, at_s=7.5).at_s for media in medias] == [7.5, 7.5]
+
+
+@pytest.mark.parametrize(
+    ("observe_settings", "analyzed_until_s"),
+    [({}, None), ({"start_s": 5.0}, None), ({"start_s": 5.0, "end_s": 6.0}, 6.0), ({"end_s": 90.0}, None)],
+)
+def test_the_player_knows_where_the_analyzed_part_ends(
+    store: Store, observe_settings: dict[str, float], analyzed_until_s: float | None
+) -> None:
+    """The last frame of a part is shown until its end, and that of a whole video as long as there is sound."""
+    settings = json.dumps({"observe": observe_settings})
+    about = row(ALICE, "a.mp4", duration_s=90.0, avg_fps=10.0, settings=settings)
+    store.commit_analysis(about, timeline(5 + np.arange(10) / 10, [Face(i) for i in range(10)]))
+    video = player_data(opened := Results(store.root), find_media(opened, ALICE), None, None).video
+    assert (video.analyzed_until_s, video.frame_s) == (analyzed_until_s, pytest.approx(0.1))
 
 
 def test_new_results_are_seen(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,19 @@ NO_PEOPLE = {
     "emotions": EMOTIONS,
     "colors": {},
 }
+TRACK = {
+    "id": 7,
+    "name": "P7",
+    "label": "P7",
+    "hidden": False,
+    "seen_s": 2.2,
+    "emotion": "sad",
+    "shares": [0, 0, 0, 0, 1, 0, 0],
+    "switch_s": None,
+    "good_share": 0.02,
+    "labeled_share": 1,
+    "left_out_share": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +270,11 @@ def until_true(holds: Callable[[], bool], page: Page) -> None:
         page.wait_for_timeout(50)
 
 
+def time_of(page: Page) -> float:
+    """The current time of the video."""
+    return float(page.evaluate(f"() => {{ {FIND_VIDEO} return video.currentTime; }}"))
+
+
 def until_still(page: Page) -> None:
     """Wait until the page is complete, and nothing moves or fades anymore."""
     expect(page.get_by_text("Labels describe how a face looks")).to_be_visible()  # the last line of every page
@@ -338,10 +356,27 @@ def test_thumbnails_are_drawn_from_the_video_and_switched_off(page: Page, addres
     expect(page.locator("td.thumbnail")).to_have_count(0)
 
 
-def test_a_missing_thumbnail_says_why(page: Page, address: str, moving: str) -> None:
+@pytest.fixture
+def away(results: Path, tmp_path: Path) -> Iterator[Path]:
+    """The path of a video of 2 s whose file will be there later; it is elsewhere.mp4 beside that path now."""
+    path = write_clip(tmp_path / "away.mp4", np.full((20, 48, 64, 3), 90, np.uint8), fps=10)
+    known = video_id(file_sha256(path))
+    about = {"path": str(path), "codec": "h264", "container": "mov,mp4,m4a,3gp,3g2,mj2", "duration_s": 2.0}
+    timeline = build_timeline(observe(np.arange(20) / 10, []), TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a4", **about}, timeline)
+    yield path.rename(tmp_path / "elsewhere.mp4").with_name(path.name)
+    remove_video(results, known)
+
+
+def test_a_missing_thumbnail_says_why_until_the_file_is_there(page: Page, address: str, away: Path) -> None:
     open_page(page, address)
-    canvas = page.locator("tr").filter(has_text="moving.mp4").locator("td.thumbnail canvas")
+    canvas = page.locator("tr").filter(has_text="away.mp4").locator("td.thumbnail canvas")
     expect(canvas).to_have_attribute("title", "No thumbnail. The file is not where it was: page Timeline asks for it.")
+    away.with_name("elsewhere.mp4").rename(away)
+    page.get_by_role("link", name="Runs").click()
+    expect(canvas).to_have_count(0)
+    page.get_by_role("link", name="Library").click()
+    expect(canvas).to_have_attribute("data-drawn", "true")
 
 
 def test_the_notice_is_one_line_once_it_was_read(page: Page, address: str) -> None:
@@ -507,7 +542,7 @@ def test_movements_are_shown_below_the_lane_and_lead_to_their_moment(page: Page,
     assert points is not None
     assert points.count("M") == 68
     page.get_by_text("Export", exact=True).click()
-    assert {"label", "quality", "blink", "speak", "nod", "shake"} <= texts_of(saved_chart(page))
+    assert {"label", "quality", "blink", "speak", "nod", "shake"} <= texts_of(saved_chart(page)).keys()
     page.get_by_text("Export", exact=True).click()
     page.get_by_role("button", name="movements below the lanes").click()
     expect(lane).to_have_count(0)
@@ -635,6 +670,14 @@ def test_keys_work_wherever_the_focus_is_but_while_typing(page: Page, address: s
     page.keyboard.press("Space")
     expect(page.get_by_text("A CSV file with the columns start_s")).to_be_visible()
     page.keyboard.press("Escape")
+    at_s = time_of(page)
+    page.get_by_role("button", name="Validity").click()
+    page.get_by_test_id("data-grid-canvas").focus()
+    for key in ("ArrowRight", "l", "."):
+        page.keyboard.press(key)
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert time_of(page) == at_s
     assert page.evaluate(f"() => {{ {FIND_VIDEO} return video.paused; }}")
     page.get_by_role("button", name="play or pause (space)").focus()
     page.keyboard.press("Space")
@@ -740,9 +783,20 @@ def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None
     page.get_by_role("button", name="happy · ").click()
     page.keyboard.press("p")
     expect(page.get_by_text("Repeating")).to_be_visible()
-    page.keyboard.press("l")
+    for _ in range(int(end_s - time_of(page))):
+        page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
     until(page, f"video => !video.paused && video.currentTime > {start_s} && video.currentTime < {end_s - 1}")
+    # Going to a time outside of the episode ends the repetition; playing goes on there.
+    for _ in range(2):
+        page.keyboard.press("l")
+    until(page, f"video => {PLAYS} && video.currentTime > {end_s + 1}")
+    expect(page.get_by_role("button", name="repeat this episode")).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_text("Repeating")).to_be_hidden()
+    # An episode that lasts until the end of the video is repeated, too.
+    page.keyboard.press("p")
+    expect(page.get_by_text("Repeating")).to_be_visible()
+    until(page, f"video => !video.paused && video.currentTime < {end_s + 3}")
 
 
 @pytest.fixture
@@ -766,6 +820,35 @@ def test_boxes_stay_and_steps_lead_from_frame_to_frame_however_long_one_is_shown
         page.keyboard.press(key)
         expect(at).to_have_text(f"00:{time_s}.00 / 01:00.0")
         expect(box).to_have_count(1)
+
+
+@pytest.fixture
+def part(results: Path) -> Iterator[str]:
+    """The id of a video of 60 s at 10 fps whose file is missing; one person is in the part from 20 to 40 s."""
+    known = "v0000000000000005"
+    about = {"path": "in/part.mp4", "width_px": 640, "height_px": 480, "duration_s": 60.0, "avg_fps": 10.0}
+    about |= {"settings": json.dumps({"observe": {"start_s": 20.0, "end_s": 40.0}})}
+    observed = observe(20 + np.arange(200) / 10, [Face(i) for i in range(200)])
+    timeline = build_timeline(observed, TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a5", **about}, timeline)
+    yield known
+    remove_video(results, known)
+
+
+def test_boxes_end_with_the_analyzed_part_and_steps_outside_of_it_are_single_frames(
+    page: Page, address: str, part: str
+) -> None:
+    open_page(page, f"{address}/timeline?video={part}&t=18.9")
+    box, at = page.locator(".box"), page.locator(".clock")
+    expect(at).to_have_text("00:18.90 / 01:00.0")
+    for key, time_s, n_boxes in (
+        *((".", "19.00", 0), ("ArrowRight", "20.00", 1), (",", "19.90", 0), (".", "20.00", 1), ("l", "25.00", 1)),
+        *(("l", "30.00", 1), ("l", "35.00", 1), ("l", "40.00", 0), (",", "39.90", 1), (".", "40.00", 0)),
+        *((".", "40.10", 0), (",", "40.00", 0), ("l", "45.00", 0), (",", "44.90", 0), (".", "45.00", 0)),
+    ):
+        page.keyboard.press(key)
+        expect(at).to_have_text(f"00:{time_s} / 01:00.0")
+        expect(box).to_have_count(n_boxes)
 
 
 def test_boxes_and_tags_are_switched_off_and_tags_cover_no_face(page: Page, address: str) -> None:
@@ -937,6 +1020,26 @@ def test_a_marker_is_made_while_watching_and_exported(page: Page, address: str, 
     expect(page.get_by_role("img", name="markers: ad A")).to_have_count(0)
 
 
+def test_no_two_markers_get_the_same_label(page: Page, address: str, results: Path, clip: Path) -> None:
+    """Markers with equal labels are one condition where they are compared."""
+    alice = video_id(file_sha256(clip))
+    noted = [{"id": label, "label": label, "start_s": 1.0, "end_s": 2.0} for label in ("ad 9", "marker 3")]
+    add_steps(results, alice, [Step("marker", marker) for marker in noted])
+    open_timeline(page, address, f"?video={alice}")
+    for _ in range(2):  # the second marker is made before the first one is stored
+        page.keyboard.press("m")
+        page.keyboard.press("m")
+    delete = page.get_by_role("button", name="delete marker marker 4")
+    expect(page.get_by_role("button", name="delete marker marker 5")).to_be_visible()
+    delete.click()
+    expect(delete).to_have_count(0)
+    page.keyboard.press("m")
+    page.keyboard.press("m")
+    expect(page.get_by_role("button", name="delete marker marker 6")).to_be_visible()
+    labels = [marker.label for marker in read_notes(results, alice).markers]
+    assert sorted(labels) == ["ad 9", "marker 3", "marker 5", "marker 6"]
+
+
 def saved_chart(page: Page) -> ElementTree.Element:
     """The chart as SVG, from the open menu Export."""
     with page.expect_download() as download:
@@ -944,8 +1047,9 @@ def saved_chart(page: Page) -> ElementTree.Element:
     return ElementTree.parse(download.value.path()).getroot()
 
 
-def texts_of(svg: ElementTree.Element) -> set[str | None]:
-    return {node.text for node in svg.iter("{http://www.w3.org/2000/svg}text")}
+def texts_of(svg: ElementTree.Element) -> dict[str | None, dict[str, str]]:
+    """The attributes of each text."""
+    return {node.text: node.attrib for node in svg.iter("{http://www.w3.org/2000/svg}text")}
 
 
 def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
@@ -953,7 +1057,11 @@ def test_the_chart_and_the_rows_are_saved(page: Page, address: str) -> None:
     page.get_by_text("Export", exact=True).click()
     svg = saved_chart(page)
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    assert {"alice.mp4", "happy", "P0", "P1", "0.5", "smoothed probabilities"} <= texts_of(svg)
+    texts = texts_of(svg)
+    assert {"alice.mp4", "happy", "P0", "P1", "0.5", "smoothed probabilities"} <= texts.keys()
+    for text, size, weight in (("alice.mp4", "13px", "bold"), ("P0", "12px", "bold"), ("happy", "12px", None)):
+        font = [texts[text].get(f"font-{name}") for name in ("size", "weight", "family")]
+        assert font == [size, weight, "sans-serif"]
     colors = {node.get("fill") for node in svg.iter("{http://www.w3.org/2000/svg}rect")}
     assert {EMOTION_COLORS["happy"], EMOTION_COLORS["sad"], EMOTION_COLORS["neutral"]} <= colors
     with page.expect_download() as download:
@@ -1000,17 +1108,7 @@ def test_a_person_is_renamed_hidden_and_all_that_undone(page: Page, address: str
 def test_the_list_of_people_says_how_much_of_the_time_has_labels(
     page: Page, address: str, labeled_share: float, line: str
 ) -> None:
-    track = {
-        "id": 7,
-        "name": "P7",
-        "label": "P7",
-        "hidden": False,
-        "seen_s": 2.2,
-        "emotion": "sad",
-        "shares": [0, 0, 0, 0, 1, 0, 0],
-    }
-    track |= {"switch_s": None, "good_share": 0.02, "labeled_share": labeled_share, "left_out_share": 0}
-    data = NO_PEOPLE | {"tracks": [track], "can_correct": False}
+    data = NO_PEOPLE | {"tracks": [TRACK | {"labeled_share": labeled_share}], "can_correct": False}
     page.goto(f"{address}/fervid/player/people.js")
     page.evaluate(
         "async (data) => new (await import('/fervid/player/people.js')).People(document.body, data, {})",
@@ -1020,6 +1118,30 @@ def test_the_list_of_people_says_how_much_of_the_time_has_labels(
     expect(shown).to_be_visible()
     title = f"{100 * labeled_share:.0f} % of this time has a label; in 2 % of it the face is of good quality"
     expect(shown).to_have_attribute("title", title.replace(" %", "\u00a0%"))
+
+
+def test_a_change_of_a_person_is_sent_with_the_analysis_in_which_the_user_saw_the_person(
+    page: Page, address: str
+) -> None:
+    page.goto(f"{address}/fervid/player/people.js")
+    page.evaluate(
+        """async (data) => {
+            const { People } = await import('/fervid/player/people.js');
+            window.edits = [];
+            window.people = new People(document.body, data, { edit: (edit) => window.edits.push(edit) });
+        }""",
+        first := NO_PEOPLE | {"tracks": [TRACK], "can_correct": True, "numbering_id": "first"},
+    )
+    name = page.get_by_label("name of P7")
+    name.fill("Bea")
+    page.evaluate("(data) => window.people.update(data)", first | {"numbering_id": "second"})
+    expect(name).to_have_value("Bea")
+    name.press("Enter")
+    expect(name).to_have_value("P7")
+    page.get_by_label("change P7").click()
+    page.get_by_role("button", name="hide P7").click()
+    sent = [[edit["kind"], edit["track_id"], edit["numbering_id"]] for edit in page.evaluate("window.edits")]
+    assert sent == [["name", 7, "first"], ["hidden", 7, "second"]]
 
 
 def test_the_list_of_episodes_names_the_file_that_has_them_all(page: Page, address: str) -> None:
@@ -1127,7 +1249,7 @@ def test_a_change_of_the_wrong_form_is_refused(
 
 
 def test_changes_come_from_this_site_and_concern_a_video_of_the_results(address: str, clip: Path) -> None:
-    edit = '{"kind": "name", "value": "Dan", "track_id": 0}'
+    edit = '{"kind": "name", "value": "Dan", "track_id": 0, "numbering_id": "a1"}'
     known = video_id(file_sha256(clip))
     assert store_edit(address, known, edit, "text/plain") == (415, "Send the change as application/json.")
     assert store_edit(address, "v0000000000000007", edit) == (404, "There is no such video.")

@@ -290,6 +290,8 @@ def test_the_dashboard_says_that_the_store_cannot_be_reached(monkeypatch):
 def test_changes_of_people_change_the_comparisons_that_the_dashboard_keeps(bucket):
     from dashboard.data.comparison import comparison_of
     from dashboard.data.edits import store_edit
+    from dashboard.data.media import find_media
+    from dashboard.data.player_data import player_data
     from dashboard.data.results import Results
 
     store = Store(bucket / "results")
@@ -303,7 +305,9 @@ def test_changes_of_people_change_the_comparisons_that_the_dashboard_keeps(bucke
         return [] if compared.empty else compared.loc[0, ["n_a", "n_b"]].tolist()
 
     assert n_labeled() == [1, 1]
-    store_edit(opened, row(1)["video_id"], {"kind": "hidden", "track_id": 0, "value": True})
+    video = row(1)["video_id"]
+    known = player_data(opened, find_media(opened, video), None, None).numbering_id
+    store_edit(opened, video, {"kind": "hidden", "track_id": 0, "value": True, "numbering_id": known})
     assert n_labeled() == [0, 1]
 
 

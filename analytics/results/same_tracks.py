@@ -104,6 +104,14 @@ def has_same_tracks(store: Store, before: VideoRecord, after: VideoRecord, notes
     )
 
 
+def numbering_id(row: VideoRecord) -> str:
+    """Identify how an analysis numbers people, whatever its corrections; with another id, numbers may be of others."""
+    try:
+        return _identities_of(row)
+    except (ValueError, CorrectionError):  # no observations are stored, or another version wrote the settings
+        return row.analysis_id
+
+
 def _identities_of(row: VideoRecord) -> str:
     """The id of the tracks of an analysis, before corrections."""
     return identities_id(row.observed[1], config_of(row.stored_settings).identity_settings())

@@ -9,6 +9,8 @@ from typing import Any
 from analytics.results import notes
 from analytics.results.corrections import CorrectionError
 from analytics.results.notes import Notes, Step, short_text
+from analytics.results.same_tracks import numbering_id
+from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
 from dashboard.data.corrections import rebuild
 from dashboard.data.results import Results
@@ -29,6 +31,8 @@ class EditError(ValueError):
 def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None:
     """Store a change made in the player; rebuild the timeline if the change concerns which faces belong to whom.
 
+    A change of a person has the `numbering_id` of the analysis in which the user saw the person.
+
     Raises:
         EditError: if the change is invalid.
         CorrectionError: if the timeline cannot be built again; the change is not stored then.
@@ -41,7 +45,13 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
         if edit.get("kind") == "undo":
             notes.undo(results.root, video_id, str(edit.get("step")))
         else:
-            steps = steps_of(parse_edit(edit), before, _tracks_of(results, video_id))
+            step = parse_edit(edit)
+            if step.track_id is not None and edit.get("numbering_id") != _numbering_of(results, video_id):
+                raise EditError(
+                    f"This change cannot be made: the analysis has changed, and P{step.track_id} may be somebody else "
+                    "now. Look again, and repeat the change."
+                )
+            steps = steps_of(step, before, _tracks_of(results, video_id))
             notes.add_steps(results.root, video_id, steps, session=_id(edit.get("session", "")))
         if rebuilds:
             try:
@@ -66,6 +76,12 @@ def with_names(text: str, names: Mapping[int, str]) -> str:
         return f"{name} ({match[0]})" if name else match[0]
 
     return re.sub(r"(?<![\w/])P(\d+)(?![\w/])", named, text)
+
+
+def _numbering_of(results: Results, video_id: str) -> str | None:
+    """Identify how the current analysis of a video numbers people; None if there is no analysis."""
+    shown = Store(results.root).shown_analysis(video_id)
+    return numbering_id(shown) if shown else None
 
 
 def _tracks_of(results: Results, video_id: str) -> set[int]:

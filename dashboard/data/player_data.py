@@ -6,7 +6,8 @@ from typing import Any
 
 from analytics.results import notes
 from analytics.results.notes import Marker, Notes
-from analytics.results.video_record import analyzed_part
+from analytics.results.same_tracks import numbering_id
+from analytics.results.video_record import analyzed_part, video_records
 from analytics.results.videos import file_name
 from dashboard.data.codes import CodedLane, Codes, lanes_of
 from dashboard.data.corrections import can_correct
@@ -15,6 +16,8 @@ from dashboard.data.markers import Markers, markers_of
 from dashboard.data.media import Media
 from dashboard.data.results import Results
 from fer_models.labels import EMOTION_COLORS, EMOTIONS
+
+DEFAULT_FPS = 25.0  # where the mean frame rate is not known
 
 VIDEO_SQL = """
     SELECT videos.*, first_s, last_s, is_still_image(duration_s, live_since) AS is_image, has_missing_frames,
@@ -53,6 +56,8 @@ class PlayerVideo:
     version: int  # a number that changes with the file
     start_s: float
     duration_s: float
+    analyzed_until_s: float | None  # end of the last frame of an analyzed part; None if it is the end of the video
+    frame_s: float  # mean duration of a frame
     width_px: int | None
     height_px: int | None
     is_image: bool  # whether it is a still image, whose faces are not tracked
@@ -87,6 +92,7 @@ class PlayerData:
 
     video: PlayerVideo
     revision: str  # identifies the version of the timeline; that of a live session changes with each update
+    numbering_id: str  # identifies how people are numbered
     tracks: list[PlayerTrack]
     untracked: list[dict[str, object]]  # id and label of unconfirmed people who are in no track of the shown analysis
     episodes: list[dict[str, object]]  # rows of `EPISODES_SQL`
@@ -112,18 +118,19 @@ def player_data(
 ) -> PlayerData:
     """Collect the initial data of the player, which opens at `at_s`; if None, where the analyzed part begins."""
     video_id = media.video_id
-    (video,) = results.ask(VIDEO_SQL, video_id=video_id).to_pylist()
+    rows = results.ask(VIDEO_SQL, video_id=video_id)
+    (video,), (record,) = rows.to_pylist(), video_records(rows)
     noted = notes.read_notes(results.root, video_id)
     of_file = [Marker("", **marker) for marker in markers_of(markers, results, video_id)]
     by_time = sorted([*noted.markers, *of_file], key=lambda marker: (marker.start_s, marker.end_s))
     tracks = [player_track(track, noted) for track in results.ask(TRACKS_SQL, video_id=video_id).to_pylist()]
     if at_s is None:
-        is_partial = analyzed_part(video["duration_s"], video["settings"]) is not None
-        at_s = (video["first_s"] or 0.0) if is_partial else 0.0
+        at_s = (video["first_s"] or 0.0) if _part_of(video) else 0.0
     untracked = sorted(noted.unconfirmed - {track.id for track in tracks})
     return PlayerData(
         video=player_video(video, media),
         revision=f"{video['analysis_id']} {video['finished_at']}",
+        numbering_id=numbering_id(record),
         tracks=tracks,
         untracked=[{"id": track, "label": _numbered(track, noted)} for track in untracked],
         episodes=results.ask(EPISODES_SQL, video_id=video_id).to_pylist(),
@@ -142,8 +149,14 @@ def _numbered(track: int, noted: Notes) -> str:
     return f"{noted.names[track]} (P{track})" if track in noted.names else f"P{track}"
 
 
+def _part_of(video: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Start and end of the analyzed part of a video; None if it is the whole video."""
+    return analyzed_part(video["duration_s"], video["settings"])
+
+
 def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
     """The video of a row of `VIDEO_SQL`."""
+    part = _part_of(video)
     return PlayerVideo(
         id=media.video_id,
         name=file_name(video["path"]),
@@ -151,6 +164,8 @@ def player_video(video: Mapping[str, Any], media: Media) -> PlayerVideo:
         version=0 if media.shown is None else media.shown.stat().st_mtime_ns // 1_000_000,
         start_s=media.start_s,
         duration_s=max(video["last_s"] or 0, video["duration_s"] or 0) - media.start_s,
+        analyzed_until_s=video["last_s"] if part and part[1] < video["duration_s"] else None,
+        frame_s=1 / (video["avg_fps"] or DEFAULT_FPS),
         width_px=video["width_px"],
         height_px=video["height_px"],
         is_image=video["is_image"],

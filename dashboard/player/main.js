@@ -45,6 +45,7 @@ class Player {
     this.data = data;
     this.setTriggerValue = setTriggerValue;
     this.lastEdit = Promise.resolve();
+    this.lastMarker = 0; // the number in the label of the last marker made here, which may not be stored yet
     this.root = element("div", { class: data.video.is_image ? "player still" : "player", tabindex: "-1" });
     parent.append(this.root);
     this.left = element("div", { class: "left" });
@@ -187,6 +188,7 @@ class Player {
   press(event) {
     const path = event.composedPath().filter((node) => !isClosedList(node));
     const [focused] = path;
+    if (path.some((node) => node.matches?.("[role=dialog]"))) return; // a dialog of the page, which is in front of the player
     if (event.key === "Escape" && (this.dialog.open || this.leaveMenu())) return;
     const typing = path.some((node) => /^(TEXTAREA|SELECT)$/.test(node.tagName ?? "") || (node.tagName === "INPUT" && node.type !== "range" && node.type !== "checkbox") || node.isContentEditable);
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -237,8 +239,9 @@ class Player {
       return;
     }
     const [start_s, end_s] = [Math.min(this.markerStart_s, time_s), Math.max(this.markerStart_s, time_s)];
-    const own = this.data.markers.filter((marker) => marker.id).length;
-    const value = { id: Math.random().toString(36).slice(2, 10), label: `marker ${own + 1}`, start_s, end_s: Math.max(end_s, start_s + MIN_MARKER_S) };
+    const numbers = this.data.markers.map(({ label }) => Number(/^marker (\d+)$/.exec(label)?.[1] ?? 0));
+    this.lastMarker = Math.max(this.lastMarker, ...numbers) + 1;
+    const value = { id: Math.random().toString(36).slice(2, 10), label: `marker ${this.lastMarker}`, start_s, end_s: Math.max(end_s, start_s + MIN_MARKER_S) };
     this.cancelMarker();
     this.people.edit({ kind: "marker", value });
   }

@@ -43,7 +43,7 @@ export class People {
     // Everybody can undo these, because the session that made them may have ended.
     const corrections = data.can_correct ? data.steps.filter((step) => step.is_correction) : [];
     this.redraw(this.corrections, corrections, () => corrections.map((step) => this.correction(step)));
-    this.redraw(this.people, [data.tracks, data.untracked, data.can_correct], () => {
+    this.redraw(this.people, [data.numbering_id, data.tracks, data.untracked, data.can_correct], () => {
       const rows = data.tracks.flatMap((track) => this.person(track));
       rows.push(...data.untracked.map((person) => element("li", {}, `${person.label} is no longer tracked under this number: `, this.confirmation(person))));
       return rows.length ? rows : [element("li", { class: "mute" }, "No person was tracked.")];
@@ -77,6 +77,12 @@ export class People {
     if (input) list.querySelector(`input[data-id="${input.dataset.id}"]`)?.focus();
   }
 
+  // A function that changes a person of the shown analysis: the number may be of somebody else in the next one.
+  editorOf(track_id) {
+    const { numbering_id } = this.data;
+    return (kind, value) => this.edit({ kind, track_id, value, numbering_id });
+  }
+
   // A text that is stored when the user presses Enter or leaves it.
   textField(id, value, attributes, store) {
     return element("input", {
@@ -96,7 +102,8 @@ export class People {
 
   person(track) {
     const labels = { "aria-label": `name of ${track.label}`, title: "rename; the same name in several videos is one participant" };
-    const name = this.textField(track.id, track.name, labels, (value) => this.edit({ kind: "name", track_id: track.id, value }));
+    const edit = this.editorOf(track.id);
+    const name = this.textField(track.id, track.name, labels, (value) => edit("name", value));
     const shares = this.data.emotions
       .map((emotion, index) => [track.shares[index], emotion])
       .sort(([a], [b]) => b - a)
@@ -126,7 +133,8 @@ export class People {
 
   confirmation({ id, label }) {
     const text = `confirm ${label}`;
-    return button(text, text, () => this.edit({ kind: "confirmed", track_id: id, value: true }), { class: "quiet warn" });
+    const edit = this.editorOf(id);
+    return button(text, text, () => edit("confirmed", true), { class: "quiet warn" });
   }
 
   correction(step) {
@@ -135,15 +143,16 @@ export class People {
   }
 
   actions(track) {
-    const hide = button(track.hidden ? "Show" : "Hide", `${track.hidden ? "show" : "hide"} ${track.label}`, () => this.edit({ kind: "hidden", track_id: track.id, value: !track.hidden }));
+    const edit = this.editorOf(track.id);
+    const hide = button(track.hidden ? "Show" : "Hide", `${track.hidden ? "show" : "hide"} ${track.label}`, () => edit("hidden", !track.hidden));
     const others = this.data.tracks.filter((other) => other.id !== track.id);
     const merge = element(
       "select",
-      { "aria-label": `merge ${track.label} with`, onchange: ({ target }) => target.value && this.edit({ kind: "merge", track_id: track.id, value: Number(target.value) }) },
+      { "aria-label": `merge ${track.label} with`, onchange: ({ target }) => target.value && edit("merge", Number(target.value)) },
       element("option", { value: "" }, "Merge with…"),
       ...others.map((other) => element("option", { value: other.id }, other.label)),
     );
-    const split = button("Split here", `split ${track.label} at the current time`, () => this.edit({ kind: "split", track_id: track.id, value: this.now() }));
+    const split = button("Split here", `split ${track.label} at the current time`, () => edit("split", this.now()));
     const summary = element("summary", { "aria-label": `change ${track.label}`, title: "hide, merge, split" }, "⋯");
     return menu(summary, hide, others.length && this.data.can_correct ? merge : null, this.data.can_correct ? split : null);
   }

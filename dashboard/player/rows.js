@@ -19,6 +19,7 @@ export function mount({ parentElement, data, setTriggerValue }) {
 class Rows {
   constructor(parent, data, send) {
     this.send = send;
+    this.failedThumbnails = new Map(); // forgotten when the page is opened again: a file may be there then
     this.root = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": data.label });
     parent.append(this.root);
     this.update(data);
@@ -30,7 +31,7 @@ class Rows {
     this.drawn = drawn;
     this.data = data;
     this.thumbnails?.close();
-    this.thumbnails = new Thumbnails();
+    this.thumbnails = new Thumbnails(this.failedThumbnails);
     const columns = data.columns.filter((column) => column.kind !== "thumbnail" || data.thumbnails);
     const head = element("tr", {}, ...columns.map((column) => this.heading(column)));
     const body = data.rows.map((row) => this.row(columns, row));

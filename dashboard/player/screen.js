@@ -16,7 +16,6 @@ function byName({ columns, faces, ...rest }) {
 }
 
 const chunkNumber = (time_s) => Math.floor((time_s + ROUNDING_S) / CHUNK_S);
-const frameAt = (chunk, time_s) => chunk?.frames_s.findLast((frame_s) => frame_s <= time_s + ROUNDING_S);
 
 export class Screen {
   constructor(parent, data, { onTime, onLink, onHelp }) {
@@ -35,6 +34,7 @@ export class Screen {
     this.status = element("div", { class: "status", role: "status" });
     parent.append(element("section", { class: "card screen", "aria-label": "video" }, this.stage, this.controls(onLink, onHelp), this.status));
     for (const name of ["play", "pause", "ended"]) this.video.addEventListener(name, () => this.showState());
+    this.video.addEventListener("ended", () => this.loop && this.playLoop()); // of an episode that lasts until the end
     for (const name of ["timeupdate", "seeked", "loadeddata"]) {
       this.video.addEventListener(name, () => this.moved(this.position_s));
     }
@@ -94,7 +94,7 @@ export class Screen {
     const { video } = data;
     const url = video.playable ? routeUrl(`video/${video.id}`, { v: video.version }) : "";
     const isNew = data.video.id !== this.data?.video.id;
-    if (isNew) this.loop = null;
+    if (isNew) this.repeat(null);
     if (isNew || data.revision !== this.data?.revision) this.chunks.clear();
     this.data = data;
     this.names = new Map(data.tracks.map((track) => [track.id, track.label]));
@@ -124,9 +124,7 @@ export class Screen {
   }
 
   moved(time_s) {
-    if (this.loop && !this.video.paused && (time_s >= this.loop.end_s || time_s < this.loop.start_s - 0.5)) {
-      return this.seek(this.loop.start_s);
-    }
+    if (this.loop && !this.video.paused && time_s >= this.loop.end_s) return this.seek(this.loop.start_s);
     this.time_s = time_s;
     this.showClock();
     this.onTime(time_s);
@@ -136,6 +134,10 @@ export class Screen {
   seek(time_s) {
     const end_s = this.data.video.start_s + this.data.video.duration_s;
     const to_s = Math.min(Math.max(time_s, this.data.video.start_s), Math.max(end_s - 2 * INTO_FRAME_S, 0));
+    if (this.loop && (to_s < this.loop.start_s || to_s >= this.loop.end_s)) {
+      this.repeat(null);
+      this.say("");
+    }
     if (this.url) this.video.currentTime = to_s - this.data.video.start_s + INTO_FRAME_S;
     this.time_s = to_s;
     this.showClock();
@@ -153,13 +155,34 @@ export class Screen {
     this.seek(this.time_s + by_s);
   }
 
+  // The time of the analyzed frame that is shown at a time; undefined before the analyzed part, and from its end on.
+  frameAt(chunk, time_s) {
+    const { analyzed_until_s } = this.data.video;
+    if (analyzed_until_s !== null && time_s + ROUNDING_S >= analyzed_until_s) return undefined;
+    return chunk?.frames_s.findLast((frame_s) => frame_s <= time_s + ROUNDING_S);
+  }
+
   async step(by) {
     this.video.pause();
     const { time_s } = this;
-    const shown_s = frameAt(await this.chunk(chunkNumber(time_s)), time_s) ?? time_s;
+    const chunk = await this.chunk(chunkNumber(time_s));
+    const shown_s = this.frameAt(chunk, time_s);
+    if (shown_s === undefined) return this.seek(this.neighborOutside(chunk?.frames_s ?? [], time_s, by));
     const times = (await this.chunk(chunkNumber(shown_s)))?.frames_s ?? []; // with those before and after the shown one
+    const { analyzed_until_s, frame_s } = this.data.video;
     const to_s = times[times.indexOf(shown_s) + by];
     if (to_s !== undefined) this.seek(to_s);
+    else if (by < 0) this.seek(shown_s - frame_s);
+    else if (analyzed_until_s !== null) this.seek(Math.max(analyzed_until_s, shown_s + frame_s));
+  }
+
+  // The time of the frame before or after a time outside of the analyzed part: a frame at its edge, or one not analyzed.
+  neighborOutside(frames_s, time_s, by) {
+    const { analyzed_until_s, frame_s } = this.data.video;
+    const to_s = time_s + by * frame_s;
+    if (by > 0) return Math.min(to_s, frames_s.find((each_s) => each_s > time_s) ?? to_s);
+    const last_s = frames_s.findLast((each_s) => each_s < time_s);
+    return last_s === undefined || to_s + ROUNDING_S >= analyzed_until_s ? to_s : last_s;
   }
 
   toggle() {
@@ -169,6 +192,11 @@ export class Screen {
 
   play() {
     if (this.url) this.video.play().catch((error) => error.name !== "AbortError" && this.say(error.message));
+  }
+
+  playLoop() {
+    this.seek(this.loop.start_s);
+    this.play();
   }
 
   setSpeed(speed) {
@@ -220,10 +248,15 @@ export class Screen {
     const here = (episode) => episode.start_s <= this.time_s && this.time_s < episode.end_s;
     const hidden = (episode) => this.hidden.has(episode.track_id);
     const episode = [this.chosen, ...this.data.episodes].find((each) => each && here(each) && !hidden(each));
-    this.loop = this.loop || !episode ? null : episode;
-    this.loopButton.setAttribute("aria-pressed", String(Boolean(this.loop)));
+    this.repeat(this.loop || !episode ? null : episode);
     if (this.loop) this.say(`Repeating ${clock(episode.start_s)} to ${clock(episode.end_s)}.`);
     else this.say(episode ? "" : "There is no episode at this moment to repeat.");
+  }
+
+  // Repeats an episode until the user goes to a time outside of it; null for none.
+  repeat(episode) {
+    this.loop = episode;
+    this.loopButton.setAttribute("aria-pressed", String(Boolean(episode)));
   }
 
   setSource(source) {
@@ -273,7 +306,7 @@ export class Screen {
   }
 
   faces(chunk, time_s) {
-    const frame_s = frameAt(chunk, time_s);
+    const frame_s = this.frameAt(chunk, time_s);
     if (frame_s === undefined) return [];
     const faces = chunk.faces.filter(({ pts_s, track }) => Math.abs(pts_s - frame_s) < 0.0005 && !this.hidden.has(track));
     const size = { width: this.overlay.clientWidth, height: this.overlay.clientHeight };

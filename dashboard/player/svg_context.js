@@ -24,9 +24,10 @@ export class SvgContext {
   }
 
   fillText(text, x, y) {
-    const [size, ...family] = this.font.split(" ");
+    const [, weight, size, family] = this.font.match(/^(?:(bold) )?(\S+) (.+)$/);
+    const bold = weight ? ` font-weight="${weight}"` : "";
     const anchor = this.textAlign === "right" ? ' text-anchor="end"' : "";
-    this.parts.push(`<text x="${round(x)}" y="${round(y)}" font-size="${size}" font-family="${family.join(" ")}"${anchor} fill="${this.fillStyle}"${this.opacity}>${escape(text)}</text>`);
+    this.parts.push(`<text x="${round(x)}" y="${round(y)}" font-size="${size}"${bold} font-family="${family}"${anchor} fill="${this.fillStyle}"${this.opacity}>${escape(text)}</text>`);
   }
 
   beginPath() {

@@ -8,10 +8,11 @@ const TIMEOUT_MS = 60_000; // on a busy machine, a video may load slowly
 const MAX_KEPT = 300;
 // Kept until the page is left, because a table is drawn again with each filter.
 const kept = new Map(); // "video at_s" -> canvas
-const failed = new Map(); // videos of which there is no thumbnail -> why
 
 export class Thumbnails {
-  constructor() {
+  // `failed` maps videos of which there is no thumbnail to why; it lasts while a table is drawn again with other filters.
+  constructor(failed) {
+    this.failed = failed;
     this.queue = [];
     this.video = element("video", { muted: true, preload: "auto", playsinline: true });
     this.video.muted = true;
@@ -50,7 +51,7 @@ export class Thumbnails {
     const { video, at_s } = canvas.wanted;
     const key = `${video} ${at_s}`;
     if (kept.has(key)) return show(kept.get(key), canvas);
-    if (failed.has(video)) return explain(canvas);
+    if (this.failed.has(video)) return this.explain(canvas);
     if (this.source !== video) {
       this.source = video;
       this.image = null; // of a still image
@@ -60,8 +61,8 @@ export class Thumbnails {
         if (this.closed) throw error;
         this.image = await loadImage(this.video.src);
         if (this.image) return;
-        failed.set(video, (await refusalOf(this.video.src)) ?? "This browser cannot show the file.");
-        explain(canvas);
+        this.failed.set(video, (await refusalOf(this.video.src)) ?? "This browser cannot show the file.");
+        this.explain(canvas);
         throw error;
       });
     }
@@ -75,6 +76,10 @@ export class Thumbnails {
     kept.set(key, thumbnail);
     if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
     show(thumbnail, canvas);
+  }
+
+  explain(canvas) {
+    canvas.title = `No thumbnail. ${this.failed.get(canvas.wanted.video)}`;
   }
 
   async seek(at_s) {
@@ -104,10 +109,6 @@ export class Thumbnails {
 async function loadImage(src) {
   const image = element("img", { src });
   return image.decode().then(() => image, () => null);
-}
-
-function explain(canvas) {
-  canvas.title = `No thumbnail. ${failed.get(canvas.wanted.video)}`;
 }
 
 function show(thumbnail, canvas) {
