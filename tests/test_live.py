@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -574,7 +575,7 @@ def test_the_tables_of_a_killed_session_can_be_built(session, tmp_path):
 
 
 def test_a_killed_session_is_reported_and_its_appearance_is_deleted(session, tmp_path):
-    """While the session is running, nothing of it is changed, however long it is silent."""
+    """Unless it was to be kept. While the session is running, nothing of it is changed, however long it is silent."""
     _, _, killed = session
     results = shutil.copytree(killed, tmp_path / "killed")
     for segment in results.rglob("segment-*.parquet"):
@@ -588,10 +589,15 @@ def test_a_killed_session_is_reported_and_its_appearance_is_deleted(session, tmp
         assert rows(results, n_appearances) == rows(results, "SELECT is_running FROM videos") == [(True,)]
     (result,) = status(results)
     assert (result.state, result.suggested_action) == ("pending", "run `fervid timeline RESULTS` to add it")
-    (rebuilt,) = rebuild_timelines(results, TimelineSettings())
-    assert rebuilt.status == "done"
-    assert rows(results, n_appearances) == [(False,)]
-    assert [one.state for one in status(results)] == ["done"]
+    kept = shutil.copytree(results, tmp_path / "kept")
+    row = Store(kept).shown_analysis(video)
+    stored = row.stored_settings | {"run": {"keep_appearance": True}}
+    Store(kept)._write_video_row(replace(row, settings=json.dumps(stored)))
+    for folder, has_appearance in ((results, False), (kept, True)):
+        (rebuilt,) = rebuild_timelines(folder, TimelineSettings())
+        assert rebuilt.status == "done"
+        assert rows(folder, n_appearances) == [(has_appearance,)]
+        assert [one.state for one in status(folder)] == ["done"]
 
 
 def test_a_session_without_frames_writes_its_newest_segment_again(tmp_path, monkeypatch):

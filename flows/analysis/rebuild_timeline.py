@@ -124,6 +124,8 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
             recompute_identities=bool(row.is_running),
             end_s=row.shown_until_s,
         )
+        if row.is_running and not stored.get("run", {}).get("keep_appearance"):
+            store.drop_appearance(*observation_ids)  # as the session would have done at its end
     except (StoreError, IdentitiesError) as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     # The fingerprint of a request belongs to `fervid analyze`, whose other settings are unknown here.
@@ -138,8 +140,6 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     }
     with carry_notes(store, video):
         store.commit_analysis(row.columns() | changed, timeline)
-    if row.is_running:
-        store.drop_appearance(*observation_ids)  # the session was killed, so no other process drops its appearance data
     return _rebuilt(store, row, "done", seconds=time.perf_counter() - started_s)
 
 
