@@ -12,3 +12,7 @@ class QueryError(FervidError):
 
 class StoreError(FervidError):
     """A folder is not a results folder, is of a newer format, is full, or lacks what was asked for."""
+
+
+class SegmentError(StoreError):
+    """A segment of a video is missing or damaged, which affects no other video."""

@@ -23,7 +23,10 @@ from comparison import assert_same, files, rows
 from conftest import write_clip
 
 from analytics import connect
+from analytics.results.ids import file_sha256, video_id
+from analytics.results.purge import PurgeError, plan_purge
 from analytics.results.shards import row_crc32
+from analytics.results.status import status
 from analytics.results.store import StoreError
 from analytics.results.table_files import table_path
 from analytics.tables.schema import TIMELINE_TABLES
@@ -224,16 +227,48 @@ def test_a_disk_that_becomes_full_loses_nothing(whole, face_clip, empty_clip, di
 def test_results_that_become_read_only_lose_nothing(whole, face_clip, empty_clip, disk):
     expected, _, _ = whole
 
-    def remount(mode):
-        subprocess.run(["mount", "-o", f"remount,{mode}", disk], check=True)
+    def make_read_only():  # through another mount, because the run keeps a file open in this one
+        subprocess.run(["mount", "--bind", disk, disk], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
 
     with pytest.raises(StoreError, match=r"cannot be written to \(Read-only file system\)"):
-        analyze(face_clip, disk / "out", on_progress(3, lambda: remount("ro")))
+        analyze(face_clip, disk / "out", on_progress(3, make_read_only))
     assert connect(disk / "out").sql("SELECT count(*) FROM videos").fetchall() == [(0,)]
-    remount("rw")
+    subprocess.run(["umount", disk], check=True)
     assert analyze(face_clip, disk / "out").n_observed == 20
     analyze(empty_clip, disk / "out")
     assert_same(disk / "out", expected)
+
+
+# --- other commands ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_running_until_it_ends_however_long_a_segment_takes(face_clip, tmp_path):
+    """Also before its first segment is written."""
+    out, video, found = tmp_path / "out", video_id(file_sha256(face_clip)), []
+
+    def look():
+        for segment in out.rglob("segment-*.parquet"):
+            os.utime(segment, (0, 0))
+        found.append([(one.path, one.state, one.reason) for one in status(out, [face_clip])])
+        if list(out.rglob("segment-*.parquet")):
+            with pytest.raises(PurgeError, match="an analysis or live session is running"):
+                plan_purge(out, wanted=[video])
+
+    progress = on_progress(1, look)
+    later = itertools.count(1)
+    progress.listen(lambda event: next(later) == 3 and look())
+    analyze(face_clip, out, progress)
+    assert found == [[(str(face_clip), "running", f"segments saved: {n}")] for n in (0, 1)]
+    assert [one.state for one in status(out)] == ["done"]
+
+
+def test_a_video_whose_segments_are_removed_during_its_analysis_fails_alone(face_clip, tmp_path):
+    progress = on_progress(3, lambda: shutil.rmtree(tmp_path / "out" / "observations"))
+    with pytest.raises(VideoFailed, match=r"segment-000000.parquet: missing or damaged"):
+        analyze(face_clip, tmp_path / "out", progress)
+    assert [one.state for one in status(tmp_path / "out")] == ["failed"]
+    assert analyze(face_clip, tmp_path / "out").status == "done"
 
 
 # --- files -------------------------------------------------------------------------------------------------------

@@ -49,8 +49,9 @@ from analytics.results import verification
 from analytics.results.compaction import compact
 from analytics.results.damage import Damage
 from analytics.results.ids import content_id
+from analytics.results.in_progress import mark_in_progress
 from analytics.results.notes import Step, add_steps, hide, read_notes, rename
-from analytics.results.status import Running, running
+from analytics.results.status import Running, running, unfinished
 from analytics.results.storage_paths import StoragePath
 from analytics.results.store import Store, StoreError
 from analytics.results.videos import UnknownVideoError, choose_videos
@@ -2041,21 +2042,20 @@ def test_each_stream_has_its_own_preview(store: Store) -> None:
 
 
 def test_a_run_in_progress_is_seen(store: Store) -> None:
-    assert running(store.root) == []
     pts_s = np.arange(10) / 10
-    store.write_segment(ALICE, "o1", 0, observe(pts_s, [Face(0, appearance=90)]))
-    assert running(store.root) == [Running(ALICE, 1)]
-    folder = store.observations_folder(ALICE, "o1")
-    os.utime(folder, (0, 0))
-    assert running(store.root) == []  # segments are not read in folders that have not changed for long
-    store.write_segment(ALICE, "o1", 1, observe(pts_s, [Face(0, appearance=90)]))
-    assert running(store.root) == [Running(ALICE, 2)]
-    store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, []))
+    os.utime(store.write_segment(ALICE, "o1", 0, observe(pts_s, [Face(0, appearance=90)])), (0, 0))
+    assert running(store.root) == []  # a run was interrupted
+    with mark_in_progress(store.root, ALICE):
+        assert running(store.root) == [Running(ALICE, 1)]
+        store.write_segment(ALICE, "o1", 1, observe(pts_s, [Face(0, appearance=90)]))
+        assert running(store.root) == [Running(ALICE, 2)]
+        store.commit_analysis(row(ALICE, "a.mp4"), timeline(pts_s, []))
+        assert running(store.root) == [Running(ALICE, 0)]
     assert running(store.root) == []
     store.commit_analysis(row("v0000000000000003", "b.mp4"), timeline(pts_s, []))
     compact(store.root, wait_s=0, delete_originals=True)
     store.drop_appearance(ALICE, "o1")
-    assert running(store.root) == []  # its row is in a shard, and its observations are as old as before
+    assert unfinished(store.root) == {}  # its row is in a shard, and its observations are as old as before
 
 
 def test_polls_at_the_same_time_search_for_running_videos_once(store: Store) -> None:

@@ -10,15 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from clips import CPU, analyze_clip
+from clips import CPU, analyze_clip, context_of
 from commands import fervid
 from scenes import Face, observe
 from streamlit.testing.v1 import AppTest
@@ -26,6 +29,7 @@ from streamlit.testing.v1 import AppTest
 from analytics import connect
 from analytics.exports import export_videos
 from analytics.report import report_page
+from analytics.results.in_progress import mark_in_progress, videos_in_progress
 from analytics.results.notes import hide, read_notes, rename
 from analytics.results.purge import plan_purge, purge
 from analytics.results.status import status
@@ -43,6 +47,7 @@ from fer_models.video.live_source import LiveSource, LiveSourceError
 from flows.analysis.progress import Progress
 from flows.analysis.rebuild_timeline import rebuild_timelines
 from flows.live.run import run_live, without_file_settings
+from flows.live.session import LiveSession
 from flows.live.timeline import LiveWork, make_timeline, stream_extent
 from flows.render.analyzed_video import RenderError
 from flows.render.run import render_video
@@ -483,6 +488,8 @@ def session(face_clip, tmp_path_factory):
         until(lambda: rows(results, "FROM faces LIMIT 1"))
         killed = snapshot(results, folder / "killed")
     until(lambda: any("lost" in line for line in messages))
+    ((video,),) = rows(results, "SELECT video_id FROM videos")
+    assert videos_in_progress(results) == {video}
     with sending(face_clip, address):
         until(lambda: any("back" in line for line in messages))
         until(lambda: rows(results, "SELECT pts_s FROM frames WHERE status = 'no_signal' AND duration_s > 1"))
@@ -568,34 +575,49 @@ def test_the_tables_of_a_killed_session_can_be_built(session, tmp_path):
 
 
 def test_a_killed_session_is_reported_and_its_appearance_is_deleted(session, tmp_path):
+    """Unless it was to be kept. While the session is running, nothing of it is changed, however long it is silent."""
     _, _, killed = session
     results = shutil.copytree(killed, tmp_path / "killed")
-    assert [one.state for one in status(results)] == ["running"]  # the session may still be running
-    an_hour_ago_s = time.time() - 3600
     for segment in results.rglob("segment-*.parquet"):
-        os.utime(segment, (an_hour_ago_s, an_hour_ago_s))
+        os.utime(segment, (0, 0))
+    ((video,),) = rows(results, "SELECT video_id FROM videos")
+    n_appearances = "SELECT count(signature) > 0 FROM observations"
+    with mark_in_progress(results, video):
+        assert [(one.state, one.reason) for one in status(results)] == [("running", "a live session")]
+        (unchanged,) = rebuild_timelines(results, TimelineSettings())
+        assert (unchanged.status, "the live session is running" in unchanged.note) == ("unchanged", True)
+        assert rows(results, n_appearances) == rows(results, "SELECT is_running FROM videos") == [(True,)]
     (result,) = status(results)
     assert (result.state, result.suggested_action) == ("pending", "run `fervid timeline RESULTS` to add it")
-    n_appearances = "SELECT count(signature) > 0 FROM observations"
-    assert rows(results, n_appearances) == [(True,)]
-    (rebuilt,) = rebuild_timelines(results, TimelineSettings())
-    assert rebuilt.status == "done"
-    assert rows(results, n_appearances) == [(False,)]
-    assert [one.state for one in status(results)] == ["done"]
+    kept = shutil.copytree(results, tmp_path / "kept")
+    row = Store(kept).shown_analysis(video)
+    stored = row.stored_settings | {"run": {"keep_appearance": True}}
+    Store(kept)._write_video_row(replace(row, settings=json.dumps(stored)))
+    for folder, has_appearance in ((results, False), (kept, True)):
+        (rebuilt,) = rebuild_timelines(folder, TimelineSettings())
+        assert rebuilt.status == "done"
+        assert rows(folder, n_appearances) == [(has_appearance,)]
+        assert [one.state for one in status(folder)] == ["done"]
 
 
-def test_timelines_of_a_running_session_are_rebuilt_at_its_end(session, tmp_path):
-    _, _, killed = session
-    store = Store(shutil.copytree(killed, tmp_path / "killed"))
-    ((video, seen, running),) = rows(store.root, "SELECT video_id, observation_id, analysis_id FROM videos")
-    row, n = store.video_row(video, running), store.n_segments(video, seen)
-    rebuild_timelines(store.root, TimelineSettings())
-    ((before, last_s),) = rows(store.root, "SELECT count(*), max(pts_s) FROM frames")
-    store.write_segment(video, seen, n, missing_frames_table(np.array([9999]), np.array([last_s + 1]), "dropped"))
-    store.mark_as_current(video, running, row.path)  # the session updates its own tables, then it is killed
-    (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
-    assert rebuilt.status == "done"
-    assert rows(store.root, "SELECT count(*) FROM frames") == [(before + 1,)]
+def test_a_session_without_frames_writes_its_newest_segment_again(tmp_path, monkeypatch):
+    """Who cannot test its lock then sees that it is running."""
+    reader = SimpleNamespace(
+        since=datetime.now(UTC), source=SimpleNamespace(shown="cam"), container="mpegts", codec="h264"
+    )
+    frames = [LiveFrame(index, index / 10, time.monotonic(), missing="dropped") for index in range(10)]
+    store = Store(tmp_path)
+    session = LiveSession(store, reader, frames[0], SETTINGS, context_of(tmp_path, SETTINGS).models)
+    session.process(frames)
+    session.commit()
+    (segment,) = tmp_path.rglob("segment-*.parquet")
+    os.utime(segment, (0, 0))
+    session.commit()
+    assert segment.stat().st_mtime == 0
+    monkeypatch.setattr("flows.live.session.HEARTBEAT_S", 0.0)
+    session.commit()
+    assert segment.stat().st_mtime > 0
+    session.close()
 
 
 def test_names_and_hidden_people_follow_their_faces_while_a_session_runs(tmp_path, caplog):
@@ -657,6 +679,7 @@ def test_a_session_is_purged_whole(session, tmp_path):
     assert plan.video_ids == [outcome.video_id]
     purge(copy, plan.video_ids)
     assert [path.name for path in copy.rglob("*") if path.is_file()] == ["fervid.json"]
+    assert not list((results / ".locks").iterdir())  # of the session
 
 
 @pytest.mark.parametrize("which", [0, 2])

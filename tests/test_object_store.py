@@ -24,13 +24,18 @@ from analytics import connect, query
 from analytics.errors import QueryError
 from analytics.results.atomic_write import write_atomic
 from analytics.results.compaction import compact
-from analytics.results.purge import is_unfinished, plan_purge, purge
+from analytics.results.purge import PurgeError, is_unfinished, plan_purge, purge
+from analytics.results.segments import read_segment
+from analytics.results.status import status
 from analytics.results.storage_paths import StorageError, file_version, filesystem_of, is_remote, resolve_path
 from analytics.results.store import Store, StoreError
 from analytics.timeline.build import TimelineConfig, build_timeline
+from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, local_copy
-from flows.settings import AnalyzeSettings
+from flows.analysis.rebuild_timeline import rebuild_timelines
+from flows.live.timeline import LiveWork, make_timeline
+from flows.settings import AnalyzeSettings, TimelineSettings
 
 pytestmark = pytest.mark.slow
 
@@ -400,6 +405,29 @@ def test_a_live_session_in_a_bucket(bucket, face_clip, tmp_path):
         assert connection.sql("SELECT is_running FROM videos").fetchall() == [(False,)]
         assert connection.sql("SELECT count(*) > 0 FROM frames").fetchall() == [(True,)]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_session_that_was_killed_in_a_bucket_is_completed_once_it_has_been_silent(bucket, monkeypatch):
+    store, config = Store(bucket / "results"), TimelineConfig()
+    ids = {"video_id": "v0000000000000001", "observation_id": "o0000000000000001", "analysis_id": "a0000000000000001"}
+    observed = {"detector_score_threshold": config.quality.min_det_score, "observe_version": OBSERVE_VERSION}
+    session = {"path": "cam.live", "live_since": datetime.now(UTC), "settings": json.dumps({"observe": observed})}
+    segment = observe(np.arange(10) / 10, [Face(i, appearance=40) for i in range(10)])
+    path = store.write_segment(ids["video_id"], ids["observation_id"], 0, segment)
+    make_timeline(LiveWork(store.root, ids | session, 1, config, is_last=False, number=0, keep_appearance=False))
+
+    def state():
+        (rebuilt,) = rebuild_timelines(store.root, TimelineSettings())
+        (video,) = status(store.root)
+        return rebuilt.status, video.state, read_segment(path)["signature"].null_count
+
+    assert state() == ("unchanged", "running", 0)
+    with pytest.raises(PurgeError, match=r"cam\.live: an analysis or live session is running"):
+        plan_purge(store.root, wanted=["cam.live"])
+    monkeypatch.setattr("analytics.results.in_progress.RECENT_S", 0.0)
+    assert [one.state for one in status(store.root)] == ["pending"]
+    assert plan_purge(store.root, wanted=["cam.live"]).video_ids == [ids["video_id"]]
+    assert state() == ("done", "done", 10)
 
 
 def test_an_interrupted_purge_is_finished_by_the_next(bucket):

@@ -15,8 +15,9 @@ from scenes import Face, feeling, observe
 from analytics import connect
 from analytics.queries.groups import GroupError, videos_of_participant
 from analytics.results.ids import file_sha256, unread_video_id
+from analytics.results.in_progress import mark_in_progress
 from analytics.results.notes import rename
-from analytics.results.purge import is_unfinished, plan_purge, purge
+from analytics.results.purge import PurgeError, is_unfinished, plan_purge, purge
 from analytics.results.storage_paths import file_version
 from analytics.results.store import Store, StoreError
 from analytics.results.video_lock import hold_video
@@ -358,31 +359,25 @@ def test_failed_earlier_contents_of_the_file_of_a_participant_are_removed(store)
     assert videos_of_participant(store.root, "Anna") == (sorted(found), [])
 
 
-def test_a_running_live_session_is_rejected_and_unchanged(store):
-    session = {"video_id": "vlive", "observation_id": "olive", "path": "tcp://here@now.live", "is_running": True}
-    written = store.write_segment("vlive", "olive", 0, observe([0.0], []))
-    store.commit_analysis(session | {"analysis_id": "alive"}, build_timeline(OBSERVED, TimelineConfig()))
-    before = sorted(store.root.rglob("*"))
-    run = purge_command(store.root, "--video", session["path"], "--yes")
-    assert run.exit_code == 1
-    assert "tcp://here@now.live: a running live session: stop it first" in run.output
-    assert f"counts as running until `fervid timeline '{store.root}'` has written" in run.output
-    assert sorted(store.root.rglob("*")) == before
-    everything = plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1))
-    assert session["path"] not in everything.paths and everything.paths
-    os.utime(written, (0, 0))  # as for a session that was killed long ago
-    assert plan_purge(store.root, wanted=[session["path"]]).video_ids == ["vlive"]
-
-
-@pytest.mark.parametrize("is_new", [True, False])
-def test_a_video_that_is_being_analyzed_is_rejected_and_unchanged(store, is_new):
-    """Its first analysis, or another one after it had finished."""
-    video = "vnew" if is_new else ALICE
-    segment = store.write_segment(video, "o0000000000000001", 1, OBSERVED)
-    before = files(store.root)
-    run = purge_command(store.root, "--video", video, "--yes")
-    assert (run.exit_code, f"{video}: new observations are being written: stop the analysis" in run.output) == (1, True)
-    assert files(store.root) == before
-    assert video not in plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1)).video_ids
-    os.utime(segment, (0, 0))
-    assert video in plan_purge(store.root, wanted=[video]).video_ids
+@pytest.mark.parametrize("kind", ["new", "again", "live"])
+def test_a_video_that_is_being_analyzed_is_rejected_and_unchanged(store, kind):
+    """Its first analysis, another one after it had finished, or a live session; nothing was written for long."""
+    video, named = {"new": ("vnew", "vnew"), "again": (ALICE, ALICE_PATH), "live": ("vlive", "tcp://here@now.live")}[
+        kind
+    ]
+    os.utime(store.write_segment(video, "o0000000000000001", 1, OBSERVED), (0, 0))
+    if kind == "live":
+        session = {"video_id": video, "observation_id": "o0000000000000001", "path": named, "is_running": True}
+        store.commit_analysis(session | {"analysis_id": "alive"}, build_timeline(OBSERVED, TimelineConfig()))
+    plan = plan_purge(store.root, wanted=[video])
+    with mark_in_progress(store.root, video):
+        before = files(store.root)
+        run = purge_command(store.root, "--video", video, "--yes")
+        assert (run.exit_code, f"{named}: an analysis or live session is running" in run.output) == (1, True)
+        with pytest.raises(PurgeError, match=f"{named}: an analysis or live session is running"):
+            purge(store.root, plan.video_ids)  # planned before the analysis was started
+        assert files(store.root) == before
+        everything = plan_purge(store.root, finished_before=datetime.now(UTC) + timedelta(days=1))
+        assert video not in everything.video_ids and everything.video_ids
+    purge(store.root, plan.video_ids)
+    assert not any(video in path for path in files(store.root))

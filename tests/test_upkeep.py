@@ -18,6 +18,7 @@ from scenes import Face, observe
 
 from analytics import connect
 from analytics.results.ids import file_sha256, video_id
+from analytics.results.in_progress import mark_in_progress
 from analytics.results.status import running, status
 from analytics.results.storage_paths import file_version
 from analytics.results.store import Store
@@ -68,10 +69,11 @@ def store(tmp_path, folder):
     store.write_segment(done["video_id"], "o1", 0, observe(PTS_S, []))
     store.commit_analysis(done, timeline())
     store.commit_failure(row(folder / "broken.mp4", 1), "not a video")
-    for name in ("begun", "stopped"):
-        path = store.write_segment(video_id(file_sha256(folder / f"{name}.mp4")), "o1", 0, observe(PTS_S, []))
-    age(path, 3600)
-    return store
+    begun, stopped = (video_id(file_sha256(folder / f"{name}.mp4")) for name in ("begun", "stopped"))
+    for video in (begun, stopped):
+        age(store.write_segment(video, "o1", 0, observe(PTS_S, [])), 3600)
+    with mark_in_progress(store.root, begun):
+        yield store
 
 
 # --- status ------------------------------------------------------------------------------------------------------
@@ -179,8 +181,10 @@ def test_a_finished_video_of_copied_results_is_not_running(store, tmp_path):
     assert states(copy)["done.mp4"] == ("done", "")
     done = next(one.video_id for one in status(copy) if one.state == "done")
     assert done not in {one.video_id for one in running(copy)}
-    Store(copy).write_segment(done, "o2", 0, observe(PTS_S, []))  # an analysis with other settings has started
-    assert states(copy)["done.mp4"] == ("running", "segments saved: 1")
+    with mark_in_progress(copy, done):  # an analysis with other settings has started
+        assert states(copy)["done.mp4"] == ("running", "segments saved: 0")
+        Store(copy).write_segment(done, "o2", 0, observe(PTS_S, []))
+        assert states(copy)["done.mp4"] == ("running", "segments saved: 1")
 
 
 def test_a_video_in_an_object_store_does_not_count_as_missing(store):

@@ -6,9 +6,7 @@ its other folders. Finally the moved folders are deleted. Object stores cannot m
 the same order. A marker file for each video lets the next purge finish an interrupted one.
 """
 
-import shlex
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +19,9 @@ from analytics.errors import StoreError
 from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.atomic_write import write_atomic
 from analytics.results.compaction import drop_from_shards, remove_broken_shards
+from analytics.results.in_progress import RECENT_S, videos_in_progress
 from analytics.results.results_folder import check_results
 from analytics.results.shards import read_shards
-from analytics.results.status import RECENT_S, may_be_in_progress, newest_segment
 from analytics.results.storage_paths import (
     FileInfo,
     StoragePath,
@@ -94,25 +92,16 @@ def plan_purge(results: StoragePath, *, wanted: Sequence[str] = (), finished_bef
     """
     check_results(results)
     rows, folders = _video_rows(results), _folders(results)
-    running_sessions = _running_sessions(results, rows)
+    in_progress = _in_progress(results, rows)
     if finished_before is None:
         chosen = _chosen(rows, folders, wanted)
-        if still := sorted(running_sessions[video_id] for video_id in chosen if video_id in running_sessions):
-            raise PurgeError(
-                f"{', '.join(still)}: a running live session: stop it first (Ctrl-C in fervid live). A session that "
-                f"was killed counts as running until `{shlex.join(['fervid', 'timeline', str(results)])}` has written "
-                "its last tables"
-            )
-        if still := sorted(_in_progress(results, rows, chosen)):
-            raise PurgeError(
-                f"{', '.join(still)}: new observations are being written: stop the analysis or wait for its end. One "
-                f"that was killed counts as running for {RECENT_S:.0f} s"
-            )
+        if still := in_progress.intersection(chosen):
+            raise _running_error(still, rows)
     else:
         # Only on disk do files without a row have a time.
         finished_at = _finished_at(rows, {} if is_remote(results) else folders)
         old = {video_id for video_id, when in finished_at.items() if when < finished_before}
-        chosen = sorted(old - running_sessions.keys() - _in_progress(results, rows, old))
+        chosen = sorted(old - in_progress)
     ids = set(chosen)
     videos_at = _videos_at(row for row in rows if row.video_id in ids)
     files = {
@@ -138,6 +127,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
         The videos of an interrupted purge that were analyzed after it, and are kept with all that it had not removed.
 
     Raises:
+        PurgeError: if one of these videos is being analyzed, or is a running live session.
         DamagedFileError: if a shard of these videos cannot be rewritten, as another analysis in it is damaged.
         StoreError: if `results` is not a results folder, a file cannot be deleted, or another process keeps changing
             one of these videos; at the end, if a damaged shard may contain them.
@@ -146,12 +136,12 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
     trash = results / _TRASH
     try:
         interrupted = _interrupted(trash)
+        in_progress = videos_in_progress(results)
+        if still := in_progress.intersection(video_ids):  # an analysis has started since the plan was made
+            raise _running_error(still, _video_rows(results))
         finished_at = _last_finished(_video_rows(results)) if interrupted else {}
-        analyzed_again = {
-            video_id
-            for video_id, when in interrupted.items()
-            if video_id in finished_at and finished_at[video_id] > when
-        }.difference(video_ids)
+        later = {video_id for video_id, when in interrupted.items() if finished_at.get(video_id, when) > when}
+        analyzed_again = (later | (interrupted.keys() & in_progress)).difference(video_ids)
         ids = [*video_ids, *sorted(interrupted.keys() - {*analyzed_again, *video_ids})]
         for video_id in ids:
             write_atomic(trash / f"{_MARK}{video_id}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
@@ -267,31 +257,20 @@ def _videos_at(rows: Iterable[_Written]) -> dict[str, set[str]]:
     return videos
 
 
-def _running_sessions(results: StoragePath, rows: Sequence[_Written]) -> dict[str, str]:
-    """The paths of live sessions that may still be running, by video_id."""
+def _running_error(video_ids: Iterable[str], rows: Sequence[_Written]) -> PurgeError:
+    """An error that names these videos, whose analyses or live sessions are running."""
+    path_of = {row.video_id: row.path for row in rows}
+    paths = sorted(path_of.get(video_id, video_id) for video_id in video_ids)
+    return PurgeError(
+        f"{', '.join(paths)}: an analysis or live session is running: wait for its end, or stop it with Ctrl-C. In "
+        f"object stores and on disks without locks, one that was killed counts as running for {RECENT_S:.0f} s"
+    )
+
+
+def _in_progress(results: StoragePath, rows: Sequence[_Written]) -> set[str]:
+    """The videos that are being analyzed, and live sessions that are running."""
     newest = {row.video_id: row for row in sorted(rows, key=lambda row: row.finished_at)}
-    return {
-        video_id: row.path
-        for video_id, row in newest.items()
-        if row.is_running and may_be_in_progress(results, video_id)
-    }
-
-
-def _in_progress(results: StoragePath, rows: Sequence[_Written], video_ids: Iterable[str]) -> set[str]:
-    """The videos with observations that are newer than all of their rows, and so recent that a run may write more.
-
-    Empty for object stores, where this would require listing every segment of every video.
-    """
-    if is_remote(results):
-        return set()
-    finished_at = _last_finished(rows)
-    return {
-        video_id
-        for video_id in video_ids
-        for folder in (results / "observations" / f"{_PREFIX}{video_id}").glob("observation_id=*")
-        if (newest_s := newest_segment(folder)[0]) > time.time() - RECENT_S
-        and (video_id not in finished_at or newest_s > finished_at[video_id].timestamp())
-    }
+    return videos_in_progress(results, [video_id for video_id, row in newest.items() if row.is_running])
 
 
 def _chosen(rows: Sequence[_Written], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """The state of each video: done, running, failed, damaged or pending, with the reason and what to do about it."""
 
-import contextlib
 import math
 import time
 from collections import Counter, defaultdict
@@ -12,13 +11,14 @@ from pathlib import Path
 from analytics.results.catalog import LATER_RUN_FAILED, latest_rows, read_catalog
 from analytics.results.damage import Damage
 from analytics.results.ids import file_sha256, video_id
+from analytics.results.in_progress import videos_in_progress
+from analytics.results.segments import newest_segment
 from analytics.results.storage_paths import StoragePath, file_version, is_remote, is_unmodified, path_below
 from analytics.results.verification import find_damage
 from analytics.results.video_record import VideoRecord, newest_by_path, video_records
 from analytics.results.video_rows import read_own_rows
 from analytics.results.videos import path_text
 
-RECENT_S = 120.0  # a run that writes no segment for this many seconds counts as dead; a segment takes less
 # Beginning of the reason if the video is intact but has no frame between --start and --end.
 OUTSIDE_RANGE = "no frame in the range"
 STATES = ("done", "running", "failed", "damaged", "pending")
@@ -29,10 +29,18 @@ HASHED_AT_MOST = 8
 
 @dataclass(frozen=True)
 class Running:
-    """A video with segments but no finished analysis of them."""
+    """A video that is being analyzed."""
 
     video_id: str
-    n_segments: int
+    n_segments: int  # number of segments that its analysis has saved
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The segments of an analysis that is not finished."""
+
+    n_segments: int = 0
+    newest_s: float = -math.inf  # time of the newest one, since 1970
 
 
 @dataclass(frozen=True)
@@ -49,68 +57,45 @@ class VideoStatus:
 
 
 def running(root: StoragePath) -> list[Running]:
-    """Unfinished videos whose newest segment is younger than `RECENT_S`."""
-    return [video for video, _ in unfinished(root, within_s=RECENT_S)]
+    """The videos that are being analyzed, and live sessions that are running; none in object stores."""
+    videos = videos_in_progress(root)
+    segments = unfinished(root, videos)
+    return [Running(video, segments.get(video, Unfinished()).n_segments) for video in sorted(videos)]
 
 
-def unfinished(root: StoragePath, *, within_s: float = math.inf) -> list[tuple[Running, float]]:
-    """Videos whose latest analysis is not finished, and the age of its newest segment in seconds.
+def unfinished(root: StoragePath, videos: Iterable[str] = ("*",)) -> dict[str, Unfinished]:
+    """Videos whose latest analysis is not finished, by id.
 
     Only segments that are newer than every row of the video count, and none of a finished analysis: in a copied results
     folder, these are new files. Empty for object stores, where this would require listing every segment of every video.
 
     Args:
         root: the results folder.
-        within_s: only videos whose newest segment is at most this old.
+        videos: only these ids.
     """
     if is_remote(root):
-        return []
-    seen: dict[str, dict[str, tuple[float, int]]] = defaultdict(dict)  # by video_id and observation_id
-    for folder in (root / "observations").glob("video_id=*/observation_id=*"):
-        # A long video has thousands of segments. Writing one, which is a rename, changes the time of the folder.
-        if _age_s(folder) > within_s:
-            continue
-        newest_s, n_segments = newest_segment(folder)
-        if n_segments and time.time() - newest_s <= within_s:
-            video, observed = folder.parent.name.removeprefix("video_id="), folder.name.removeprefix("observation_id=")
-            seen[video][observed] = newest_s, n_segments
+        return {}
+    seen: dict[str, dict[str, Unfinished]] = defaultdict(dict)  # by video_id and observation_id
+    for name in videos:
+        for folder in (root / "observations").glob(f"video_id={name}/observation_id=*"):
+            newest_s, n_segments = newest_segment(folder)
+            if n_segments:
+                video, observed = folder.parent.name.removeprefix("video_id="), folder.name
+                seen[video][observed.removeprefix("observation_id=")] = Unfinished(n_segments, newest_s)
     if not seen:
-        return []
+        return {}
     rows = read_catalog(root, skip_damaged=True).rows
     for row in rows.select(["video_id", "observation_id", "status", "is_running", "finished_at"]).to_pylist():
         observations = seen.get(row["video_id"], {})
-        if row["status"] == "done" and not row["is_running"]:
+        if row["is_running"]:
+            continue
+        if row["status"] == "done":
             observations.pop(row["observation_id"], None)
-        for observed, (newest_s, _) in list(observations.items()):
-            if row["finished_at"].timestamp() >= newest_s:
+        for observed, found in list(observations.items()):
+            if row["finished_at"].timestamp() >= found.newest_s:
                 del observations[observed]
-    newest = {video: max(observations.values()) for video, observations in seen.items() if observations}
-    return [(Running(video, n), time.time() - newest_s) for video, (newest_s, n) in newest.items()]
-
-
-def _age_s(folder: Path) -> float:
-    """The seconds since files of a folder were last added, renamed or deleted; inf if it was purged meanwhile."""
-    try:
-        return time.time() - folder.stat().st_mtime
-    except FileNotFoundError:
-        return math.inf
-
-
-def may_be_in_progress(root: StoragePath, video_id: str) -> bool:
-    """Whether an analysis of a video may be in progress; always True in object stores, where this is unknown."""
-    if is_remote(root):
-        return True
-    folders = (root / "observations" / f"video_id={video_id}").glob("observation_id=*")
-    return any(time.time() - newest_segment(folder)[0] < RECENT_S for folder in folders)
-
-
-def newest_segment(folder: StoragePath) -> tuple[float, int]:
-    """The time of the newest segment in a folder of observations, and the number of segments; -inf and 0 for none."""
-    written_s = []
-    for path in folder.glob("segment-*.parquet"):
-        with contextlib.suppress(FileNotFoundError):  # the video may be purged meanwhile
-            written_s.append(path.stat().st_mtime)
-    return max(written_s, default=-math.inf), len(written_s)
+    newest = {video: list(observations.values()) for video, observations in seen.items() if observations}
+    return {video: max(found, key=lambda one: one.newest_s) for video, found in newest.items()}
 
 
 def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[VideoStatus]:
@@ -135,12 +120,14 @@ def status(results: StoragePath, files: Sequence[StoragePath] = ()) -> list[Vide
     path_of_damaged = {video: _path_of(results, video) for video in damages}
     damaged_paths = set(path_of_damaged.values())
     left = [path for path in files if path_text(path) not in damaged_paths and not _is_known(path, row_of, ids_of_size)]
-    unfinished_videos = {video.video_id: (video.n_segments, age_s) for video, age_s in unfinished(results)}
+    in_progress = videos_in_progress(results, [row.video_id for row in rows if row.is_running])
+    unfinished_videos = dict.fromkeys(in_progress, Unfinished()) | unfinished(results)
     path_of = dict(_ids_of_first(left, unfinished_videos)) if left and unfinished_videos else {}
     changed = {path_text(path) for path in left}
-    found = [_of_row(results, row, unfinished_videos) for row in rows if row.path not in changed]
+    n_running = {video: unfinished_videos[video].n_segments for video in in_progress}
+    found = [_of_row(row, n_running) for row in rows if row.path not in changed]
     found += [
-        _of_unfinished(video, path_of.get(video), *unfinished_videos[video])
+        _of_unfinished(video, path_of.get(video), unfinished_videos[video], video in in_progress)
         for video in unfinished_videos.keys() - {row.video_id for row in rows} - damages.keys()
     ]
     found += [_of_file(path, row_of) for path in left if path not in path_of.values()]
@@ -179,14 +166,12 @@ def count(statuses: Iterable[VideoStatus]) -> dict[str, int]:
     return {state: counted[state] for state in STATES}
 
 
-def _of_row(results: StoragePath, row: VideoRecord, unfinished_videos: Mapping[str, tuple[int, float]]) -> VideoStatus:
+def _of_row(row: VideoRecord, n_running: Mapping[str, int]) -> VideoStatus:
     known = VideoStatus(row.path, "done", row.video_id, finished_at=row.finished_at)
-    n_segments, age_s = unfinished_videos.get(row.video_id, (0, RECENT_S))
-    if age_s < RECENT_S:
-        return replace(known, state="running", reason=f"segments saved: {n_segments}")
+    if row.video_id in n_running:
+        reason = "a live session" if row.is_running else _saved(n_running[row.video_id])
+        return replace(known, state="running", reason=reason)
     if row.is_running:
-        if may_be_in_progress(results, row.video_id):
-            return replace(known, state="running", reason="a live session")
         reason = "an interrupted live session: its end is not in the tables yet"
         return replace(
             known, state="pending", reason=reason, suggested_action="run `fervid timeline RESULTS` to add it"
@@ -229,13 +214,16 @@ def _of_failed_later_run(known: VideoStatus, row: VideoRecord, error: str) -> Vi
     return replace(failed, suggested_action=action, can_retry=True)
 
 
-def _of_unfinished(video: str, path: StoragePath | None, n_segments: int, age_s: float) -> VideoStatus:
-    text = "" if path is None else path_text(path)
-    saved = f"segments saved: {n_segments}"
-    if age_s < RECENT_S:
+def _of_unfinished(video: str, path: StoragePath | None, found: Unfinished, is_running: bool) -> VideoStatus:
+    text, saved = "" if path is None else path_text(path), _saved(found.n_segments)
+    if is_running:
         return VideoStatus(text, "running", video, saved)
-    reason = f"a run was interrupted {age_s / 60:.0f} min ago: {saved}"
+    reason = f"a run was interrupted {(time.time() - found.newest_s) / 60:.0f} min ago: {saved}"
     return VideoStatus(text, "pending", video, reason, "run `fervid analyze` to resume")
+
+
+def _saved(n_segments: int) -> str:
+    return f"segments saved: {n_segments}"
 
 
 def _of_file(path: StoragePath, row_of: Mapping[str, VideoRecord]) -> VideoStatus:

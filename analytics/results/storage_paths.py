@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, overload
 
@@ -40,6 +41,7 @@ class FileInfo:
 
     size_bytes: int
     stamp: str  # version of the file: a text that changes whenever the file is written
+    modified_s: float = 0.0  # time of the last change, since 1970
 
 
 def resolve_path(given: str | StoragePath) -> StoragePath:
@@ -188,7 +190,7 @@ def list_files(folder: StoragePath) -> dict[str, FileInfo]:
             found = fs.find(root, detail=True)
         below = {name[len(root.rstrip("/")) + 1 :]: info for name, info in found.items()}
         visible = {name: info for name, info in below.items() if name and not any(map(_is_hidden, name.split("/")))}
-        return {name: FileInfo(info["size"] or 0, version(info)) for name, info in visible.items()}
+        return {name: FileInfo(info["size"] or 0, version(info), _modified_s(info)) for name, info in visible.items()}
     return dict(_walk(folder, ""))
 
 
@@ -203,7 +205,8 @@ def _walk(folder: Path | str, above: str) -> Iterator[tuple[str, FileInfo]]:
             elif entry.is_file():
                 with contextlib.suppress(FileNotFoundError):  # a file may be deleted after it was listed
                     stat = entry.stat()
-                    yield above + entry.name, FileInfo(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}")
+                    stamp = f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
+                    yield above + entry.name, FileInfo(stat.st_size, stamp, stat.st_mtime)
 
 
 def _is_hidden(name: str) -> bool:
@@ -213,8 +216,18 @@ def _is_hidden(name: str) -> bool:
 def version(info: Mapping[str, object]) -> str:
     """The version of an object: its ETag, else its time and size."""
     tag = info.get("ETag") or info.get("etag")
-    when = info.get("LastModified") or info.get("mtime") or info.get("created")
-    return str(tag).strip('"') if tag else f"{when}-{info['size']}"
+    return str(tag).strip('"') if tag else f"{_modified(info)}-{info['size']}"
+
+
+def _modified(info: Mapping[str, object]) -> object:
+    """When an object was written, as its store says."""
+    return info.get("LastModified") or info.get("mtime") or info.get("created")
+
+
+def _modified_s(info: Mapping[str, object]) -> float:
+    """When an object was written, in seconds since 1970; 0 if its store does not say so."""
+    when = _modified(info)
+    return when.timestamp() if isinstance(when, datetime) else float(when) if isinstance(when, int | float) else 0.0
 
 
 def file_version(path: StoragePath) -> str:

@@ -7,6 +7,7 @@
     frames/video_id=v…/a….parquet                                    also faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: marks the analysis as finished
     .locks/v….lock                                                   held while notes change, see `video_lock`
+    .locks/v….….run                                                  held by an analysis, see `in_progress`
 
 Ids start with a letter, so that no reader parses a folder name as a number. The folder may be in an object store, such
 as `s3://bucket/results` (see `storage_paths`), and small files may have been compacted into shards (see `shards`).
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from analytics.errors import SegmentError
 from analytics.errors import StoreError as StoreError
 from analytics.results.arrow_files import n_rows, read_table
 from analytics.results.atomic_write import write_atomic
@@ -105,13 +107,13 @@ class Store:
         """Read all segments of a video as one table, in order.
 
         Raises:
-            StoreError: if a segment is missing or damaged.
+            SegmentError: if a segment is missing or damaged.
         """
         segments = []
         for index in range(n_segments):
             path = self._segment_path(video_id, observation_id, index)
             if (segment := read_segment(path)) is None:
-                raise StoreError(f"{path}: missing or damaged: run `fervid analyze` again to restore it")
+                raise SegmentError(f"{path}: missing or damaged: run `fervid analyze` again to restore it")
             segments.append(segment)
         return pa.concat_tables(segments) if segments else OBSERVATIONS.empty_table()
 

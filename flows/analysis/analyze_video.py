@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from analytics.errors import SegmentError
 from analytics.results.carry_notes import carry_notes
 from analytics.results.ids import unread_video_id, video_id
+from analytics.results.in_progress import mark_in_progress
 from analytics.results.storage_paths import StoragePath, file_version
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.videos import path_text
@@ -83,9 +85,9 @@ def analyze_video(path: StoragePath, context: AnalysisContext) -> VideoOutcome:
     job = _VideoJob(path, context)
     try:
         return job.run()
-    except (Stopped, *FATAL):
-        raise
     except Exception as error:
+        if isinstance(error, (Stopped, *FATAL)) and not isinstance(error, SegmentError):
+            raise
         raise VideoFailed(f"{path}: {job.commit_failure(error)}") from error
 
 
@@ -108,17 +110,19 @@ class _VideoJob:
         self.object_version = file_version(self.path)
         if work := self.context.finished.find(self.path):
             return skip_outcome(self.path, work, self.context)
-        with local_copy(self.path) as file:
-            self.file = file
-            content, info = self.identify(file)
-            if not self.settings.overwrite and self.store.is_done(*self.ids().analyzed):
-                observe_settings = observation_settings(self.settings, self.models, info.decoder)
-                reason = {"detector_reason": self.models.detector_reason}
-                work = FinishedWork(self.ids(), observe_settings | reason, object_version=self.object_version)
-                return skip_outcome(self.path, work, self.context)
-            plan = self.plan(content, info)
-            observe(self.path, plan, self.context, self.times)
-        return self.commit(plan, self.build(plan))
+        with contextlib.ExitStack() as running:
+            with local_copy(self.path) as file:
+                self.file = file
+                content, info = self.identify(file)
+                if not self.settings.overwrite and self.store.is_done(*self.ids().analyzed):
+                    observe_settings = observation_settings(self.settings, self.models, info.decoder)
+                    reason = {"detector_reason": self.models.detector_reason}
+                    work = FinishedWork(self.ids(), observe_settings | reason, object_version=self.object_version)
+                    return skip_outcome(self.path, work, self.context)
+                running.enter_context(mark_in_progress(self.store.root, self.ids().video_id))
+                plan = self.plan(content, info)
+                observe(self.path, plan, self.context, self.times)
+            return self.commit(plan, self.build(plan))
 
     def identify(self, file: Path) -> tuple[Content, VideoInfo]:
         """Hash and describe the file."""
@@ -188,7 +192,7 @@ class _VideoJob:
 
     def commit_failure(self, error: Exception) -> str:
         """Write the row of a failed video; returns the reason."""
-        expected = isinstance(error, VideoReadError | PredictionError | IdentitiesError | OSError)
+        expected = isinstance(error, VideoReadError | PredictionError | IdentitiesError | SegmentError | OSError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         reason = reason.replace(str(self.file), str(self.path)).removeprefix(f"{self.path}: ")
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", self.path, reason, exc_info=error)
@@ -235,9 +239,10 @@ def observe_part(path: StoragePath, context: AnalysisContext, part: int, n_parts
     ids = work_ids(video_id(content.sha256), settings, context.models, info.decoder)
     segments = plan_segments(info, settings)
     ours = set(np.array_split(np.arange(len(segments)), n_parts)[part].tolist())
-    missing = [index for index in missing_segments(segments, ids, context) if index in ours]
-    plan = SegmentPlan(info, content, ids, segments, missing)
-    observe(path, plan, context, StageTimes())
+    with mark_in_progress(context.store.root, ids.video_id):
+        missing = [index for index in missing_segments(segments, ids, context) if index in ours]
+        plan = SegmentPlan(info, content, ids, segments, missing)
+        observe(path, plan, context, StageTimes())
     return plan.n_missing
 
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from analytics import connect
 from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.ids import analysis_id
+from analytics.results.in_progress import videos_in_progress
 from analytics.results.results_folder import check_results
-from analytics.results.status import may_be_in_progress
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
@@ -43,7 +43,7 @@ class Rebuilt:
     n_faces: int = 0
     n_tracks: int = 0
     seconds: float = 0.0
-    note: str = ""  # reason of a failure
+    note: str = ""  # reason of a failure, or why a timeline is unchanged
 
 
 def rebuild_timelines(
@@ -104,7 +104,9 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     config = config_for(settings, stored["observe"])
     observation_ids = row.observed
     analyzed = analysis_id(observation_ids[1], config.settings())
-    # A live session that is running or was killed may have more observations than its tables contain.
+    if row.is_running and video in videos_in_progress(store.root, [video]):
+        return _rebuilt(store, row, "unchanged", note="the live session is running, and updates its timeline itself")
+    # A live session that was killed may have more observations than its tables contain.
     if not row.is_running and is_up_to_date(store.root, row, analyzed) and store.is_done(video, row.analysis_id):
         return _rebuilt(store, row, "unchanged")
     if not row.is_running and store.is_done(video, analyzed):
@@ -122,6 +124,8 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
             recompute_identities=bool(row.is_running),
             end_s=row.shown_until_s,
         )
+        if row.is_running and not stored.get("run", {}).get("keep_appearance"):
+            store.drop_appearance(*observation_ids)  # as the session would have done at its end
     except (StoreError, IdentitiesError) as error:
         return Rebuilt(path, "failed", video, note=f"{path}: {error}")
     # The fingerprint of a request belongs to `fervid analyze`, whose other settings are unknown here.
@@ -136,17 +140,15 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     }
     with carry_notes(store, video):
         store.commit_analysis(row.columns() | changed, timeline)
-    if row.is_running and not may_be_in_progress(store.root, video):
-        store.drop_appearance(*observation_ids)  # the session was killed, so no other process drops its appearance data
     return _rebuilt(store, row, "done", seconds=time.perf_counter() - started_s)
 
 
-def _rebuilt(store: Store, row: VideoRecord, status: str, *, seconds: float = 0.0) -> Rebuilt:
+def _rebuilt(store: Store, row: VideoRecord, status: str, *, seconds: float = 0.0, note: str = "") -> Rebuilt:
     """The result for a video, whose timeline is the shown one now."""
     shown = store.shown_analysis(row.video_id)
     assert shown is not None
     sizes = store.table_rows(row.video_id, shown.analysis_id)
-    return Rebuilt(row.path, status, row.video_id, shown.analysis_id, sizes["faces"], sizes["tracks"], seconds)
+    return Rebuilt(row.path, status, row.video_id, shown.analysis_id, sizes["faces"], sizes["tracks"], seconds, note)
 
 
 def _read_observations(store: Store, row: VideoRecord) -> pa.Table:

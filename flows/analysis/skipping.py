@@ -4,7 +4,7 @@ import math
 import time
 
 from analytics.results.carry_notes import carry_notes, is_up_to_date
-from analytics.results.status import newest_segment
+from analytics.results.segments import newest_segment
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord, analyzed_part

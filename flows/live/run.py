@@ -1,5 +1,6 @@
 """Analyze a live source into a results folder: process frames, commit them, update the tables, shut down cleanly."""
 
+import contextlib
 import logging
 import math
 import time
@@ -95,8 +96,11 @@ def run_live(
     models = load_models(settings)  # an error about a model leaves no results folder
     store = Store(out)
     _warm_up(models)
-    with TimelineProcess() as timelines, LiveReader(source, settings.fps, on_message) as reader:
-        run = _Run(store, reader, timelines, settings, live, models, on_message)
+    with (
+        TimelineProcess() as timelines,
+        LiveReader(source, settings.fps, on_message) as reader,
+        contextlib.closing(_Run(store, reader, timelines, settings, live, models, on_message)) as run,
+    ):
         while not progress.stop_requested.is_set() and not run.is_over():
             run.step()
             if run.session is not None:
@@ -189,6 +193,11 @@ class _Run:
             self._collect(timeout_s=None)
         return self.outcomes
 
+    def close(self) -> None:
+        """Close the sessions that an error has interrupted."""
+        for session in [*self.ending, *filter(None, [self.session])]:
+            session.close()
+
     def _process(self, frames: list[LiveFrame]) -> None:
         while frames:
             if self.session is None:
@@ -241,6 +250,7 @@ class _Run:
         self.updates.took(done.busy_s)
         if done.is_last:
             session = self.ending.pop(0)
+            session.close()
             self.outcomes.append(
                 LiveOutcome(
                     path=session.path,

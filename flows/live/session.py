@@ -1,5 +1,6 @@
 """One live session: its counts, its segments in the results folder, and its row of the table `videos`."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.results.ids import live_video_id
+from analytics.results.in_progress import RECENT_S, mark_in_progress
 from analytics.results.store import Store
 from analytics.timeline.observations import missing_frames_table, observations_table
 from fer_models.observe import ObserveOptions, observe_frames
@@ -20,6 +22,9 @@ from flows.analysis.model_bundle import Models
 from flows.settings import AnalyzeSettings
 
 DECODER = "pyav"
+# The newest segment is written again after this time without frames, which shows that the session is running to those
+# who cannot test its lock, as in object stores.
+HEARTBEAT_S = RECENT_S / 2
 
 
 @dataclass
@@ -101,8 +106,14 @@ class LiveSession:
         self._segment = -1  # index of the current segment, by time
         self._rows: list[pa.Table] = []  # rows of the current segment
         self._uncommitted_s: list[float] = []  # arrival times of analyzed frames that are not committed yet
-        self._is_committed = True
+        self._is_committed, self._committed_s = True, time.monotonic()
         self._last = first
+        self._running = contextlib.ExitStack()
+        self._running.enter_context(mark_in_progress(store.root, self.ids.video_id))
+
+    def close(self) -> None:
+        """Let other processes know that the session has ended, and its final tables are built."""
+        self._running.close()
 
     @property
     def duration_s(self) -> float:
@@ -122,10 +133,10 @@ class LiveSession:
 
     def commit(self) -> None:
         """Write the current segment as far as it is complete."""
-        if self._is_committed:
+        if self._is_committed and (not self._rows or time.monotonic() - self._committed_s < HEARTBEAT_S):
             return
         self._store.write_segment(*self.ids.observed, self.n_segments - 1, pa.concat_tables(self._rows))
-        self._is_committed = True
+        self._is_committed, self._committed_s = True, time.monotonic()
         if self._uncommitted_s:
             self.delay.add(self._uncommitted_s)
             self._uncommitted_s = []

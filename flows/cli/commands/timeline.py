@@ -62,7 +62,7 @@ def timeline(
 def _note_success(timeline: "Rebuilt") -> None:
     """Print a line for a video; failures are printed with their reasons at the end."""
     if timeline.status != "failed":
-        note(f"{timeline.status} {timeline.path}")
+        note(f"{timeline.status} {timeline.path}" + (f": {timeline.note}" if timeline.note else ""))
 
 
 def _print_failed(rebuilt: "Sequence[Rebuilt]") -> None:
