@@ -443,8 +443,8 @@ TRACKS = pa.schema(
             "movements_measured_s",
             pa.float64(),
             "s",
-            "time in which movements can be found: good faces with trusted landmarks, at 20 or more frames per second on "
-            "average, with gaps of up to 0.1 s between them, for 0.5 s or longer; NULL in results of version 0.1",
+            "time in which movements can be found: good faces with trusted landmarks, at 20 or more frames per second "
+            "on average, with gaps of up to 0.1 s between them, for 0.5 s or longer; NULL in results of version 0.1",
         ),
         _field(
             "movements",
