@@ -402,8 +402,8 @@ TRACKS = pa.schema(
         ),
         _field("ok_s", pa.float64(), "s", "of seen_s, the time with a face of n_faces_ok", nullable=False),
         _field("left_out_s", pa.float64(), "s", "of seen_s, the time with a face of n_faces_left_out"),
-        _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score"),
-        _field("mean_face_px", pa.float32(), "px", "mean face size"),
+        _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score over the faces"),
+        _field("mean_face_px", pa.float32(), "px", "mean face size over the faces"),
         *_per_emotion(
             "mean",
             "0 to 1",
