@@ -82,6 +82,34 @@ def test_people_who_are_visible_together_are_not_merged() -> None:
     assert correct_tracks(track, pts_s, apart).tolist() == [0, 2, 0, 2, 0, 2]
 
 
+@pytest.mark.parametrize(
+    ("corrections", "suspected"),
+    [
+        ([], {0: True, 1: True}),
+        ([Correction("split", 0, 1.5)], {0: False, 1: True, 2: False}),
+        ([Correction("split", 0, 1.5), Correction("merge", 2, 0)], {0: True, 1: True}),
+        ([Correction("split", 0, 1.0)], {0: False, 1: True, 2: True}),
+        (  # the later halves are exchanged
+            [
+                Correction("split", 0, 1.5),
+                Correction("split", 1, 1.5),
+                Correction("merge", 2, 1),
+                Correction("merge", 3, 0),
+            ],
+            {0: False, 1: False},
+        ),
+    ],
+)
+def test_a_split_at_a_suspected_switch_settles_it(corrections: list[Correction], suspected: dict[int, bool]) -> None:
+    """Two people without appearance meet at 1.5 s; whether they have been exchanged there is in doubt."""
+    x = np.linspace(0, 600, 31)
+    observations = observe(np.arange(31) / 10, [Face(i, x=at) for i in range(31) for at in (x[i], 600 - x[i])])
+    identities = build_timeline(observations, TimelineConfig()).identities
+    tracks = build_corrected_timeline(observations, TimelineConfig(), identities, corrections).tracks.to_pylist()
+    assert {track["track_id"]: track["suspected_switch"] for track in tracks} == suspected
+    assert all((track["switch_s"] is not None) == track["suspected_switch"] for track in tracks)
+
+
 SCENE = [
     *(Face(i, x=100, p=feeling("happy")) for i in range(400)),
     *(Face(i, x=500, p=feeling("sad")) for i in range(40)),

@@ -10,21 +10,25 @@ from analytics.timeline.movements import (
     Movements,
     TrackedMeasures,
     find_movements,
+    local_frame_s,
     relative_to_rest,
 )
 from analytics.timeline.oscillations import OscillationRule, find_oscillations, find_swings, turning_points
+from fer_models.video.sampling import frames_to_sample
 
 CONFIG = MovementConfig()
 
 
 def measures(n: int = 100, fps: float = 25.0, **changed: np.ndarray) -> TrackedMeasures:
     """One person who looks ahead with open eyes and a closed mouth, except for what is changed."""
-    start_s = np.arange(n) / fps
+    start_s = changed.get("start_s", np.arange(n) / fps)
+    end_s = changed.get("end_s", start_s + 1 / fps)
     still = {
         "track": np.zeros(n, np.int64),
         "part": np.zeros(n, np.int64),
         "start_s": start_s,
-        "end_s": start_s + 1 / fps,
+        "end_s": end_s,
+        "local_frame_s": local_frame_s(start_s, end_s),
         "eye_openness": np.full(n, 0.3),
         "mouth_opening": np.zeros(n),
         "yaw_deg": np.zeros(n),
@@ -101,6 +105,42 @@ def test_blinks_need_20_frames_per_second(fps, n_blinks):
     movements = find_movements(measures(n, fps, eye_openness=dips(n, slice(2 * fps, 2 * fps + fps // 5))), CONFIG)
     assert len(found(movements)) == n_blinks
     assert movements.is_measured.all() == (n_blinks > 0) == movements.is_measured.any()
+
+
+@pytest.mark.parametrize("shown_fps", [20, 24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60000 / 1001, 72])
+@pytest.mark.parametrize("fps", [20, 25])
+def test_20_of_the_frames_of_a_video_per_second_are_enough(shown_fps, fps):
+    """Whole frames are sampled, so that some are shown for 50 to 83 ms. In 60 s, 20 blinks, and speech of 3 Hz."""
+    end_s = np.arange(1, 60 * shown_fps + 1) / shown_fps
+    start_s = end_s - 1 / shown_fps
+    start_s = start_s[frames_to_sample(start_s, end_s[-1], fps=fps)]
+    end_s = np.append(start_s[1:], end_s[-1])
+    openness = np.where((start_s + 1) % 3 < 0.2, 0.06, 0.3)
+    mouth = np.where(start_s % 10 < 5, 0.1 * (1 - np.cos(2 * np.pi * 3 * start_s)), 0)
+    changed = {"start_s": start_s, "end_s": end_s, "eye_openness": openness, "mouth_opening": mouth}
+    movements = find_movements(measures(len(start_s), **changed), CONFIG)
+    is_blink = movements.kind == MOVEMENT_KINDS.index("blink")
+    assert movements.is_measured.all() and movements.measured_s.sum() == pytest.approx(end_s[-1])
+    assert is_blink.sum() == 20
+    assert (movements.end_s - movements.start_s)[~is_blink].sum() == pytest.approx(30, rel=0.05)
+
+
+@pytest.mark.parametrize(("longest_s", "n_blinks"), [(0.08, 1), (0.15, 1), (0.16, 0)])
+def test_a_frame_that_is_shown_longer_counts_as_a_gap(longest_s, n_blinks):
+    """At 25 frames per second, during a blink from 1 s on, one frame is shown for longer."""
+    start_s = np.arange(100) / 25 + (longest_s - 0.04) * (np.arange(100) >= 27)
+    end_s = np.append(start_s[1:], start_s[-1] + 0.04)
+    movements = find_movements(measures(start_s=start_s, end_s=end_s, eye_openness=dips(100, slice(25, 29))), CONFIG)
+    assert len(found(movements)) == n_blinks
+    assert movements.measured_s.sum() == pytest.approx(end_s[-1] - (0 if n_blinks else longest_s - 0.05))
+
+
+def test_seconds_with_too_few_frames_are_not_measured():
+    """For 10 s 30 frames per second, then 15 for 10 s; at the change, the mean of two seconds counts."""
+    start_s = np.concatenate([np.arange(300) / 30, 10 + np.arange(150) / 15])
+    movements = find_movements(measures(450, start_s=start_s, end_s=np.append(start_s[1:], 20)), CONFIG)
+    assert movements.is_measured[:300].all() and not movements.is_measured[start_s >= 10.5].any()
+    assert 10 <= movements.measured_s.sum() <= 10.55
 
 
 @pytest.mark.parametrize("broken", ["unknown", "gap", "shot"])

@@ -273,7 +273,7 @@ def _speech_note(speech: str, good_s: float, not_measured_s: float) -> str:
         return f"--speech {speech}: movements were measured in all {good_s:.1f} s with good faces."
     return (
         f"--speech {speech}: in {not_measured_s:.1f} s of {good_s:.1f} s with good faces, "
-        "movements were not measured (they need trusted landmarks in at least 20 analyzed frames per second, for 0.5 s "
-        "or longer), so that it is not known who speaks; "
+        "movements were not measured (they need trusted landmarks for 0.5 s or longer, in a video of at least 20 "
+        "frames per second, of which all or at least 20 are analyzed), so that it is not known who speaks; "
         f"this time {'counts' if speech == 'exclude' else 'does not count'}."
     )

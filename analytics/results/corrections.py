@@ -21,7 +21,7 @@ from analytics.results.store import Store
 from analytics.results.stored_timeline import build_stored_timeline
 from analytics.results.video_record import VideoRecord
 from analytics.tables.arrow_utils import to_float_array
-from analytics.tables.schema import TIMELINE_TABLES, conform, timeline_schema
+from analytics.tables.schema import IDENTITIES, TIMELINE_TABLES, conform, timeline_schema
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
 from analytics.tracking.identities import IdentitiesError
 from fer_models.errors import FervidError
@@ -92,6 +92,27 @@ def correct_tracks(track: np.ndarray, pts_s: np.ndarray, corrections: Sequence[C
     return track
 
 
+def remaining_switches(is_switch: np.ndarray, track: np.ndarray, corrected: np.ndarray) -> np.ndarray:
+    """Where a track may still have switched to another person after corrections.
+
+    Whether a face is of the same person as the face before it in its track is no longer in doubt once a correction has
+    put the two into different tracks.
+
+    Args:
+        is_switch: (m,) bool, whether it is in doubt for each face, ordered by time.
+        track: (m,) track of each face before the corrections, -1 for none.
+        corrected: (m,) its track after them.
+
+    >>> remaining_switches(np.array([False, True, True]), np.array([0, 0, 0]), np.array([0, 0, 1]))
+    array([False,  True, False])
+    """
+    row = np.argsort(track, kind="stable")
+    before, after = row[:-1], row[1:]
+    is_same = np.zeros(len(track), bool)
+    is_same[after] = (track[after] == track[before]) & (corrected[after] == corrected[before])
+    return is_switch & is_same
+
+
 def build_corrected_timeline(
     observations: pa.Table,
     config: TimelineConfig,
@@ -116,13 +137,19 @@ def build_corrected_timeline(
     frames = observations["frame_index"].to_pylist()
     time_of_frame = dict(zip(frames, to_float_array(observations, "pts_s").tolist(), strict=True))
     pts_s = np.array([time_of_frame[frame] for frame in identities["frame_index"].to_pylist()], float)
-    track = correct_tracks(identities["track_id"].fill_null(-1).to_numpy().astype(np.int64), pts_s, corrections)
+    uncorrected = identities["track_id"].fill_null(-1).to_numpy().astype(np.int64)
+    track = correct_tracks(uncorrected, pts_s, corrections)
     ids, dense = np.unique(track[track >= 0], return_inverse=True)  # pass 2 numbers tracks without gaps
     numbered = np.full(len(track), -1)
     numbered[track >= 0] = dense
-    changed = pa.array(numbered, pa.int32(), mask=numbered < 0)
-    position = identities.schema.get_field_index("track_id")
-    timeline = build_timeline(observations, config, identities.set_column(position, "track_id", changed), end_s=end_s)
+    columns = {
+        "track_id": pa.array(numbered, pa.int32(), mask=numbered < 0),
+        "is_switch": pa.array(remaining_switches(identities["is_switch"].to_numpy(), uncorrected, track)),
+    }
+    corrected = conform(
+        pa.table(dict(zip(identities.column_names, identities.columns, strict=True)) | columns), IDENTITIES
+    )
+    timeline = build_timeline(observations, config, corrected, end_s=end_s)
     tables = {name: _with_ids(table, ids) for name, table in timeline.tables().items()}
     renamed = {name: conform(table, timeline_schema(TIMELINE_TABLES[name])) for name, table in tables.items()}
     return Timeline(**renamed, identities=identities)

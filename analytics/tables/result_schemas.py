@@ -51,7 +51,7 @@ VALIDITY = explained(
     ("left_out_share", pa.float64(), "0 to 1", "share of seen_s with a face of good quality that --speech leaves out"),
     ("labelled_share", pa.float64(), "0 to 1", "share of seen_s with a smooth_emotion"),
     ("carried_share", pa.float64(), "0 to 1", "share of the labeled time with a carried label"),
-    ("main_reason", pa.string(), "", "the most frequent reason for low quality; NULL if all faces are good"),
+    ("main_reason", pa.string(), "", "the reason of most low-quality faces; NULL if all faces are good"),
     (
         "yaw_median_deg",
         pa.float32(),

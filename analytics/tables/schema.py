@@ -402,8 +402,8 @@ TRACKS = pa.schema(
         ),
         _field("ok_s", pa.float64(), "s", "of seen_s, the time with a face of n_faces_ok", nullable=False),
         _field("left_out_s", pa.float64(), "s", "of seen_s, the time with a face of n_faces_left_out"),
-        _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score"),
-        _field("mean_face_px", pa.float32(), "px", "mean face size"),
+        _field("mean_det_score", pa.float32(), "0 to 1", "mean detection score over the faces"),
+        _field("mean_face_px", pa.float32(), "px", "mean face size over the faces"),
         *_per_emotion(
             "mean",
             "0 to 1",
@@ -443,8 +443,8 @@ TRACKS = pa.schema(
             "movements_measured_s",
             pa.float64(),
             "s",
-            "time in which movements can be found: good faces with trusted landmarks, at 20 or more frames per second, "
-            "with gaps of up to 0.1 s between them, for 0.5 s or longer; NULL in results of version 0.1",
+            "time in which movements can be found: good faces with trusted landmarks, at 20 or more frames per second "
+            "on average, with gaps of up to 0.1 s between them, for 0.5 s or longer; NULL in results of version 0.1",
         ),
         _field(
             "movements",

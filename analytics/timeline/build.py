@@ -29,7 +29,7 @@ from analytics.time_tolerance import is_later
 from analytics.timeline.baseline import BaselineConfig, correct, find_baselines
 from analytics.timeline.episodes import EpisodeConfig
 from analytics.timeline.movement_tables import TrackOrder, find_movements_of_faces, movement_columns
-from analytics.timeline.movements import MovementConfig, Movements
+from analytics.timeline.movements import MovementConfig, Movements, local_frame_s
 from analytics.timeline.quality import QualityConfig, QualityMeasures, gate_quality, speech_reasons
 from analytics.timeline.runs import begins_run, number_runs
 from analytics.timeline.smoothing import SmoothingConfig, smooth, steady_labels
@@ -199,7 +199,8 @@ def _order_by_track(known: Identities, frame: np.ndarray, shot: np.ndarray, show
     row = row[known.track[row] >= 0]
     track = known.track[row]
     shot_of_track = number_runs(begins_run(track) | begins_run(shot[row]))
-    return TrackOrder(row, track, shot_of_track, shown.start_s[frame[row]], shown.end_s[frame[row]])
+    frames = (shown.start_s, shown.end_s, local_frame_s(shown.start_s, shown.end_s))
+    return TrackOrder(row, track, shot_of_track, *(values[frame[row]] for values in frames))
 
 
 def _follow(

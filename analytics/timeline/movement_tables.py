@@ -27,6 +27,7 @@ class TrackOrder:
     shot: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
     start_s: np.ndarray  # (m,) time at which the frame is first shown
     end_s: np.ndarray  # (m,) time at which the next frame replaces it
+    local_frame_s: np.ndarray  # (m,) mean duration of the frames around it, see `movements.local_frame_s`
 
 
 def find_movements_of_faces(
@@ -50,6 +51,7 @@ def find_movements_of_faces(
         part=order.shot,
         start_s=order.start_s,
         end_s=order.end_s,
+        local_frame_s=order.local_frame_s,
         eye_openness=mean_of_known(trusted("eye_openness_left"), trusted("eye_openness_right")),
         mouth_opening=trusted("mouth_opening"),
         yaw_deg=trusted("head_yaw_deg"),

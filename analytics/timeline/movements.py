@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analytics.tables.schema import MOVEMENT_KINDS
-from analytics.time_tolerance import is_longer, is_shorter
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer, is_shorter
 from analytics.timeline.blinks import BlinkRule, find_blinks
 from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations
 
@@ -40,9 +40,13 @@ class MovementConfig:
     # Longest time without a trusted face within a run: two frames of 25 per second, three of 30. If each missing face
     # ended a run, many movements would be cut, and rates too low.
     max_gap_s: float = 0.1
+    # If a frame is shown for longer than `max_step_s`, the rest of its time is such a gap where there are this many
+    # frames per second on average, see `local_frame_s`: 20 of 25 frames are shown for 40, 40, 40 and 80 ms. The number
+    # rounds to 20, as one frame more or less may begin in the two seconds.
+    min_local_fps: float = 19.5
     min_run_s: float = 0.5  # shorter runs are not measured: the longest blink and open eyes around it take as long
-    # Smallest share of the time of a run in which faces are at most `max_step_s` apart. If every second one of 25 faces
-    # per second is missing, so is most speech.
+    # Smallest share of the time of a run in which no face is missing, or faces are at most `max_step_s` apart. If every
+    # second one of 25 faces per second is missing, so is most speech.
     min_dense_share: float = 0.5
 
     def __post_init__(self) -> None:
@@ -58,6 +62,7 @@ class TrackedMeasures:
     part: np.ndarray  # (m,) whole numbers that change with the track and at shot boundaries
     start_s: np.ndarray  # (m,) time at which the frame is first shown
     end_s: np.ndarray  # (m,) time at which the next frame replaces it
+    local_frame_s: np.ndarray  # (m,) mean duration of the frames around it, see `local_frame_s`
     eye_openness: np.ndarray  # (m,) mean openness of both eyes, or that of the eye that is known
     mouth_opening: np.ndarray  # (m,) opening of the mouth, in distances between the eyes
     yaw_deg: np.ndarray  # (m,)
@@ -75,9 +80,23 @@ class Movements:
     strength: np.ndarray  # (n,) strength of each movement, see `schema.MOVEMENTS`
     is_speaking: np.ndarray  # (m,) bool
     # (m,) seconds from each face to the next one of its unbroken run, and the duration of the last one's frame, at most
-    # `max_step_s`; 0 where movements could not be measured: untrusted, or in a run that is too short.
+    # `max_step_s` of it where there are too few frames per second; 0 where movements could not be measured: untrusted,
+    # or in a run that is too short.
     measured_s: np.ndarray
     is_measured: np.ndarray  # (m,) bool, whether movements could be measured while the whole frame is shown
+
+
+def local_frame_s(start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
+    """The mean duration of the frames that begin in the second before or after the beginning of each of n frames.
+
+    >>> local_frame_s(np.array([0.0, 0.5, 3.0]), np.array([0.5, 0.9, 4.0]))
+    array([0.45, 0.45, 1.  ])
+    """
+    first = np.searchsorted(start_s, start_s - 1 - TIME_TOLERANCE_S)
+    stop = np.searchsorted(start_s, start_s + 1 - TIME_TOLERANCE_S)
+    total_s = np.append(0, np.cumsum(end_s - start_s))
+    mean_s: np.ndarray = (total_s[stop] - total_s[first]) / (stop - first)
+    return mean_s
 
 
 def relative_to_rest(track: np.ndarray, values: np.ndarray, is_good: np.ndarray) -> np.ndarray:
@@ -125,9 +144,11 @@ def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
     """
     found: list[tuple[int, RowSpans]] = []
     usual = _usual(faces.track, faces.eye_openness)
-    # After `max_step_s`, a frame does not show what happens anymore. The end of the only frame of a video is NaN.
-    end_s = np.fmin(faces.end_s, faces.start_s + config.max_step_s)
-    runs = _unbroken_runs(faces, end_s, config)
+    is_brief = _is_brief(faces, config)
+    # After `max_step_s`, other frames do not show what happens anymore. The end of the only frame of a video is NaN.
+    longest_s = np.where(is_brief, config.max_step_s + config.max_gap_s, config.max_step_s)
+    end_s = np.fmin(faces.end_s, faces.start_s + longest_s)
+    runs = _unbroken_runs(faces, is_brief, end_s, config)
     for run in runs:
         start_s = faces.start_s[run]
         blinks = find_blinks(start_s, faces.eye_openness[run], usual[run[0]], config.blink)
@@ -147,7 +168,7 @@ def find_movements(faces: TrackedMeasures, config: MovementConfig) -> Movements:
     measured_s = np.zeros(len(faces.track))
     for run in runs:
         measured_s[run] = np.diff(faces.start_s[run], append=end_s[run[-1]])
-    is_measured = (measured_s > 0) & ~is_longer(faces.end_s - faces.start_s, config.max_step_s)
+    is_measured = (measured_s > 0) & is_brief
     is_speaking &= is_measured  # a movement may span a single frame without trusted landmarks, or end in a long one
     return Movements(
         faces.track[first], kind, faces.start_s[first], end_s[last], strength, is_speaking, measured_s, is_measured
@@ -171,11 +192,24 @@ def _head_gestures(faces: TrackedMeasures, run: np.ndarray, rule: OscillationRul
     return found
 
 
-def _unbroken_runs(faces: TrackedMeasures, end_s: np.ndarray, config: MovementConfig) -> list[np.ndarray]:
+def _is_brief(faces: TrackedMeasures, config: MovementConfig) -> np.ndarray:
+    """Whether the frame of each face is replaced soon enough to measure movements across its whole time, (m,) bool."""
+    frame_s = faces.end_s - faces.start_s
+    is_frequent = ~is_longer(faces.local_frame_s, 1 / config.min_local_fps)
+    is_brief: np.ndarray = ~is_longer(frame_s, config.max_step_s) | (
+        is_frequent & ~is_longer(frame_s, config.max_step_s + config.max_gap_s)
+    )
+    return is_brief
+
+
+def _unbroken_runs(
+    faces: TrackedMeasures, is_brief: np.ndarray, end_s: np.ndarray, config: MovementConfig
+) -> list[np.ndarray]:
     """The rows of each run of known faces of a part in which movements can be measured.
 
     Args:
         faces: the faces.
+        is_brief: (m,) bool, see `_is_brief`.
         end_s: (m,) time up to which each face shows what happens.
         config: the settings.
     """
@@ -183,13 +217,14 @@ def _unbroken_runs(faces: TrackedMeasures, end_s: np.ndarray, config: MovementCo
     before, after = row[:-1], row[1:]
     is_new = (
         (faces.part[after] != faces.part[before])
-        | is_longer(faces.end_s[before] - faces.start_s[before], config.max_step_s)
+        | ~is_brief[before]
         | is_longer(faces.start_s[after] - faces.end_s[before], config.max_gap_s)
     )
     runs: list[np.ndarray] = []
     for run in np.split(row, np.flatnonzero(is_new) + 1):
         step_s = np.diff(faces.start_s[run], append=end_s[run[-1:]])
-        run_s, dense_s = step_s.sum(), step_s[~is_longer(step_s, config.max_step_s)].sum()
+        is_dense = ~is_longer(step_s, config.max_step_s) | ~is_longer(faces.start_s[run] + step_s - end_s[run], 0)
+        run_s, dense_s = step_s.sum(), step_s[is_dense].sum()
         if not (is_shorter(run_s, config.min_run_s) or is_shorter(dense_s, config.min_dense_share * run_s)):
             runs.append(run)
     return runs

@@ -15,7 +15,7 @@ const KINDS = {
   head_shake: { row: 3, name: "head shake" },
 };
 const ROW_NAMES = ["blink", "speak", "nod", "shake"];
-const NOT_MEASURED = "Movements were not measured: they need trusted landmarks and at least 20 analyzed frames per second, for 0.5 s or longer.";
+const NOT_MEASURED = "Movements were not measured: they need trusted landmarks for 0.5 s or longer, and at least 20 analyzed frames per second.";
 const VERSION_0_1 = "Movements were not measured: these results are of version 0.1. Analyze the video again to measure them.";
 export const MOVEMENTS_PX = ROW_NAMES.length * STEP_PX;
 

@@ -272,8 +272,9 @@ def _movement_notes(rows: "pa.Table") -> list[str]:
     notes += [uncertain] if uncertain else []
     if n_missing:
         notes.append(
-            f"The movements of {n_missing} of {len(rows):,} people are not known: they need trusted landmarks in at "
-            "least 20 analyzed frames per second (--fps), for 0.5 s or longer."
+            f"The movements of {n_missing} of {len(rows):,} people are not known: they need good faces with trusted "
+            "landmarks for 0.5 s or longer, in a video of at least 20 frames per second, of which all or at least 20 "
+            "(--fps) are analyzed."
         )
     return notes
 
