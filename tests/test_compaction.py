@@ -224,6 +224,20 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     assert not shard.exists()
 
 
+def test_a_purge_that_was_killed_while_it_deleted_a_shard_is_finished(store):
+    compact(store.root, wait_s=0, delete_originals=True)
+    (shard,) = (store.root / FOLDER).iterdir()
+    kept = shutil.copytree(shard, store.root.parent / "kept")
+    begun_at = datetime.now(UTC).isoformat()
+    purge(store.root, [row(3)["video_id"]])
+    kept.rename(shard)
+    (shard / "videos.parquet").unlink()
+    (store.root / ".purging").mkdir(exist_ok=True)
+    (store.root / ".purging" / f"begun.video_id={row(3)['video_id']}").write_text(begun_at)
+    purge(store.root, [])
+    assert not shard.exists()
+
+
 def test_a_purge_counts_rows_once_that_are_in_a_shard_and_in_their_own_files(store):
     before = plan_purge(store.root, wanted=["3.mp4"]).n_rows
     assert before["faces"] == 30 + 7
@@ -322,6 +336,19 @@ def test_analyses_that_change_meanwhile_are_not_compacted(store, monkeypatch):
         write_shard(catalog, [(row(4)["video_id"], row(4)["analysis_id"])])
     assert not list((store.root / FOLDER).glob("*"))
     assert delete_replaced_files(store.root, originals=True) == 0
+
+
+def test_a_shard_that_another_compaction_removes_meanwhile_is_not_completed(store, monkeypatch):
+    def begin_another(root, **options):
+        compaction.remove_broken_shards(root)
+        return read_catalog(root, **options)
+
+    catalog = read_catalog(store.root)
+    monkeypatch.setattr(compaction, "read_catalog", begin_another)
+    with pytest.raises(StoreError, match="changed while it was compacted"):
+        write_shard(catalog, [(row(1)["video_id"], row(1)["analysis_id"])])
+    assert not list((store.root / FOLDER).glob("*"))
+    assert find_damage(store.root) == []
 
 
 def test_an_existing_shard_of_the_same_name_is_not_replaced(store):

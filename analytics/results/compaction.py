@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.errors import StoreError
+from analytics.results.arrow_files import read_table
 from analytics.results.atomic_write import write_atomic
 from analytics.results.catalog import Catalog, read_catalog
 from analytics.results.checksums import ShardChecksum, to_metadata
-from analytics.results.damage import DamagedFileError
+from analytics.results.damage import MISSING, Damage, DamagedFileError
 from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
@@ -68,12 +69,14 @@ def compact(
 
     Raises:
         StoreError: if `results` is not a results folder or not writable, or a purge was interrupted.
-        DamagedFileError: if a shard that replaces files to delete is damaged; nothing is deleted.
+        DamagedFileError: if a shard, or the row of a video, is damaged; nothing is deleted then but shards that an
+            interrupted compaction left behind.
     """
     check_results(results)
     if list_files(results / ".purging"):
         raise StoreError(f"{results}: a purge was interrupted: run `fervid purge` again first")
-    remove_broken_shards(results)
+    if lost := remove_broken_shards(results):
+        raise DamagedFileError.of(lost[0])
     catalog = read_catalog(results)
     groups = list(_groups(catalog))
     for group in groups:
@@ -159,7 +162,9 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     manifest = manifest.replace_schema_metadata(to_metadata(checksums))
     now = read_catalog(catalog.root, skip_damaged=True)
     finished_at = dict(zip(ids_of(now.rows), now.rows["finished_at"].to_pylist(), strict=True))
-    if [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist():
+    has_changed = [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist()
+    # Another compaction or a purge that began meanwhile takes the shard for one of an interrupted compaction.
+    if has_changed or not _has_tables(catalog.root, shard):
         remove_shard(catalog.root, shard)
         raise StoreError(f"{catalog.root}: {CHANGED}")
     path = shard_path(catalog.root, shard, "videos")
@@ -253,14 +258,21 @@ def drop_from_shards(root: StoragePath, removed: Collection[Ids]) -> None:
             remove_shard(root, shard)
 
 
-def remove_broken_shards(root: StoragePath) -> None:
-    """Delete the files that an interrupted compaction left behind."""
-    for shard in broken_shards(root):
+def remove_broken_shards(root: StoragePath, *, purged: Collection[str] = ()) -> list[Damage]:
+    """Delete the files that an interrupted compaction left behind; return `lost_manifests`, whose shards are kept.
+
+    Args:
+        root: the results folder.
+        purged: ids of videos whose purge may have been interrupted.
+    """
+    lost = lost_manifests(root, purged=purged)
+    for shard in broken_shards(root) - {damage.path.parent.name for damage in lost}:
         remove_shard(root, shard)
+    return lost
 
 
 def broken_shards(root: StoragePath) -> set[str]:
-    """The incomplete shards."""
+    """The shards without a manifest, which may have tables."""
     shards = read_shards(root)
     # A damaged shard was written completely; its undamaged tables may still be readable, so it is kept.
     damaged = {damage.path.parent.name for damage in shards.damaged}
@@ -270,6 +282,38 @@ def broken_shards(root: StoragePath) -> set[str]:
     else:  # also a folder in which there are only hidden temporary files
         existing = {path.name for path in folder.glob("s*")}
     return existing - set(shards.rows) - damaged
+
+
+def lost_manifests(root: StoragePath, *, purged: Collection[str] = ()) -> list[Damage]:
+    """The missing manifests of shards with all tables, some of whose analyses are nowhere else.
+
+    The shards that an interrupted compaction or purge leaves behind contain no other analyses than those that are
+    elsewhere or of a video in `purged`.
+    """
+    complete = [shard for shard in sorted(broken_shards(root)) if _has_tables(root, shard)]
+    if not complete:
+        return []
+    known = {*ids_of(own_rows(root)), *read_shards(root).where}
+    return [
+        Damage(shard_path(root, shard, "videos"), MISSING, is_in_shard=True, results=str(root))
+        for shard in complete
+        if _has_others(shard_path(root, shard, "frames"), known, purged)
+    ]
+
+
+def _has_others(frames: StoragePath, known: Collection[Ids], purged: Collection[str]) -> bool:
+    """Whether a table `frames` has rows of other analyses than known ones and those of purged videos."""
+    try:
+        rows = read_table(frames, columns=["video_id", "analysis_id"])
+    except FileNotFoundError:  # it was deleted meanwhile
+        return False
+    except (OSError, pa.ArrowException):  # damaged, which no interruption causes
+        return True
+    return any(pair not in known and pair[0] not in purged for pair in set(ids_of(rows)))
+
+
+def _has_tables(root: StoragePath, shard: str) -> bool:
+    return all(shard_path(root, shard, name).is_file() for name in TIMELINE_TABLES)
 
 
 def remove_shard(root: StoragePath, shard: str) -> None:

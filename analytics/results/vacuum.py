@@ -12,7 +12,8 @@ from pathlib import Path
 
 from analytics.errors import StoreError
 from analytics.results.catalog import read_catalog
-from analytics.results.compaction import broken_shards, drop_from_shards, find_replaced
+from analytics.results.compaction import broken_shards, drop_from_shards, find_replaced, lost_manifests
+from analytics.results.damage import DamagedFileError
 from analytics.results.purge import is_unfinished, purge
 from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, read_shards, shard_path
@@ -49,11 +50,14 @@ def find_garbage(results: StoragePath, *, superseded: bool = False, older_than_s
         older_than_s: skip files modified more recently than this.
 
     Raises:
-        StoreError: if `results` is not a results folder of this version on disk, or the row of a video is damaged.
+        StoreError: if `results` is not a results folder of this version on disk, or a shard or the row of a video is
+            damaged.
     """
     if is_remote(results):
         raise StoreError(f"{results}: only local results can be cleaned; `fervid purge` also works in object stores")
     check_results(results)
+    if lost := lost_manifests(results):
+        raise DamagedFileError.of(lost[0])
     before_s = time.time() - older_than_s
     rows = video_records(read_catalog(results).rows)
     old = _superseded(rows, datetime.fromtimestamp(before_s, UTC)) if superseded else []
@@ -180,7 +184,8 @@ def _left_by_compaction(results: Path, before_s: float) -> list[StoragePath]:
         return []
     _, unread = find_replaced(results)  # original files are kept, because other programs read them
     shards = [shard_path(results, shard, name) for shard in unread for name in ("videos", *TIMELINE_TABLES)]
-    parts = [path for path in files if path.parent.name in broken_shards(results)]
+    broken = broken_shards(results)
+    parts = [path for path in files if path.parent.name in broken]
     return [*shards, *parts]
 
 
