@@ -10,10 +10,12 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +32,7 @@ from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
 from analytics.results.table_checks import changed_shard_file
 from analytics.results.table_files import parquet_options, table_path
+from analytics.results.video_lock import hold_video
 from analytics.results.video_rows import Ids, ids_of, own_rows
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
 
@@ -68,7 +71,8 @@ def compact(
         on_wait: called before the delay, if there are files to delete.
 
     Raises:
-        StoreError: if `results` is not a results folder or not writable, or a purge was interrupted.
+        StoreError: if `results` is not a results folder or not writable, a purge was interrupted, or another process
+            keeps changing a video.
         DamagedFileError: if a shard, or the row of a video, is damaged; nothing is deleted then but shards that an
             interrupted compaction left behind.
     """
@@ -194,22 +198,59 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], part: Path) -
 def delete_replaced_files(root: StoragePath, *, originals: bool) -> int:
     """Delete replaced shards and, with `originals`, the original files; return the number of deleted files.
 
+    Files of analyses that another process changes meanwhile are kept.
+
     Raises:
         DamagedFileError: if a shard that replaces them is damaged; nothing is deleted.
     """
     own, empty = find_replaced(root)
-    own = own if originals else []
-    _check_content(root, own, empty)
-    tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
-    rows = [table_path(root, "videos", *pair) for pair in own]
+    own = own if originals else {}
+    _check_content(root, list(own), empty)
+    n_deleted = _delete_originals(root, own)
+    for shard in empty:
+        remove_shard(root, shard)
+    return n_deleted + len(empty) * len(TABLES)
+
+
+def _delete_originals(root: StoragePath, copied: Mapping[Ids, datetime]) -> int:
+    """Delete the files of these analyses that have not changed since; return the number of deleted files.
+
+    Args:
+        root: the results folder.
+        copied: `finished_at` of each analysis that is in a shard.
+    """
+    if is_remote(root):  # object stores have no locks, so all are checked shortly before
+        now, _ = find_replaced(root)
+        unchanged = [ids for ids, finished_at in copied.items() if now.get(ids) == finished_at]
+        _delete_files(root, unchanged)
+    else:
+        unchanged = []
+        for ids, finished_at in copied.items():
+            with hold_video(root, ids[0]):
+                if _finished_at(root, ids) == finished_at:
+                    _delete_files(root, [ids])
+                    unchanged.append(ids)
+    return len(unchanged) * len(TABLES)
+
+
+def _finished_at(root: StoragePath, ids: Ids) -> datetime | None:
+    """`finished_at` in the row of an analysis outside of shards; None if there is none."""
+    try:
+        rows = read_table(table_path(root, "videos", *ids), columns=["finished_at"])
+    except (OSError, pa.ArrowException):
+        return None
+    return cast(datetime, rows["finished_at"][0].as_py())
+
+
+def _delete_files(root: StoragePath, analyses: Sequence[Ids]) -> None:
+    """Delete the files of analyses outside of shards, and folders that are empty then."""
+    tables = [table_path(root, name, *ids) for ids in analyses for name in TIMELINE_TABLES]
+    rows = [table_path(root, "videos", *ids) for ids in analyses]
     remove(tables)
     remove(rows)  # rows are removed last, because a row tells readers that its tables may exist
     for folder in {path.parent for path in [*tables, *rows] if not is_remote(root)}:
         with contextlib.suppress(OSError):  # OSError: the folder is not empty
             folder.rmdir()
-    for shard in empty:
-        remove_shard(root, shard)
-    return len(tables) + len(rows) + len(empty) * len(TABLES)
 
 
 def _check_content(root: StoragePath, own: Sequence[Ids], replaced: Sequence[str]) -> None:
@@ -226,15 +267,15 @@ def _check_content(root: StoragePath, own: Sequence[Ids], replaced: Sequence[str
                 raise DamagedFileError.of(damage)
 
 
-def find_replaced(root: StoragePath) -> tuple[list[Ids], list[str]]:
-    """The analyses whose own files a shard replaces, and the shards that newer shards replace."""
+def find_replaced(root: StoragePath) -> tuple[dict[Ids, datetime], list[str]]:
+    """The analyses whose own files a shard replaces, with `finished_at`, and the shards that newer shards replace."""
     shards = read_shards(root)
     rows = own_rows(root)
-    own = [
-        pair
+    own = {
+        pair: finished_at
         for pair, finished_at in zip(ids_of(rows), rows["finished_at"].to_pylist(), strict=True)
         if pair in shards.where and finished_at <= shards.where[pair].finished_at
-    ]
+    }
     read = {where.shard for where in shards.where.values()}
     return own, [shard for shard in shards.rows if shard not in read]
 

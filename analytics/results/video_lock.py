@@ -1,4 +1,4 @@
-"""The lock of a video: held while its notes change, and while a timeline is built that follows them."""
+"""The lock of a video: held while its analyses or notes change, or are deleted."""
 
 import contextlib
 import threading
@@ -17,7 +17,9 @@ _remote_locks: dict[tuple[str, str], threading.RLock] = {}
 
 @contextlib.contextmanager
 def hold_video(root: StoragePath, video_id: str) -> Iterator[None]:
-    """Keep other threads and processes from changing the notes of a video, or its timeline to follow them.
+    """Keep other threads and processes from changing or deleting analyses and notes of a video.
+
+    The thread that holds a video may hold it again.
 
     Raises:
         StoreError: if another process holds the video for `WAIT_S`, or the results cannot be written.
