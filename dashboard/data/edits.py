@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from analytics.results import notes
+from analytics.results.carry_notes import finish_carrying
 from analytics.results.corrections import CorrectionError
 from analytics.results.notes import Notes, Step, short_text
+from analytics.results.store import Store
 from analytics.results.video_lock import hold_video
 from dashboard.data.corrections import rebuild
 from dashboard.data.results import Results
@@ -36,6 +38,7 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
             written, such as on a full disk; the change is not stored then.
     """
     with hold_video(results.root, video_id):
+        finish_carrying(Store(results.root), video_id)
         before = notes.read_notes(results.root, video_id)
         rebuilds = _is_correction(before, edit)
         if edit.get("kind") == "undo":
