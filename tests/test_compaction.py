@@ -22,6 +22,7 @@ from analytics.results.shards import FOLDER, read_shards
 from analytics.results.store import Store, StoreError
 from analytics.results.vacuum import Garbage, find_garbage, remove_garbage
 from analytics.results.verification import find_damage
+from analytics.results.video_lock import hold_video
 from analytics.results.video_rows import ROWS_CACHE
 from analytics.tables.schema import TABLES, TIMELINE_TABLES
 from analytics.timeline.build import TimelineConfig, build_timeline
@@ -224,6 +225,20 @@ def test_a_purge_that_was_killed_between_two_shards_is_finished(store):
     assert not shard.exists()
 
 
+def test_a_purge_that_was_killed_while_it_deleted_a_shard_is_finished(store):
+    compact(store.root, wait_s=0, delete_originals=True)
+    (shard,) = (store.root / FOLDER).iterdir()
+    kept = shutil.copytree(shard, store.root.parent / "kept")
+    begun_at = datetime.now(UTC).isoformat()
+    purge(store.root, [row(3)["video_id"]])
+    kept.rename(shard)
+    (shard / "videos.parquet").unlink()
+    (store.root / ".purging").mkdir(exist_ok=True)
+    (store.root / ".purging" / f"begun.video_id={row(3)['video_id']}").write_text(begun_at)
+    purge(store.root, [])
+    assert not shard.exists()
+
+
 def test_a_purge_counts_rows_once_that_are_in_a_shard_and_in_their_own_files(store):
     before = plan_purge(store.root, wanted=["3.mp4"]).n_rows
     assert before["faces"] == 30 + 7
@@ -324,6 +339,19 @@ def test_analyses_that_change_meanwhile_are_not_compacted(store, monkeypatch):
     assert delete_replaced_files(store.root, originals=True) == 0
 
 
+def test_a_shard_that_another_compaction_removes_meanwhile_is_not_completed(store, monkeypatch):
+    def begin_another(root, **options):
+        compaction.remove_broken_shards(root)
+        return read_catalog(root, **options)
+
+    catalog = read_catalog(store.root)
+    monkeypatch.setattr(compaction, "read_catalog", begin_another)
+    with pytest.raises(StoreError, match="changed while it was compacted"):
+        write_shard(catalog, [(row(1)["video_id"], row(1)["analysis_id"])])
+    assert not list((store.root / FOLDER).glob("*"))
+    assert find_damage(store.root) == []
+
+
 def test_an_existing_shard_of_the_same_name_is_not_replaced(store):
     ids = [(row(video)["video_id"], row(video)["analysis_id"]) for video in range(5)]
     catalog = read_catalog(store.root)
@@ -381,6 +409,31 @@ def test_superseded_analyses_are_removed_from_shards_on_request(store):
     assert garbage(store.root, superseded=True) == []
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_an_analysis_that_is_shown_again_while_garbage_is_removed_is_kept(store, compacted):
+    if compacted:
+        compact(store.root, wait_s=0, delete_originals=True)
+    video, old = row(3)["video_id"], row(3)["analysis_id"]
+    found = garbage(store.root, superseded=True)
+    store.show_analysis(store.shown_analysis(video), old)
+    before = all_rows(store.root)
+    assert remove_garbage(store.root, found) == []
+    assert store.shown_analysis(video).analysis_id == old
+    assert all_rows(store.root) == before
+    assert find_damage(store.root) == []
+
+
+def test_files_that_an_analysis_uses_while_garbage_is_removed_are_kept(store):
+    store.write_segment(row(8)["video_id"], "o8", 0, observe([0.0], []))
+    store.commit_analysis(row(8), timeline(8, 5))
+    (store.root / "videos" / "video_id=v0000000000000008" / "a0000000000000008.parquet").unlink()
+    found = [one for one in find_garbage(store.root, older_than_s=0.0) if one.video_id == row(8)["video_id"]]
+    assert sum(len(one.files) for one in found) == 5 + 1
+    store.commit_analysis(row(8) | {"observation_id": "o8"}, timeline(8, 5))
+    assert remove_garbage(store.root, found) == []
+    assert find_damage(store.root) == [] and store.n_segments(row(8)["video_id"], "o8") == 1
+
+
 # --- beside others -----------------------------------------------------------------------------------------------
 
 
@@ -401,6 +454,39 @@ def test_large_analyses_keep_their_files_and_shards_stay_of_a_size(store, monkey
     store.commit_analysis(row(8), timeline(8, 5))
     compact(store.root, wait_s=0, delete_originals=True)
     assert any(name.startswith("faces/video_id=v0000000000000008") for name in files(store.root))
+
+
+def test_analyses_written_while_originals_are_deleted_are_kept(store, monkeypatch):
+    """One analysis is shown again, and one made again, while the shards are read completely."""
+    check_content = compaction._check_content
+
+    def write_meanwhile(*args):
+        check_content(*args)
+        store.show_analysis(store.shown_analysis(row(3)["video_id"]), row(3)["analysis_id"])
+        store.commit_analysis(row(2, path="/clips/moved.mp4"), timeline(2, 4))
+
+    monkeypatch.setattr(compaction, "_check_content", write_meanwhile)
+    assert compact(store.root, wait_s=0, delete_originals=True).n_removed == (7 - 2) * 6
+    assert store.shown_analysis(row(3)["video_id"]).analysis_id == row(3)["analysis_id"]
+    ids = row(2)["video_id"], row(2)["analysis_id"]
+    assert store.video_row(*ids).path == "/clips/moved.mp4"
+    assert store.table_rows(*ids)["faces"] == 4
+    sql = "SELECT count(*) AS n FROM faces WHERE video_id = 'v0000000000000002'"
+    assert query(store.root, sql).to_pylist() == [{"n": 4}]
+    assert find_damage(store.root) == []
+
+
+def test_an_analysis_is_not_written_while_its_files_are_deleted(store):
+    ids = row(2)["video_id"], row(2)["analysis_id"]
+    path = store.root / "faces" / f"video_id={ids[0]}" / f"{ids[1]}.parquet"
+    before = path.read_bytes()
+    with hold_video(store.root, ids[0]):
+        writer = threading.Thread(target=store.commit_analysis, args=(row(2), timeline(2, 4)))
+        writer.start()
+        writer.join(0.5)
+        assert writer.is_alive() and path.read_bytes() == before
+    writer.join()
+    assert store.table_rows(*ids)["faces"] == 4
 
 
 def test_the_command(store):

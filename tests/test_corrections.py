@@ -1,5 +1,6 @@
 """Merging and splitting people: tracks, tables and undo."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, queries, query
 from analytics.report import report_page
+from analytics.results import carry_notes as carrying
+from analytics.results import corrections as corrections_module
 from analytics.results.carry_notes import carry_notes, is_up_to_date
 from analytics.results.corrections import (
     CorrectionError,
@@ -236,6 +239,11 @@ def test_corrections_last_until_they_are_undone_whichever_id_comes_first(
     assert choose(corrected.analysis_id, video.analysis_id) == corrected.analysis_id
     analyze_unchanged(store, file)
     assert tracks(store)[0] == (split_s, "happy")
+    with killed_before(carrying, "_carry"), carry_notes(store, ALICE):
+        store.mark_as_current(ALICE, video.analysis_id, str(file))
+    assert tracks(store) == before
+    analyze_unchanged(store, file)
+    assert tracks(store)[0] == (split_s, "happy")
     undo_last(store)
     analyze_unchanged(store, file)
     assert tracks(store) == before
@@ -418,6 +426,21 @@ def test_people_of_a_live_session_who_are_in_several_tracks_now_are_unconfirmed(
     assert len(noted.steps) == 3
 
 
+@pytest.mark.parametrize(("name", "value"), [("_carry", ...), ("replace_steps", ...), ("set_carried_from", None)])
+def test_names_of_a_live_session_follow_the_faces_after_a_kill(store: Store, name: str, value: object) -> None:
+    (video,) = all_videos(connect(store.root))
+    row = video.columns() | {"analysis_id": "a1", "is_running": True}
+    rename(store.root, ALICE, 0, "Anna")
+    observations, identities = observe(np.arange(400) / 10, SCENE), scene_timeline().identities
+    # All faces of P0 but the first one are P3 from now on.
+    moved = build_corrected_timeline(observations, TimelineConfig(), identities, [Correction("split", 0, 0.05, 3)])
+    with killed_before(carrying, name, value), carry_notes(store, ALICE):
+        store.commit_analysis(row, moved)
+    carrying.finish_carrying(store, ALICE)
+    notes = read_notes(store.root, ALICE)
+    assert (notes.names, notes.unconfirmed) == ({3: "Anna"}, set())
+
+
 def test_a_name_is_that_of_the_same_person_of_another_analysis(store: Store) -> None:
     """The boxes of the other analysis are a little larger; later, two people of it are merged."""
     rename(store.root, ALICE, 0, "Anna")
@@ -458,6 +481,69 @@ def test_corrections_that_were_left_out_are_not_applied_later(store: Store, capl
     rebuild_timeline(store, shown, TimelineSettings(time_constant_s=2.0))
     assert len(caplog.messages) == 2
     assert set(tracks(store)) == uncorrected
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@contextlib.contextmanager
+def killed_before(module: object, name: str, value: object = ...) -> Iterator[None]:
+    """End the block where it calls this function, with this last argument if there is one."""
+    function = getattr(module, name)
+
+    def call(*args: object, **options: object) -> object:
+        if value is ... or args[-1] is value:
+            raise Killed
+        return function(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module, name, call)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (Store, "commit_analysis", ...),
+        (carrying, "_carry", ...),
+        (corrections_module, "rebuild_with_notes", ...),
+        (carrying, "set_carried_from", None),
+    ],
+)
+def test_corrections_are_applied_after_a_kill(
+    store: Store, module: object, name: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_steps(store.root, ALICE, [Step("merge", 1, track_id=2), Step("name", "Anna", track_id=0)])
+    rebuild(store)
+    slow = TimelineSettings(time_constant_s=2.0)
+    with killed_before(module, name, value):
+        rebuild_timeline(store, store.shown_analysis(ALICE), slow)
+    for _ in range(2):
+        rebuilt = rebuild_timeline(store, store.shown_analysis(ALICE), slow)
+        assert (rebuilt.n_tracks, set(tracks(store))) == (2, {0, 1})
+    assert rebuilt.status == "unchanged"
+    notes = read_notes(store.root, ALICE)
+    assert (notes.names, notes.unconfirmed, notes.carried_from) == ({0: "Anna"}, set(), None)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_people_have_to_be_confirmed_after_a_kill(
+    store: Store, is_deleted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the analysis in which they were named is gone, which alone could show who they are."""
+    rename(store.root, ALICE, 0, "Anna")
+    first = store.shown_analysis(ALICE)
+    with killed_before(carrying, "_carry"):
+        analyze_again(store, [face for face in SCENE if face.p != feeling("happy") or face.frame >= 10])
+    if is_deleted:
+        store.remove_analysis(ALICE, first.analysis_id)
+    edit(store, "hidden", True, 1)  # the dashboard finishes what was interrupted first
+    assert read_notes(store.root, ALICE).unconfirmed == {0}
+    assert caplog.messages == [
+        "in/alice.mp4: people are tracked differently than before: check P0 (Anna) in the dashboard"
+    ]
 
 
 def test_the_name_of_an_undone_part_is_not_given_to_a_new_person(

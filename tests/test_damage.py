@@ -19,12 +19,15 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, query
 from analytics.errors import StoreError
+from analytics.results import verification
 from analytics.results.compaction import compact
 from analytics.results.corrections import rebuild_with_notes
 from analytics.results.damage import Damage, DamagedFileError, name_videos
 from analytics.results.notes import Step, add_steps, rename
+from analytics.results.purge import purge
 from analytics.results.store import Store
-from analytics.results.verification import find_damage, name_damaged_file
+from analytics.results.vacuum import find_garbage
+from analytics.results.verification import find_damage, find_missing_rows, name_damaged_file
 from analytics.results.video_record import VideoRecord
 from analytics.results.videos import all_videos
 from analytics.tables.schema import TABLES
@@ -232,6 +235,40 @@ def test_a_damaged_shard_is_named(results):
     run = fervid("compact", results)
     assert (run.exit_code, "videos.parquet is damaged" in run.output) == (1, True), run.output
     assert path.exists()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_shard_that_lost_a_file_is_named_and_kept(results, name):
+    compact(results, wait_s=0, delete_originals=True)
+    (lost,) = results.glob(f"compacted/*/{name}.parquet")
+    lost.unlink()
+    left = sorted(lost.parent.iterdir())
+    assert [(damage.path, damage.reason) for damage in find_damage(results)] == [(lost, "missing")]
+    for command in (lambda: compact(results, wait_s=0), lambda: find_garbage(results), lambda: purge(results, ["v3"])):
+        with pytest.raises(StoreError, match=rf"{name}\.parquet is damaged \(missing\): .* delete the folder"):
+            command()
+    assert sorted(lost.parent.iterdir()) == left
+    assert not Store(results).is_done(VIDEO, ANALYSIS)
+    if name != "videos":  # without it, nothing shows that there is a shard
+        with pytest.raises(DamagedFileError, match=rf"{name}\.parquet is damaged"):
+            connect(results)
+
+
+def test_an_analysis_that_lost_its_row_is_named(results):
+    (results / "videos" / f"video_id={VIDEO}" / f"{ANALYSIS}.parquet").unlink()
+    run = fervid("verify", results)
+    assert (run.exit_code, "1 damaged file" in run.output) == (3, True), run.output
+    assert f"{ANALYSIS}.parquet is damaged (missing): its tables exist" in run.output
+    (results / "tracks" / f"video_id={VIDEO}" / f"{ANALYSIS}.parquet").unlink()  # as if the run was killed before
+    assert fervid("verify", results).exit_code == 0
+
+
+def test_a_row_that_is_written_while_results_are_verified_is_not_missing(results, monkeypatch):
+    row = results / "videos" / f"video_id={VIDEO}" / f"{ANALYSIS}.parquet"
+    content = row.read_bytes()
+    row.unlink()
+    monkeypatch.setattr(verification.time, "sleep", lambda seconds: row.write_bytes(content))
+    assert find_missing_rows(results) == []
 
 
 @pytest.mark.parametrize("compacted", [False, True])

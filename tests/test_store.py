@@ -248,6 +248,16 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch, number, expected,
     assert files(store.root) == {"fervid.json"}
 
 
+def test_results_can_be_written_to_a_drive_without_locks(store, monkeypatch):
+    def flock(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    store.commit_analysis(ROW, timeline())
+    assert store.is_done(VIDEO, ANALYSIS)
+    assert not list((store.root / ".locks").iterdir())
+
+
 def test_a_table_that_cannot_be_put_in_its_place_is_named(store, monkeypatch):
     replace = Path.replace
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
+from analytics.errors import StoreError
 from analytics.results.ids import analysis_id as id_of_settings
 from analytics.results.notes import (
     FOLDER,
@@ -17,6 +18,7 @@ from analytics.results.notes import (
     noted_tracks,
     read_notes,
     replace_steps,
+    set_carried_from,
     stored_corrections,
 )
 from analytics.results.storage_paths import StoragePath, is_remote
@@ -35,24 +37,63 @@ def carry_notes(store: Store, video_id: str) -> Iterator[None]:
     logged with the people who have to be checked; those with a name and hidden ones are unconfirmed from then on,
     unless they were confirmed in that analysis before. No other process changes the notes meanwhile.
 
+    If the process is killed, `finish_carrying` does what is left.
+
     Raises:
-        StoreError: if the results cannot be written, or another process keeps changing this video.
+        StoreError: if the results cannot be written, another process keeps changing this video, or its notes are
+            damaged.
     """
     if not is_remote(store.root) and not (store.root / FOLDER).exists():
         yield  # no video has notes
         return
     with hold_video(store.root, video_id):
-        before = store.shown_analysis(video_id)
-        yield
-        after, notes = store.shown_analysis(video_id), read_notes(store.root, video_id)
-        if before is None or after is None or not noted_tracks(notes):
+        _finish(store, video_id)
+        before, notes = store.shown_analysis(video_id), read_notes(store.root, video_id)
+        if before is None or not noted_tracks(notes):
+            yield
             return
-        if _has_corrections_of(after, notes):
-            _record_confirmed_of_corrected(store, before, after, notes)
-        elif (before.is_running or after.is_running) and not notes.corrections:
-            _follow_faces(store, before, after, notes)
-        else:
-            _apply(store, before, after, notes)
+        set_carried_from(store.root, video_id, before.analysis_id)
+        yield
+        _carry(store, before, store.shown_analysis(video_id), notes)
+
+
+def finish_carrying(store: Store, video_id: str) -> None:
+    """Carry the notes of a video over to the analysis that is shown, if a process that did so was killed.
+
+    Raises:
+        StoreError: if the results cannot be written, or another process keeps changing this video.
+    """
+    try:
+        if read_notes(store.root, video_id).carried_from is None:
+            return
+    except StoreError:  # damaged notes are reported by what needs them
+        return
+    with hold_video(store.root, video_id):
+        _finish(store, video_id)
+
+
+def _finish(store: Store, video_id: str) -> None:
+    notes = read_notes(store.root, video_id)
+    if notes.carried_from is None:
+        return
+    after = store.shown_analysis(video_id)
+    if after is None or after.analysis_id == notes.carried_from:  # it was killed before it showed another analysis
+        set_carried_from(store.root, video_id, None)
+    else:
+        _carry(store, store.video_row(video_id, notes.carried_from), after, notes)
+
+
+def _carry(store: Store, before: VideoRecord | None, after: VideoRecord | None, notes: Notes) -> None:
+    """Carry notes over from one analysis, or None if it was deleted since, to another one."""
+    if after is None:
+        return
+    if _has_corrections_of(after, notes):
+        _record_confirmed_of_corrected(store, before, after, notes)
+    elif before and (before.is_running or after.is_running) and not notes.corrections:
+        _follow_faces(store, before, after, notes)
+    else:
+        _apply(store, before, after, notes)
+    set_carried_from(store.root, after.video_id, None)
 
 
 def _follow_faces(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
@@ -60,28 +101,29 @@ def _follow_faces(store: Store, before: VideoRecord, after: VideoRecord, notes: 
     from analytics.results.same_tracks import followed_tracks  # imported here because few runs need it
 
     followed = followed_tracks(store, before, after)
-    is_gone = [track for track in noted_tracks(notes) if track not in followed]
+    is_split = {track for track in noted_tracks(notes) if track in followed and not followed[track].is_whole}
+    to_confirm = [Step("confirmed", False, track) for track in sorted(is_split - notes.unconfirmed)]
+    if to_confirm:
+        add_steps(store.root, after.video_id, to_confirm)
     steps = [
         step
         if step.track_id is None
         else replace(step, track_id=followed[step.track_id].track_id, analysis_id=after.analysis_id)
-        for step in notes.steps
+        for step in read_notes(store.root, after.video_id).steps
         if step.track_id is None or step.track_id in followed
     ]
-    replace_steps(store.root, after.video_id, steps)
-    if is_gone:
+    # In one step: if the process was killed in between, the new numbers would be taken for those of before.
+    replace_steps(store.root, after.video_id, steps, is_carried=True)
+    if is_gone := [track for track in noted_tracks(notes) if track not in followed]:
         logger.warning("%s: %s: no longer tracked, notes removed", after.path, _people(is_gone, notes))
-    split = {track.track_id for old in noted_tracks(notes) if (track := followed.get(old)) and not track.is_whole}
-    if split:
-        notes = read_notes(store.root, after.video_id)
-        people = _people(sorted(split), notes)
-        add_steps(
-            store.root, after.video_id, [Step("confirmed", False, track) for track in sorted(split - notes.unconfirmed)]
+    if is_split:
+        people = _people(
+            sorted({followed[track].track_id for track in is_split}), read_notes(store.root, after.video_id)
         )
         logger.warning("%s: people are tracked differently than before: check %s in the dashboard", after.path, people)
 
 
-def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
+def _apply(store: Store, before: VideoRecord | None, after: VideoRecord, notes: Notes) -> None:
     """Apply corrections to the analysis `after`, or log which people have to be checked."""
     # Imported here because they load SciPy, which few runs need.
     from analytics.results.corrections import CorrectionError, corrected_id, rebuild_with_notes
@@ -93,8 +135,8 @@ def _apply(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) 
         _record_confirmed_of_corrected(store, before, after, notes)
         return
     # An analysis without the corrections does not tell on which tracks they were made.
-    is_known = not notes.corrections or _has_corrections_of(before, notes)
-    is_same = is_known and has_same_tracks(store, before, after, notes)
+    is_known = before is not None and (not notes.corrections or _has_corrections_of(before, notes))
+    is_same = before is not None and is_known and has_same_tracks(store, before, after, notes)
     if is_same and notes.corrections:
         try:
             rebuild_with_notes(store, after)
@@ -124,14 +166,15 @@ def _record_confirmed(store: Store, after: VideoRecord, notes: Notes, known: Set
         add_steps(store.root, after.video_id, changes)
 
 
-def _record_confirmed_of_corrected(store: Store, before: VideoRecord, after: VideoRecord, notes: Notes) -> None:
+def _record_confirmed_of_corrected(store: Store, before: VideoRecord | None, after: VideoRecord, notes: Notes) -> None:
     """Record who is confirmed in `after` with the corrections in the notes: also who was so before some of them."""
     from analytics.results.corrections import corrected_id
     from analytics.results.same_tracks import has_same_tracks
 
     ids = (corrected_id(after, notes.corrections[:n]) for n in range(len(notes.corrections) + 1))
     known = {after.analysis_id, *filter(None, ids)}
-    _record_confirmed(store, after, notes, known, is_same=has_same_tracks(store, before, after, notes))
+    is_same = before is not None and has_same_tracks(store, before, after, notes)
+    _record_confirmed(store, after, notes, known, is_same=is_same)
 
 
 def _people(tracks: Iterable[int], notes: Notes) -> str:

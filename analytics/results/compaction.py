@@ -10,25 +10,29 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.errors import StoreError
+from analytics.results.arrow_files import read_table
 from analytics.results.atomic_write import write_atomic
 from analytics.results.catalog import Catalog, read_catalog
 from analytics.results.checksums import ShardChecksum, to_metadata
-from analytics.results.damage import DamagedFileError
+from analytics.results.damage import MISSING, Damage, DamagedFileError
 from analytics.results.results_folder import check_results
 from analytics.results.shards import FOLDER, ROWS, read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, is_remote, list_files, remove
 from analytics.results.table_checks import changed_shard_file
 from analytics.results.table_files import parquet_options, table_path
+from analytics.results.video_lock import hold_video
 from analytics.results.video_rows import Ids, ids_of, own_rows
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, conform
 
@@ -67,13 +71,16 @@ def compact(
         on_wait: called before the delay, if there are files to delete.
 
     Raises:
-        StoreError: if `results` is not a results folder or not writable, or a purge was interrupted.
-        DamagedFileError: if a shard that replaces files to delete is damaged; nothing is deleted.
+        StoreError: if `results` is not a results folder or not writable, a purge was interrupted, or another process
+            keeps changing a video.
+        DamagedFileError: if a shard, or the row of a video, is damaged; nothing is deleted then but shards that an
+            interrupted compaction left behind.
     """
     check_results(results)
     if list_files(results / ".purging"):
         raise StoreError(f"{results}: a purge was interrupted: run `fervid purge` again first")
-    remove_broken_shards(results)
+    if lost := remove_broken_shards(results):
+        raise DamagedFileError.of(lost[0])
     catalog = read_catalog(results)
     groups = list(_groups(catalog))
     for group in groups:
@@ -159,7 +166,9 @@ def write_shard(catalog: Catalog, ids: Sequence[Ids]) -> str:
     manifest = manifest.replace_schema_metadata(to_metadata(checksums))
     now = read_catalog(catalog.root, skip_damaged=True)
     finished_at = dict(zip(ids_of(now.rows), now.rows["finished_at"].to_pylist(), strict=True))
-    if [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist():
+    has_changed = [finished_at.get(pair) for pair in ids] != rows["finished_at"].to_pylist()
+    # Another compaction or a purge that began meanwhile takes the shard for one of an interrupted compaction.
+    if has_changed or not _has_tables(catalog.root, shard):
         remove_shard(catalog.root, shard)
         raise StoreError(f"{catalog.root}: {CHANGED}")
     path = shard_path(catalog.root, shard, "videos")
@@ -189,22 +198,59 @@ def _write_groups(catalog: Catalog, name: str, ids: Sequence[Ids], part: Path) -
 def delete_replaced_files(root: StoragePath, *, originals: bool) -> int:
     """Delete replaced shards and, with `originals`, the original files; return the number of deleted files.
 
+    Files of analyses that another process changes meanwhile are kept.
+
     Raises:
         DamagedFileError: if a shard that replaces them is damaged; nothing is deleted.
     """
     own, empty = find_replaced(root)
-    own = own if originals else []
-    _check_content(root, own, empty)
-    tables = [table_path(root, name, *pair) for pair in own for name in TIMELINE_TABLES]
-    rows = [table_path(root, "videos", *pair) for pair in own]
+    own = own if originals else {}
+    _check_content(root, list(own), empty)
+    n_deleted = _delete_originals(root, own)
+    for shard in empty:
+        remove_shard(root, shard)
+    return n_deleted + len(empty) * len(TABLES)
+
+
+def _delete_originals(root: StoragePath, copied: Mapping[Ids, datetime]) -> int:
+    """Delete the files of these analyses that have not changed since; return the number of deleted files.
+
+    Args:
+        root: the results folder.
+        copied: `finished_at` of each analysis that is in a shard.
+    """
+    if is_remote(root):  # object stores have no locks, so all are checked shortly before
+        now, _ = find_replaced(root)
+        unchanged = [ids for ids, finished_at in copied.items() if now.get(ids) == finished_at]
+        _delete_files(root, unchanged)
+    else:
+        unchanged = []
+        for ids, finished_at in copied.items():
+            with hold_video(root, ids[0]):
+                if _finished_at(root, ids) == finished_at:
+                    _delete_files(root, [ids])
+                    unchanged.append(ids)
+    return len(unchanged) * len(TABLES)
+
+
+def _finished_at(root: StoragePath, ids: Ids) -> datetime | None:
+    """`finished_at` in the row of an analysis outside of shards; None if there is none."""
+    try:
+        rows = read_table(table_path(root, "videos", *ids), columns=["finished_at"])
+    except (OSError, pa.ArrowException):
+        return None
+    return cast(datetime, rows["finished_at"][0].as_py())
+
+
+def _delete_files(root: StoragePath, analyses: Sequence[Ids]) -> None:
+    """Delete the files of analyses outside of shards, and folders that are empty then."""
+    tables = [table_path(root, name, *ids) for ids in analyses for name in TIMELINE_TABLES]
+    rows = [table_path(root, "videos", *ids) for ids in analyses]
     remove(tables)
     remove(rows)  # rows are removed last, because a row tells readers that its tables may exist
     for folder in {path.parent for path in [*tables, *rows] if not is_remote(root)}:
         with contextlib.suppress(OSError):  # OSError: the folder is not empty
             folder.rmdir()
-    for shard in empty:
-        remove_shard(root, shard)
-    return len(tables) + len(rows) + len(empty) * len(TABLES)
 
 
 def _check_content(root: StoragePath, own: Sequence[Ids], replaced: Sequence[str]) -> None:
@@ -221,15 +267,15 @@ def _check_content(root: StoragePath, own: Sequence[Ids], replaced: Sequence[str
                 raise DamagedFileError.of(damage)
 
 
-def find_replaced(root: StoragePath) -> tuple[list[Ids], list[str]]:
-    """The analyses whose own files a shard replaces, and the shards that newer shards replace."""
+def find_replaced(root: StoragePath) -> tuple[dict[Ids, datetime], list[str]]:
+    """The analyses whose own files a shard replaces, with `finished_at`, and the shards that newer shards replace."""
     shards = read_shards(root)
     rows = own_rows(root)
-    own = [
-        pair
+    own = {
+        pair: finished_at
         for pair, finished_at in zip(ids_of(rows), rows["finished_at"].to_pylist(), strict=True)
         if pair in shards.where and finished_at <= shards.where[pair].finished_at
-    ]
+    }
     read = {where.shard for where in shards.where.values()}
     return own, [shard for shard in shards.rows if shard not in read]
 
@@ -253,14 +299,21 @@ def drop_from_shards(root: StoragePath, removed: Collection[Ids]) -> None:
             remove_shard(root, shard)
 
 
-def remove_broken_shards(root: StoragePath) -> None:
-    """Delete the files that an interrupted compaction left behind."""
-    for shard in broken_shards(root):
+def remove_broken_shards(root: StoragePath, *, purged: Collection[str] = ()) -> list[Damage]:
+    """Delete the files that an interrupted compaction left behind; return `lost_manifests`, whose shards are kept.
+
+    Args:
+        root: the results folder.
+        purged: ids of videos whose purge may have been interrupted.
+    """
+    lost = lost_manifests(root, purged=purged)
+    for shard in broken_shards(root) - {damage.path.parent.name for damage in lost}:
         remove_shard(root, shard)
+    return lost
 
 
 def broken_shards(root: StoragePath) -> set[str]:
-    """The incomplete shards."""
+    """The shards without a manifest, which may have tables."""
     shards = read_shards(root)
     # A damaged shard was written completely; its undamaged tables may still be readable, so it is kept.
     damaged = {damage.path.parent.name for damage in shards.damaged}
@@ -270,6 +323,38 @@ def broken_shards(root: StoragePath) -> set[str]:
     else:  # also a folder in which there are only hidden temporary files
         existing = {path.name for path in folder.glob("s*")}
     return existing - set(shards.rows) - damaged
+
+
+def lost_manifests(root: StoragePath, *, purged: Collection[str] = ()) -> list[Damage]:
+    """The missing manifests of shards with all tables, some of whose analyses are nowhere else.
+
+    The shards that an interrupted compaction or purge leaves behind contain no other analyses than those that are
+    elsewhere or of a video in `purged`.
+    """
+    complete = [shard for shard in sorted(broken_shards(root)) if _has_tables(root, shard)]
+    if not complete:
+        return []
+    known = {*ids_of(own_rows(root)), *read_shards(root).where}
+    return [
+        Damage(shard_path(root, shard, "videos"), MISSING, is_in_shard=True, results=str(root))
+        for shard in complete
+        if _has_others(shard_path(root, shard, "frames"), known, purged)
+    ]
+
+
+def _has_others(frames: StoragePath, known: Collection[Ids], purged: Collection[str]) -> bool:
+    """Whether a table `frames` has rows of other analyses than known ones and those of purged videos."""
+    try:
+        rows = read_table(frames, columns=["video_id", "analysis_id"])
+    except FileNotFoundError:  # it was deleted meanwhile
+        return False
+    except (OSError, pa.ArrowException):  # damaged, which no interruption causes
+        return True
+    return any(pair not in known and pair[0] not in purged for pair in set(ids_of(rows)))
+
+
+def _has_tables(root: StoragePath, shard: str) -> bool:
+    return all(shard_path(root, shard, name).is_file() for name in TIMELINE_TABLES)
 
 
 def remove_shard(root: StoragePath, shard: str) -> None:

@@ -13,9 +13,14 @@ _PATH = re.compile(r"^(Could not open Parquet input source '.*?'|.*?: corrupt): 
 _REPAIR = "`fervid analyze {video} --out {results} --overwrite` recreates it; give the options of its analysis, too"
 _REPAIR_LIVE = "restore it from a backup: the frames of a live session were not stored, so that it cannot be recreated"
 _REPAIR_SHARD = (
-    "delete the folder {folder}, then run `fervid analyze VIDEOS --out {results}`, which recreates what is missing"
+    "restore it from a backup, or delete the folder {folder} and run `fervid analyze VIDEOS --out {results}`, which "
+    "recreates what is missing"
 )
 _REPAIR_NOTES = "restore it from a backup, or delete it to continue without the names, markers and corrections in it"
+_REPAIR_ROW = (
+    "its tables exist. If a run was killed, `fervid analyze {video} --out {results}` with the same options completes "
+    "them; else restore it from a backup. `fervid gc` deletes the tables once they are older than 24 hours"
+)
 
 MISSING = "missing"  # reason of a file that is gone
 
@@ -29,6 +34,7 @@ class Damage:
     video_id: str = ""  # video_id, or empty for the rows of a shard, which contains several videos
     is_in_shard: bool = False
     is_notes: bool = False
+    is_row_of_tables: bool = False  # whether it is the missing row of an analysis that has all of its tables
     video: str = ""  # path of the video, if it is known
     results: str = ""  # the results folder, if it is known
     is_live: bool = False  # whether the video is a live session
@@ -43,7 +49,8 @@ class Damage:
         results = shlex.quote(self.results) if self.results else "RESULTS"
         if self.is_in_shard:
             return _REPAIR_SHARD.format(folder=self.path.parent, results=results)
-        return _REPAIR.format(video=shlex.quote(self.video) if self.video else "VIDEO", results=results)
+        repair = _REPAIR_ROW if self.is_row_of_tables else _REPAIR
+        return repair.format(video=shlex.quote(self.video) if self.video else "VIDEO", results=results)
 
     def message(self) -> str:
         """The damage and the suggested action in one line."""

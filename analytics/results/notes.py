@@ -3,6 +3,8 @@
 Notes are stored next to the tables, as steps that can be undone one by one:
 
     notes/video_id=v…/notes.json    {"steps": [{"kind": "name", "track_id": 0, "value": "Anna", …}, …]}
+
+While they are carried over to a new analysis, the file also has the id of the earlier one as "carried_from".
 """
 
 import json
@@ -80,6 +82,8 @@ class Notes:
     corrections: tuple[Correction, ...] = ()
     markers: tuple[Marker, ...] = ()  # markers, ordered by time
     steps: tuple[Step, ...] = ()
+    # The analysis from which the notes are being carried over, see `carry_notes`; None once that is complete.
+    carried_from: str | None = None
 
     @property
     def named_in(self) -> dict[int, str]:
@@ -99,7 +103,8 @@ def read_notes(root: StoragePath, video_id: str) -> Notes:
     Raises:
         StoreError: if the file is damaged.
     """
-    return _apply(_read_steps(notes_path(root, video_id)))
+    steps, carried_from = _read_file(notes_path(root, video_id))
+    return replace(_apply(steps), carried_from=carried_from)
 
 
 def _apply(steps: Sequence[Step]) -> Notes:
@@ -263,30 +268,54 @@ def add_steps(root: StoragePath, video_id: str, steps: Iterable[Step], *, sessio
         step_id, analysis_id = secrets.token_hex(6), shown.analysis_id if shown else ""
         added = [replace(step, id=step_id, session=session, at=now, analysis_id=analysis_id) for step in steps]
         _parse_steps([asdict(step) for step in added])
-        _write_steps(path, [*_read_steps(path), *added])
+        steps, carried_from = _read_file(path)
+        _write_file(path, [*steps, *added], carried_from)
 
 
 def undo(root: StoragePath, video_id: str, step_id: str) -> None:
     """Remove the steps with an id, if they still exist."""
     path = notes_path(root, video_id)
     with hold_video(root, video_id):
-        steps = _read_steps(path)
+        steps, carried_from = _read_file(path)
         kept = [step for step in steps if step.id != step_id]
         if len(kept) < len(steps):
-            _write_steps(path, kept)
+            _write_file(path, kept, carried_from)
 
 
-def replace_steps(root: StoragePath, video_id: str, steps: Sequence[Step]) -> None:
-    """Replace all steps, for example to restore an earlier `Notes.steps`."""
+def replace_steps(root: StoragePath, video_id: str, steps: Sequence[Step], *, is_carried: bool = False) -> None:
+    """Replace all steps, for example to restore an earlier `Notes.steps`.
+
+    Args:
+        root: the results folder.
+        video_id: id of the video.
+        steps: the new steps.
+        is_carried: whether this also completes carrying them over to the analysis that is shown.
+    """
+    path = notes_path(root, video_id)
     with hold_video(root, video_id):
-        _write_steps(notes_path(root, video_id), steps)
+        _, carried_from = _read_file(path)
+        _write_file(path, steps, None if is_carried else carried_from)
 
 
-def _read_steps(path: StoragePath) -> list[Step]:
+def set_carried_from(root: StoragePath, video_id: str, analysis_id: str | None) -> None:
+    """Set `Notes.carried_from`."""
+    path = notes_path(root, video_id)
+    with hold_video(root, video_id):
+        steps, before = _read_file(path)
+        if analysis_id != before:
+            _write_file(path, steps, analysis_id)
+
+
+def _read_file(path: StoragePath) -> tuple[list[Step], str | None]:
+    """The steps and `Notes.carried_from`."""
     try:
-        return _parse_steps(read_json(path)["steps"])
+        content = read_json(path)
+        steps, carried_from = _parse_steps(content["steps"]), content.get("carried_from")
+        if not isinstance(carried_from, str | None):
+            raise TypeError(f"carried_from must be an id, got {carried_from!r}")
+        return steps, carried_from
     except FileNotFoundError:
-        return []
+        return [], None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: the notes are damaged; delete the file to continue without them: {error}") from error
 
@@ -316,6 +345,7 @@ def _step(index: int, entry: Mapping[str, Any]) -> Step:
     return Step(entry["kind"], entry["value"], id=entry.get("id", f"step{index}"), **known)
 
 
-def _write_steps(path: StoragePath, steps: Sequence[Step]) -> None:
-    content = json.dumps({"steps": [asdict(step) for step in steps]}, indent=1)
+def _write_file(path: StoragePath, steps: Sequence[Step], carried_from: str | None) -> None:
+    carried = {} if carried_from is None else {"carried_from": carried_from}
+    content = json.dumps({"steps": [asdict(step) for step in steps]} | carried, indent=1)
     write_atomic(path, lambda part: part.write_text(content, encoding="utf-8"))

@@ -145,7 +145,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
         ids = [*video_ids, *sorted(interrupted.keys() - {*analyzed_again, *video_ids})]
         for video_id in ids:
             write_atomic(trash / f"{_MARK}{video_id}", lambda part: part.write_text(datetime.now(UTC).isoformat()))
-        remove_broken_shards(results)
+        lost = remove_broken_shards(results, purged=ids)
         in_shards = {pair for rows in read_shards(results).rows.values() for pair in ids_of(rows)}
         drop_from_shards(results, {pair for pair in in_shards if pair[0] in ids})
         for video_id in ids:
@@ -156,7 +156,7 @@ def purge(results: StoragePath, video_ids: Sequence[str]) -> list[str]:
         of_killed = [] if is_remote(results) else (results / "videos").glob(f".*{ROWS_CACHE.name.lstrip('.')}*")
         remove([results / ROWS_CACHE, *of_killed])
         _empty(trash)
-        if damaged := read_shards(results).damaged:
+        if damaged := [*read_shards(results).damaged, *lost]:
             raise StoreError(f"{damaged[0].message()}. It may contain rows of the removed videos")
         return sorted(analyzed_again)
     except OSError as error:

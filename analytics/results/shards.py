@@ -1,7 +1,8 @@
 """Read shards: Parquet files that each hold the tables of many small analyses (`compaction` writes them).
 
     compacted/s…/faces.parquet       also frames, tracks, episodes, transitions: row group i belongs to analysis i
-    compacted/s…/videos.parquet      row i belongs to analysis i; written last: a shard without it is ignored
+    compacted/s…/videos.parquet      row i belongs to analysis i; written last and deleted first: a shard without it is
+                                     ignored, and one that has it but lacks a table is damaged
 
 Shards are immutable: to delete rows, a new shard is written without them. For a while, an analysis may be in two shards
 and in its own files as well; readers choose one copy.
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from analytics.results.arrow_files import read_table
 from analytics.results.checksums import ShardChecksum, from_metadata
-from analytics.results.damage import Damage, one_line
+from analytics.results.damage import MISSING, Damage, one_line
 from analytics.results.storage_paths import StoragePath, is_remote, list_files
 from analytics.results.video_record import VideoRecord, video_records
 from analytics.tables.schema import TABLES, TIMELINE_TABLES, VIDEOS
@@ -29,7 +30,7 @@ FOLDER = "compacted"
 ATTEMPTS = 5
 # `n_rows`: the number of rows of each table.
 ROWS = pa.schema([*VIDEOS, pa.field("n_rows", pa.list_(pa.int64(), len(TIMELINE_TABLES)))])
-_FILES = {f"{name}.parquet" for name in TABLES}
+_FILES = [f"{name}.parquet" for name in TABLES]
 _MANIFEST = "videos.parquet"
 
 
@@ -57,12 +58,12 @@ class CompactedAnalysis:
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """The content of all complete shards."""
+    """The content of all shards that are complete and undamaged."""
 
     rows: Mapping[str, pa.Table]  # shard -> its rows of the table `videos`, with the columns of `ROWS`
     # (video_id, analysis_id) -> position of its newest copy; of equally new copies, the one in the largest shard
     where: Mapping[tuple[str, str], Where]
-    damaged: tuple[Damage, ...] = ()  # the shards whose rows are unreadable
+    damaged: tuple[Damage, ...] = ()  # the shards whose rows are unreadable, and the missing tables of others
     checksums: Mapping[str, Mapping[str, ShardChecksum]] = field(default_factory=dict)  # shard -> table -> checksums
 
     def find(self, video_id: str, analysis_id: str) -> CompactedAnalysis | None:
@@ -82,31 +83,49 @@ def read_shards(root: StoragePath) -> Shards:
     for _ in range(ATTEMPTS):
         # A file may be deleted after it was listed, for example by a purge.
         with contextlib.suppress(FileNotFoundError):
-            found = _complete(root)
+            found = _written(root)
             shards = _shards(root, found)
             # Unlike a listing of a folder, a listing of an object store is atomic.
-            if (not found and is_remote(root)) or _complete(root) == found:
+            if (not found and is_remote(root)) or _written(root) == found:
                 return shards
     raise FileNotFoundError(errno.ENOENT, "the shards keep changing: try again later", str(root / FOLDER))
 
 
-def _complete(root: StoragePath) -> tuple[tuple[str, str], ...]:
-    """The names of the complete shards, each with the version of its rows, which changes only through damage."""
+@dataclass(frozen=True)
+class _Written:
+    """A shard that was written completely."""
+
+    shard: str
+    stamp: str  # version of the manifest, which changes only through damage
+    missing: tuple[str, ...]  # the files that were lost since
+
+
+def _written(root: StoragePath) -> tuple[_Written, ...]:
+    """The shards with a manifest, in order."""
     files: dict[str, dict[str, str]] = {}
     for name, entry in list_files(root / FOLDER).items():
         shard, _, file = name.partition("/")
         files.setdefault(shard, {})[file] = entry.stamp
-    return tuple(sorted((shard, of[_MANIFEST]) for shard, of in files.items() if of.keys() >= _FILES))
+    return tuple(
+        _Written(shard, of[_MANIFEST], tuple(file for file in _FILES if file not in of))
+        for shard, of in sorted(files.items())
+        if _MANIFEST in of
+    )
 
 
 @lru_cache(maxsize=4)
-def _shards(root: StoragePath, found: tuple[tuple[str, str], ...]) -> Shards:
+def _shards(root: StoragePath, found: tuple[_Written, ...]) -> Shards:
     rows: dict[str, pa.Table] = {}
     checksums: dict[str, Mapping[str, ShardChecksum]] = {}
     damaged: list[Damage] = []
-    for shard, stamp in found:
+    for written in found:
+        shard = written.shard
+        if written.missing:
+            folder = root / FOLDER / shard
+            damaged += [Damage(folder / file, MISSING, is_in_shard=True) for file in written.missing]
+            continue
         try:
-            rows[shard], checksums[shard] = _manifest(root, shard, stamp)
+            rows[shard], checksums[shard] = _manifest(root, shard, written.stamp)
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException, ValueError) as error:

@@ -6,7 +6,7 @@
     observations/video_id=v…/observation_id=o…/without-signatures.json    object stores: segments without appearance
     frames/video_id=v…/a….parquet                                    also faces, tracks, episodes, transitions
     videos/video_id=v…/a….parquet                                    written last: marks the analysis as finished
-    .locks/v….lock                                                   held while notes change, see `video_lock`
+    .locks/v….lock                                                   held while a video changes, see `video_lock`
     .locks/v….….run                                                  held by an analysis, see `in_progress`
 
 Ids start with a letter, so that no reader parses a folder name as a number. The folder may be in an object store, such
@@ -41,6 +41,7 @@ from analytics.results.storage_paths import (
 )
 from analytics.results.table_checks import damaged_in_shard, damaged_tables
 from analytics.results.table_files import has_tables, read_whole, table_path, write_table, write_tables
+from analytics.results.video_lock import hold_video
 from analytics.results.video_record import VideoRecord
 from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
 
@@ -195,22 +196,31 @@ class Store:
 
     def table_rows(self, video_id: str, analysis_id: str) -> dict[str, int]:
         """The number of rows in each table of a finished analysis."""
-        if compacted := self._compacted(video_id, analysis_id):
+        compacted = self._compacted(video_id, analysis_id)
+        # Like `is_done`: an analysis that was made again since it was compacted has tables of its own.
+        if compacted and not has_tables(self.root, video_id, analysis_id):
             return dict(zip(TIMELINE_TABLES, compacted.n_rows, strict=True))
         paths = {name: table_path(self.root, name, video_id, analysis_id) for name in TIMELINE_TABLES}
         return {name: n_rows(path) for name, path in paths.items()}
 
     def shown_analysis(self, video_id: str) -> VideoRecord | None:
         """The newest finished analysis of a video, which the views show; None if there is none."""
-        finished = [row for row in self._rows_of(video_id) if row.status == "done"]
+        finished = [row for row in self.rows_of(video_id) if row.status == "done"]
         return max(finished, key=lambda row: (row.finished_at, row.analysis_id), default=None)
+
+    def rows_of(self, video_id: str) -> list[VideoRecord]:
+        """All rows of a video in the table `videos`."""
+        names = list_files(self.root / "videos" / f"video_id={video_id}")
+        ids = {name.removesuffix(".parquet") for name in names if name.startswith("a")}
+        ids |= {analysis for video, analysis in read_shards(self.root).where if video == video_id}
+        return [row for analysis in sorted(ids) if (row := self.video_row(video_id, analysis))]
 
     def has_video(self, video_id: str) -> bool:
         """Whether the table `videos` has a readable row of the video."""
-        return bool(self._rows_of(video_id))
+        return bool(self.rows_of(video_id))
 
     def _newest_of(self, video_id: str) -> VideoRecord:
-        return max(self._rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
+        return max(self.rows_of(video_id), key=lambda row: (row.finished_at, row.analysis_id))
 
     def mark_as_current(
         self,
@@ -236,9 +246,11 @@ class Store:
 
         Returns:
             The path in the row.
+
+        Raises:
+            StoreError: if there is no such analysis anymore, or the row cannot be written.
         """
-        row = self.video_row(video_id, analysis_id)
-        assert row is not None
+        row = self._existing_row(video_id, analysis_id)
         moved = row.path != path and not _has_content(row)
         if moved or (row.path == path and object_version is not None):
             current = replace(row, path=path, object_version=object_version, error=None, is_replaced=None)
@@ -253,22 +265,35 @@ class Store:
         Args:
             shown: the row that is shown now, which says what is known of the file and of a later run that failed.
             analysis_id: id of the other analysis.
+
+        Raises:
+            StoreError: if there is no such analysis anymore, or the row cannot be written.
         """
-        row = self.video_row(shown.video_id, analysis_id)
-        assert row is not None
+        row = self._existing_row(shown.video_id, analysis_id)
         of_file = {name: getattr(shown, name) for name in ("path", "object_version", "error", "is_replaced")}
         self._make_newest(row, replace(row, **of_file))
 
     def _make_newest(self, row: VideoRecord, current: VideoRecord, after: datetime | None = None) -> None:
         """Write `current` in place of `row`, unless that is the same and the newest of its video."""
         if current != row or self._newest_of(row.video_id).analysis_id != row.analysis_id:
-            self._write_video_row(replace(current, status="done"), after=after)
+            with hold_video(self.root, row.video_id):
+                self._existing_row(row.video_id, row.analysis_id)
+                self._write_video_row(replace(current, status="done"), after=after)
+
+    def _existing_row(self, video_id: str, analysis_id: str) -> VideoRecord:
+        row = self.video_row(video_id, analysis_id)
+        if row is None:
+            raise StoreError(
+                f"{self.root}: analysis {analysis_id} of video {video_id} was deleted meanwhile: run again"
+            )
+        return row
 
     def mark_as_replaced(self, video_id: str, analysis_id: str) -> None:
         """Record that the file of an analysis or failure now has the content of another video."""
-        if row := self.video_row(video_id, analysis_id):  # None if it was purged meanwhile
-            # With its own time, so that the other video stays the newest one of the path.
-            self._write_video_row(replace(row, is_replaced=True))
+        with hold_video(self.root, video_id):
+            if row := self.video_row(video_id, analysis_id):  # None if it was purged meanwhile
+                # With its own time, so that the other video stays the newest one of the path.
+                self._write_video_row(replace(row, is_replaced=True))
 
     def commit_analysis(self, video_row: Mapping[str, object], timeline: "Timeline") -> None:
         """Write the tables of an analysis and then its row in `videos`, with status `done`.
@@ -280,7 +305,7 @@ class Store:
 
         Raises:
             ValueError: if `video_row` has an unknown column or lacks a required one.
-            StoreError: if the disk is full.
+            StoreError: if the disk is full, or another process keeps changing this video.
         """
         # Build the row first, so that an invalid one fails before anything is written.
         video = VideoRecord.of_row({**video_row, "status": "done", "finished_at": datetime.now(UTC)})
@@ -289,9 +314,10 @@ class Store:
             table = _with_analysis_id(timeline.tables()[name], video.analysis_id)
             path = table_path(self.root, name, video.video_id, video.analysis_id)
             tables[path] = conform(table, without(schema, "video_id"))
-        written = write_tables(tables)
-        crc32, n_bytes = [content.crc32 for content in written], [content.size_bytes for content in written]
-        self._write_video_row(replace(video, table_crc32=crc32, table_bytes=n_bytes))
+        with hold_video(self.root, video.video_id):
+            written = write_tables(tables)
+            crc32, n_bytes = [content.crc32 for content in written], [content.size_bytes for content in written]
+            self._write_video_row(replace(video, table_crc32=crc32, table_bytes=n_bytes))
 
     def remove_analysis(self, video_id: str, analysis_id: str) -> None:
         """Remove a superseded analysis, its row in `videos` first."""
@@ -303,24 +329,20 @@ class Store:
 
         Raises:
             ValueError: if `video_row` has an unknown column or lacks a required one.
-            StoreError: if the disk is full.
+            StoreError: if the disk is full, or another process keeps changing this video.
         """
         failed = {"status": "failed", "error": error, "finished_at": datetime.now(UTC)}
-        self._write_video_row(VideoRecord.of_row({**video_row, **failed}))
-
-    def _rows_of(self, video_id: str) -> list[VideoRecord]:
-        """All rows of a video in the table `videos`."""
-        names = list_files(self.root / "videos" / f"video_id={video_id}")
-        ids = {name.removesuffix(".parquet") for name in names if name.startswith("a")}
-        ids |= {analysis for video, analysis in read_shards(self.root).where if video == video_id}
-        return [row for analysis in sorted(ids) if (row := self.video_row(video_id, analysis))]
+        video = VideoRecord.of_row({**video_row, **failed})
+        with hold_video(self.root, video.video_id):
+            self._write_video_row(video)
 
     def _compacted(self, video_id: str, analysis_id: str) -> CompactedAnalysis | None:
         return read_shards(self.root).find(video_id, analysis_id)
 
     def _write_video_row(self, video: VideoRecord, after: datetime | None = None) -> None:
+        """Write the row of an analysis. The caller holds the video, as others do while they delete its files."""
         # Keep finished_at increasing, even if the clock was set back since the previous row.
-        earlier = [known.finished_at for known in self._rows_of(video.video_id)] + ([after] if after else [])
+        earlier = [known.finished_at for known in self.rows_of(video.video_id)] + ([after] if after else [])
         later = [at + timedelta(microseconds=1) for at in earlier]
         video = replace(video, finished_at=max([video.finished_at, *later]))
         row = pa.Table.from_pylist([video.columns()], schema=VIDEOS)

@@ -1,6 +1,7 @@
 """Read every file of a results folder and compare it with what was written."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from analytics.errors import StoreError
 from analytics.results.arrow_files import CONTENT_CHANGED
+from analytics.results.compaction import lost_manifests
 from analytics.results.damage import MISSING, Damage, DamagedFileError, name_videos, one_line
 from analytics.results.notes import FILE, FOLDER, read_notes
 from analytics.results.results_folder import check_results
@@ -15,11 +17,12 @@ from analytics.results.segments import is_segment
 from analytics.results.shards import read_shards, shard_path
 from analytics.results.storage_paths import StoragePath, list_files
 from analytics.results.table_checks import changed_shard_file, damaged_in_shard, damaged_tables
-from analytics.results.table_files import read_whole
+from analytics.results.table_files import read_whole, table_path
 from analytics.results.video_record import VideoRecord, video_records
-from analytics.results.video_rows import Ids, read_own_rows
-from analytics.tables.schema import IDENTITIES, OBSERVATIONS
+from analytics.results.video_rows import Ids, ids_in_name, own_rows, read_own_rows
+from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TIMELINE_TABLES
 
+COMMIT_S = 1.0  # seconds after which the row of an analysis is written, once its tables are
 READERS = 8  # number of threads; reading and checksums run outside Python's global lock
 # Parts of messages of Arrow and DuckDB that mean that a file could not be read.
 _READ_ERRORS = ("reading the stream registered as", "Parquet", "parquet", "CRC checksum", "corrupt")
@@ -58,10 +61,33 @@ def find_damage(results: StoragePath) -> list[Damage]:
             *threads.map(lambda name: _damaged_observations(results, name), observed),
             *threads.map(lambda name: _damaged_notes(results, name), notes),
         ]
-    all_found = [*damaged, *shards.damaged, *(damage for of_one in found for damage in of_one)]
+    of_shards = [*shards.damaged, *lost_manifests(results)]
+    all_found = [*damaged, *of_shards, *(damage for of_one in found for damage in of_one)]
     with_video = {damage.path for damage in all_found if damage.video_id}
     once = [damage for damage in all_found if damage.video_id or damage.path not in with_video]
     return name_videos(once, own, results)
+
+
+def find_missing_rows(results: StoragePath) -> list[Damage]:
+    """The missing rows of analyses that have all of their tables: they were lost, or not written by a run that was
+    killed.
+    """
+    found = _tables_without_row(results)
+    if found:  # a run may be about to write them
+        time.sleep(COMMIT_S)
+        found &= _tables_without_row(results)
+    rows = [table_path(results, "videos", *ids) for ids in sorted(found)]
+    damages = [Damage(row, MISSING, _video_of(row.parent.name), is_row_of_tables=True) for row in rows]
+    return name_videos(damages, video_records(own_rows(results)) if damages else [], results)
+
+
+def _tables_without_row(results: StoragePath) -> set[Ids]:
+    """The analyses with all tables outside of shards, but without a row."""
+    *tables, rows = (
+        {ids for name in list_files(results / table) if (ids := ids_in_name(name)) is not None}
+        for table in (*TIMELINE_TABLES, "videos")  # rows are listed last, because they are written last
+    )
+    return set.intersection(*tables) - rows - read_shards(results).where.keys()
 
 
 def _damaged_observations(results: StoragePath, name: str) -> list[Damage]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from analytics.results import notes
+from analytics.results.carry_notes import finish_carrying
 from analytics.results.corrections import CorrectionError
 from analytics.results.notes import Notes, Step, short_text
 from analytics.results.same_tracks import numbering_id
@@ -40,6 +41,7 @@ def store_edit(results: Results, video_id: str, edit: Mapping[str, Any]) -> None
             written, such as on a full disk; the change is not stored then.
     """
     with hold_video(results.root, video_id):
+        finish_carrying(Store(results.root), video_id)
         before = notes.read_notes(results.root, video_id)
         rebuilds = _is_correction(before, edit)
         if edit.get("kind") == "undo":

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics import connect
-from analytics.results.carry_notes import carry_notes, is_up_to_date
+from analytics.results.carry_notes import carry_notes, finish_carrying, is_up_to_date
 from analytics.results.ids import analysis_id
 from analytics.results.in_progress import videos_in_progress
 from analytics.results.results_folder import check_results
@@ -100,6 +100,7 @@ def rebuild_timeline(store: Store, row: VideoRecord, settings: TimelineSettings)
     path, video = row.path, row.video_id
     if row.status != "done":
         return Rebuilt(path, "failed", video, note=f"{path}: was never analyzed: {row.error}")
+    finish_carrying(store, video)
     stored = row.stored_settings
     config = config_for(settings, stored["observe"])
     observation_ids = row.observed

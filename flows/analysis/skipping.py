@@ -3,7 +3,7 @@
 import math
 import time
 
-from analytics.results.carry_notes import carry_notes, is_up_to_date
+from analytics.results.carry_notes import carry_notes, finish_carrying, is_up_to_date
 from analytics.results.segments import newest_segment
 from analytics.results.storage_paths import StoragePath, is_remote
 from analytics.results.store import Store
@@ -45,6 +45,7 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
     file = path_text(path)
     known = context.finished.paths.get(file)
     after = None if known is None else known.newest_at
+    finish_carrying(store, ids.video_id)
     shown = store.shown_analysis(ids.video_id)
     is_current = shown is not None and is_up_to_date(store.root, shown, ids.analysis_id)
     # The tables of `ids` are known to be readable, but not those with corrections.

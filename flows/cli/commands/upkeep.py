@@ -175,13 +175,12 @@ def gc(
     with fatal_errors("run the same command again to finish"):
         found = find_garbage(results, superseded=superseded, older_than_s=min_age_s)
         kept = find_kept(results, found, superseded=superseded)
-        size = size_of(found)  # computed before the files are deleted
-        if not dry_run:
-            remove_garbage(results, found)
-    for item in found:
+        size_of(found)  # the sizes of the files before they are deleted
+        removed = found if dry_run else remove_garbage(results, found)
+    for item in removed:
         of_shards = [f"{analysis} of {video}, in a shard" for video, analysis in item.in_shards]
         say(f"{item.what}: {', '.join([*(path_below(results, file) for file in item.files), *of_shards])}")
-    say(f"{size} {'would be removed' if dry_run else 'removed'}")
+    say(f"{size_of(removed)} {'would be removed' if dry_run else 'removed'}")
     if kept.too_young:
         say(f"kept: {size_of(kept.too_young)}, changed less than {older_than} ago, because a run may still use them")
     if kept.superseded:
