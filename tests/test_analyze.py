@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,22 +20,27 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from clips import analyze_clip
+from clips import analyze_clip, context_of
 from conftest import write_clip
 from PIL import Image
 
 from analytics import connect
 from analytics.results.ids import unread_video_id
+from analytics.results.replaced_files import replaced_files_note
 from analytics.results.status import status as status_of
 from analytics.results.storage_paths import resolve_path
 from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord
-from analytics.results.videos import path_text
+from analytics.results.videos import all_videos, path_text
 from dashboard.data.prefect_runs import flow_runs
 from fer_models.video import VideoReadError, probe
+from flows.analysis.analyze_video import analyze_video
 from flows.analysis.failures import VideoFailed
 from flows.analysis.inputs import InputError, find_files, is_wanted
+from flows.analysis.outcomes import RunSummary, VideoOutcome
 from flows.analysis.progress import Progress, Stopped, VideoProgress
+from flows.analysis.replaced import record_replaced_files
+from flows.analysis.run import Inputs, prepare_run
 from flows.analysis.skipping import OTHER_SHOWN, range_notes
 from flows.analysis.work_plan import plan_segments
 from flows.settings import AnalyzeSettings, TimelineSettings
@@ -390,6 +395,47 @@ def test_a_failure_disappears_when_the_file_is_repaired(tmp_path, face_clip):
     shutil.copy(face_clip, path)
     analyze(path, tmp_path / "out")
     assert rows(tmp_path / "out", "SELECT status FROM videos") == [("done",)]
+
+
+def test_runs_with_the_same_context_know_the_earlier_ones(empty_clip, tmp_path):
+    """As in `fervid watch`."""
+    context = context_of(tmp_path / "out", SETTINGS)
+    (tmp_path / "videos").mkdir()
+    file = tmp_path / "videos" / "camera.mp4"
+
+    def run(content: bytes, path: Path = file) -> VideoOutcome:
+        path.write_bytes(content)
+        (video,) = prepare_run(Inputs([path]), context).videos
+        outcome = analyze_video(video, context)
+        record_replaced_files(RunSummary(context.out, [outcome], [], 1.0), context)
+        return outcome
+
+    first = run(empty_clip.read_bytes())
+    second = run(empty_clip.read_bytes() + b"\0" * 8)
+    assert run(empty_clip.read_bytes()).video_id == first.video_id
+    with connect(context.out) as connection:
+        note = replaced_files_note(context.out, all_videos(connection))
+    assert note is not None and note.endswith(f"out --video {second.video_id}")
+    broken = file.with_name("broken.mp4")
+    with pytest.raises(VideoFailed):
+        run(b"not a video", broken)
+    assert ("broken.mp4", "failed") in states(context.out, tmp_path / "videos")
+    assert run(empty_clip.read_bytes(), broken).same_as == str(file)
+    assert {state for _, state in states(context.out, tmp_path / "videos")} == {"done"}
+
+
+def test_a_file_replaced_after_the_clock_was_set_back_has_the_newest_row_of_its_path(empty_clip, tmp_path):
+    results, file, now = tmp_path / "out", tmp_path / "camera.mp4", datetime.now(UTC)
+    earlier = {"video_id": "v0000000000000001", "analysis_id": "a0000000000000001", "path": str(file)}
+    Store(results).commit_failure(earlier, "damaged", after=now + timedelta(hours=1))
+    shutil.copy(empty_clip, file)
+    done = Store(results).shown_analysis(analyze(file, results).video_id)
+    assert done is not None and done.finished_at > now + timedelta(hours=1)
+    file.write_bytes(b"not a video")
+    with pytest.raises(VideoFailed):
+        analyze(file, results)
+    ((failed_at,),) = rows(results, "SELECT finished_at FROM videos WHERE status = 'failed'")
+    assert failed_at > done.finished_at
 
 
 @pytest.mark.parametrize("command", ["analyze", "live", "plot"])

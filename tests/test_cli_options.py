@@ -75,6 +75,9 @@ def test_printed_settings_can_be_read_again(face_clip, tmp_path, monkeypatch):
     ("content", "says"),
     [
         ("fsp = 5\n", "study.toml: fsp: unknown setting"),
+        ("FPS = 2\n", "study.toml: FPS: unknown setting: did you mean fps?"),
+        ("[engine]\nWorkers = 3\n", "study.toml: engine.Workers: unknown setting: did you mean workers?"),
+        ("timeline = 5\n", "study.toml: timeline: unknown setting"),
         ("[timelines]\n", "study.toml: unknown table [timelines]"),
         ("fps = -1\n", "study.toml: fps: must be greater than 0, got -1"),
         ('fps = "a"\n', "study.toml: fps: must be a number, got 'a'"),

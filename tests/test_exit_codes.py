@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from analytics.results.ids import file_sha256, video_id
 from analytics.results.store import Store
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.errors import FervidError
-from flows.cli.console import fatal_errors
+from flows.analysis.progress import progress
+from flows.cli.console import TERMINATION_SIGNALS, fatal_errors, stop_on_interrupt
 
 WRITING = {
     "export": ["export", "RESULTS", "--format", "srt", "--out", "OUT"],
@@ -107,11 +109,40 @@ def test_an_error_in_the_code_keeps_its_traceback():
         raise ZeroDivisionError
 
 
-def test_termination_by_a_scheduler_is_reported_like_ctrl_c(capsys):
+def test_termination_during_a_flow_is_reported_like_ctrl_c(capsys):
     with pytest.raises(typer.Exit) as ended, fatal_errors("again"):
         raise TerminationSignal(signal=signal.SIGTERM)
-    assert ended.value.exit_code == 130
+    assert ended.value.exit_code == 143
     assert capsys.readouterr().err == "stopped: again\n"
+
+
+@pytest.mark.parametrize("name", TERMINATION_SIGNALS)
+def test_a_terminated_command_removes_its_temporary_files(name, tmp_path, capsys):
+    number = getattr(signal, name)
+    with pytest.raises(typer.Exit) as ended, fatal_errors(), tempfile.TemporaryDirectory(dir=tmp_path):
+        signal.raise_signal(number)
+    assert ended.value.exit_code == 143
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == "stopped: run the same command again\n"
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As by `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with fatal_errors():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_code_of_an_orderly_stop_says_which_signal_requested_it(number, code):
+    with pytest.raises(typer.Exit) as ended, fatal_errors(), stop_on_interrupt():
+        signal.raise_signal(number)
+        progress.check()
+    assert ended.value.exit_code == code
 
 
 def test_an_interrupted_command_does_not_claim_to_keep_anything(capsys):

@@ -14,7 +14,7 @@ from scenes import Face, feeling, observe
 
 from analytics import connect
 from analytics.queries.groups import GroupError, videos_of_participant
-from analytics.results.ids import file_sha256, unread_video_id
+from analytics.results.ids import file_sha256, unread_video_id, video_id
 from analytics.results.in_progress import mark_in_progress
 from analytics.results.notes import rename
 from analytics.results.purge import PurgeError, is_unfinished, plan_purge, purge
@@ -357,6 +357,25 @@ def test_failed_earlier_contents_of_the_file_of_a_participant_are_removed(store)
     )
     found = [unread_video_id(Path(ALICE_PATH)), ALICE, "vbroken"]
     assert videos_of_participant(store.root, "Anna") == (sorted(found), [])
+
+
+def test_interrupted_analyses_of_the_files_of_a_participant_are_removed(store, tmp_path):
+    """Without a row, they are found by the content: of a file in the table, and of one with an earlier analysis."""
+    assigned, named = tmp_path / "assigned.mp4", tmp_path / "named.mp4"
+    store.commit_analysis(
+        {"video_id": "vearlier", "analysis_id": "a1", "path": str(named)}, build_timeline(OBSERVED, TimelineConfig())
+    )
+    rename(store.root, "vearlier", 0, "Anna")
+    for file, content in ((assigned, b"first"), (named, b"second")):
+        file.write_bytes(content)
+        os.utime(store.write_segment(video_id(file_sha256(file)), "o0000000000000001", 0, OBSERVED), (0, 0))
+    participants = tmp_path / "participants.csv"
+    participants.write_text(f"path,participant\n{assigned},Anna\nnowhere.mp4,Anna\n")
+    found, missing = videos_of_participant(store.root, "Anna", participants)
+    assert found == sorted(["vearlier", *(video_id(file_sha256(file)) for file in (assigned, named))])
+    assert missing == ["nowhere.mp4"]
+    run = purge_command(store.root, "--participant", "Anna", "--participants", participants, "--yes")
+    assert (run.exit_code, "3 videos removed" in run.output) == (0, True)
 
 
 @pytest.mark.parametrize("kind", ["new", "again", "live"])

@@ -162,6 +162,17 @@ def test_a_file_that_is_replaced_by_a_copy_of_another_is_reported_until_its_cont
     assert note_after(of_a[0]) is None
 
 
+def test_a_newer_timeline_of_a_replaced_file_is_still_that_of_the_earlier_content(store):
+    for video in (1, 2):
+        store.commit_analysis(row(video=video), timeline())
+    replaced = row(video=1)["video_id"]
+    mark_replaced_files(store, {row()["path"]: row(video=2)["video_id"]})
+    store.commit_analysis(row(video=1, analysis=2) | {"is_replaced": True}, timeline())
+    with connect(store.root) as connection:
+        note = replaced_files_note(store.root, all_videos(connection))
+    assert note is not None and note.endswith(f"results --video {replaced}")
+
+
 def test_another_timeline_of_a_replaced_file_is_shown_as_replaced(store):
     """As by `fervid timeline` and the dashboard, which do not read the file."""
     for analysis in (1, 2):

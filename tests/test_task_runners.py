@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,16 @@ def test_a_missing_engine_is_reported_with_the_install_command(engine, monkeypat
 def test_tasks_can_be_pickled():
     for pickled_task in (analyze_one, observe_one, analyze):
         assert cloudpickle.loads(cloudpickle.dumps(pickled_task)).name == pickled_task.name
+
+
+def test_a_process_of_a_cluster_keeps_its_models_and_reads_the_results_again_for_each_run(tmp_path):
+    context = AnalysisContext(tmp_path / "out", AnalyzeSettings(device="cpu"))
+    there = pickle.loads(pickle.dumps(context))
+    finished = there.finished
+    assert pickle.loads(pickle.dumps(context)).finished is finished
+    context.begin_run()
+    again = pickle.loads(pickle.dumps(context))
+    assert again is there and again.finished is not finished
 
 
 def test_thousands_of_inputs_fit_into_the_parameters_of_a_run(tmp_path):

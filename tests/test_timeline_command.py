@@ -12,9 +12,10 @@ from scenes import Face, feeling, observe
 
 from analytics import connect, queries
 from analytics.results.ids import analysis_id
+from analytics.results.replaced_files import replaced_files_note
 from analytics.results.store import Store, StoreError
 from analytics.results.stored_timeline import build_stored_timeline
-from analytics.results.videos import UnknownVideoError
+from analytics.results.videos import UnknownVideoError, all_videos
 from analytics.timeline.build import TimelineConfig, build_timeline
 from fer_models.observe_version import OBSERVE_VERSION
 from flows.analysis.rebuild_timeline import config_for, rebuild_timelines
@@ -74,6 +75,18 @@ def test_other_settings_make_another_timeline_which_the_views_show(results):
     back = rebuild_timelines(results, TimelineSettings())
     assert [(one.status, one.seconds) for one in back] == [("done", 0)] * 2
     assert rows(results, "SELECT * FROM tracks ORDER BY ALL") == before
+
+
+def test_the_newest_content_of_a_file_stays_the_newest(results):
+    store = Store(results)
+    first = store.shown_analysis(IDS["video_id"])
+    timeline = build_timeline(pa.concat_tables(SEGMENTS), TimelineSettings().config(score_threshold=0.5))
+    store.commit_analysis(first.columns() | {"path": "/gone/b.mp4"}, timeline)  # it has the smaller id, and is newer
+    for settings in (TimelineSettings(), TimelineSettings(gate=False)):
+        rebuild_timelines(results, settings)
+        with connect(results) as connection:
+            note = replaced_files_note(results, all_videos(connection))
+        assert note is not None and note.endswith(f"--video {OTHER['video_id']}")
 
 
 def test_timelines_of_another_version_are_rebuilt(results):

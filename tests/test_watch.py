@@ -117,6 +117,20 @@ def test_a_folder_that_comes_back_is_yielded_again(folder, tmp_path):
         assert batches.get(timeout=PATIENCE_S) == [("first.mp4", 14)]
 
 
+def test_a_watched_folder_that_was_removed_is_watched_again(folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    with watched(folder, tmp_path / "other") as batches:
+        assert batches.get(timeout=PATIENCE_S) == [("first.mp4", 14)]
+        shutil.rmtree(folder)
+        (tmp_path / "other" / "next.mp4").write_bytes(b"x")  # the removal has been seen once this is yielded
+        assert batches.get(timeout=PATIENCE_S) == [("next.mp4", 1)]
+        folder.mkdir()
+        (folder / "first.mp4").write_bytes(b"back again")
+        assert batches.get(timeout=PATIENCE_S) == [("first.mp4", 10)]
+        (folder / "second.mp4").write_bytes(b"xy")
+        assert batches.get(timeout=PATIENCE_S) == [("second.mp4", 2)]
+
+
 def test_a_file_that_stays_empty_is_yielded(folder, monkeypatch):
     monkeypatch.setattr("flows.analysis.watch.EMPTY_S", 1.0)
     with watched(folder) as batches:

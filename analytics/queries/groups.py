@@ -9,7 +9,9 @@ import duckdb
 
 from analytics.queries.csv_files import parse_csv, read_csv_file
 from analytics.results.catalog import latest_rows, read_catalog
+from analytics.results.ids import content_id
 from analytics.results.notes import all_notes
+from analytics.results.purge import videos_without_row
 from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import NamedVideo, video_names
@@ -235,7 +237,8 @@ def videos_of_participant(
 ) -> tuple[list[str], list[str]]:
     """The ids of all videos of a participant: a person in them has this name, or `given` assigns them to it.
 
-    Earlier contents of the same files that could not be analyzed are included. Case and blanks do not matter.
+    Contents of the same files of which no analysis is shown, as they failed or were interrupted, are included. Case and
+    blanks do not matter.
 
     Args:
         results: the results folder.
@@ -254,19 +257,21 @@ def videos_of_participant(
     found = {video_id for video_id, of in notes.items() if name in map(_spelled, of.names.values())}
     missing = []
     rows = read_catalog(results, skip_damaged=True).rows
-    videos = video_names(latest_rows(rows)[0])
+    videos, unfinished = video_names(latest_rows(rows)[0]), videos_without_row(results, video_names(rows))
     if given is not None:
         for video, other in _read_column(given, "participant").items():
             if _spelled(other) == name:
                 try:
-                    found.update(choose_videos(videos, [video]))
+                    found.update(choose_videos([*videos, *unfinished], [video]))
                 except AmbiguousVideoError as error:
                     raise GroupError(f"{given}: {error}") from error
                 except UnknownVideoError:
                     missing.append(video)
-    # Earlier contents of these files that could not be analyzed, and are not shown for that reason.
+    # Contents of these files that could not be analyzed, or whose analysis was interrupted.
     paths, shown = {video.path for video in videos if video.video_id in found}, {video.video_id for video in videos}
     found.update(row.video_id for row in video_names(rows) if row.path in paths and row.video_id not in shown)
+    if unfinished:
+        found.update({video.video_id for video in unfinished}.intersection(content_id(Path(path)) for path in paths))
     return sorted(found), missing
 
 

@@ -32,7 +32,7 @@ from analytics.results.storage_paths import (
     remove,
 )
 from analytics.results.video_lock import hold_video
-from analytics.results.video_record import VideoName
+from analytics.results.video_record import NamedVideo, VideoName
 from analytics.results.video_rows import ROWS_CACHE, ids_of
 from analytics.results.videos import choose_videos
 from analytics.tables.schema import TIMELINE_TABLES
@@ -273,10 +273,19 @@ def _in_progress(results: StoragePath, rows: Sequence[_Written]) -> set[str]:
     return videos_in_progress(results, [video_id for video_id, row in newest.items() if row.is_running])
 
 
-def _chosen(rows: Sequence[_Written], folders: Mapping[str, object], wanted: Sequence[str]) -> list[str]:
+def _chosen(rows: Sequence[_Written], folders: Iterable[str], wanted: Sequence[str]) -> list[str]:
     """The ids of the chosen videos, including videos without a row, as a killed run leaves them."""
-    without_row = folders.keys() - {row.video_id for row in rows}
-    return choose_videos([*rows, *(VideoName(video_id, "") for video_id in without_row)], wanted)
+    return choose_videos([*rows, *_without_row(folders, rows)], wanted)
+
+
+def videos_without_row(results: StoragePath, rows: Iterable[NamedVideo]) -> list[VideoName]:
+    """The videos that are not among the rows of the table `videos`, as a killed run leaves them; they have no path."""
+    return _without_row(_folders(results), rows)
+
+
+def _without_row(folders: Iterable[str], rows: Iterable[NamedVideo]) -> list[VideoName]:
+    known = {row.video_id for row in rows}
+    return [VideoName(video_id, "") for video_id in folders if video_id not in known]
 
 
 def _finished_at(rows: Sequence[_Written], folders: Mapping[str, Sequence[StoragePath]]) -> dict[str, datetime]:

@@ -38,10 +38,8 @@ def replaced_files_note(results: StoragePath, videos: Iterable[VideoRecord]) -> 
         videos: the rows of the view `videos`.
     """
     done = [video for video in videos if video.status == "done"]
-    newest = newest_by_path(done)
-    replaced = sorted(
-        (video.path, video.video_id) for video in done if video.is_replaced or video is not newest[video.path]
-    )
+    newest = newest_by_path(video for video in done if not video.is_replaced)
+    replaced = sorted((video.path, video.video_id) for video in done if video is not newest.get(video.path))
     if not replaced:
         return None
     names = [file_name(path) for path in dict.fromkeys(path for path, _ in replaced)]

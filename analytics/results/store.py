@@ -295,13 +295,16 @@ class Store:
                 # With its own time, so that the other video stays the newest one of the path.
                 self._write_video_row(replace(row, is_replaced=True))
 
-    def commit_analysis(self, video_row: Mapping[str, object], timeline: "Timeline") -> None:
+    def commit_analysis(
+        self, video_row: Mapping[str, object], timeline: "Timeline", *, after: datetime | None = None
+    ) -> None:
         """Write the tables of an analysis and then its row in `videos`, with status `done`.
 
         Args:
             video_row: columns of `VIDEOS`: at least video_id, analysis_id and path; error is the reason why a later run
                 failed. Status and finished_at are filled in.
             timeline: the tables.
+            after: `finished_at` of the newest row with this path, as for `mark_as_current`.
 
         Raises:
             ValueError: if `video_row` has an unknown column or lacks a required one.
@@ -317,15 +320,20 @@ class Store:
         with hold_video(self.root, video.video_id):
             written = write_tables(tables)
             crc32, n_bytes = [content.crc32 for content in written], [content.size_bytes for content in written]
-            self._write_video_row(replace(video, table_crc32=crc32, table_bytes=n_bytes))
+            self._write_video_row(replace(video, table_crc32=crc32, table_bytes=n_bytes), after)
 
     def remove_analysis(self, video_id: str, analysis_id: str) -> None:
         """Remove a superseded analysis, its row in `videos` first."""
         for name in TABLES:
             table_path(self.root, name, video_id, analysis_id).unlink(missing_ok=True)
 
-    def commit_failure(self, video_row: Mapping[str, object], error: str) -> None:
+    def commit_failure(self, video_row: Mapping[str, object], error: str, *, after: datetime | None = None) -> None:
         """Write the row of a video that could not be analyzed, with status `failed` and the reason.
+
+        Args:
+            video_row: as for `commit_analysis`, without an error.
+            error: the reason.
+            after: `finished_at` of the newest row with this path, as for `mark_as_current`.
 
         Raises:
             ValueError: if `video_row` has an unknown column or lacks a required one.
@@ -334,7 +342,7 @@ class Store:
         failed = {"status": "failed", "error": error, "finished_at": datetime.now(UTC)}
         video = VideoRecord.of_row({**video_row, **failed})
         with hold_video(self.root, video.video_id):
-            self._write_video_row(video)
+            self._write_video_row(video, after)
 
     def _compacted(self, video_id: str, analysis_id: str) -> CompactedAnalysis | None:
         return read_shards(self.root).find(video_id, analysis_id)

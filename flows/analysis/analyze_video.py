@@ -167,7 +167,7 @@ class _VideoJob:
             row |= {"frames_per_s": frames_per_s, "n_observed": plan.n_missing, **vars(self.times)}
         before = self.store.shown_analysis(plan.ids.video_id)
         with carry_notes(self.store, plan.ids.video_id):
-            self.store.commit_analysis(row, timeline)
+            self.store.commit_analysis(row, timeline, after=self.context.finished.newest_at(self.path))
         log.info("%s: %d frames in %.1f s: %s", self.path, plan.n_missing, seconds, self.times)
         shown = self.store.shown_analysis(plan.ids.video_id)  # with corrections, if the notes of the video have any
         assert shown is not None
@@ -202,7 +202,8 @@ class _VideoJob:
         # A failure has ids of its own, so that it never replaces an earlier successful analysis.
         video = video_id(self.content.sha256) if self.content else unread_video_id(self.path)
         ids = work_ids(video, self.settings, self.models, decoder="")
-        self.store.commit_failure(self.row() | dict(ids.columns()), reason)
+        after = self.context.finished.newest_at(self.path)
+        self.store.commit_failure(self.row() | dict(ids.columns()), reason, after=after)
         return reason
 
     def row(self) -> dict[str, object]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from analytics.results.storage_paths import StoragePath, absolute
 from fer_models.registry.model_registry import find_model
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AnalysisContext:
-    """Results, settings, models and progress of a run.
+    """Results, settings, models and progress of a run, or of several runs one after another.
 
     Tasks of a cluster share a context in their process, created on first use: models are loaded once per process and
     are never sent from one process to another.
@@ -38,8 +39,18 @@ class AnalysisContext:
         self.progress = progress or Progress()
         # In the child process of a run, lets the parent process analyze a video; None in all other processes.
         self.analyze_elsewhere: Callable[[StoragePath], VideoOutcome] | None = None
+        self.run_id = uuid4().hex
         self._models = models
         self._loading = threading.Lock()
+
+    def begin_run(self, run_id: str | None = None) -> None:
+        """Begin the next run, which reads the finished analyses again and keeps the models.
+
+        Args:
+            run_id: the id of a run that has begun in another process.
+        """
+        self.run_id = run_id or uuid4().hex
+        self.__dict__.pop("finished", None)
 
     @cached_property
     def store(self) -> "Store":
@@ -105,15 +116,22 @@ class AnalysisContext:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the arguments of `context_of_process`."""
-        return context_of_process, (absolute(self.out), portable(self.settings), self.request)
+        return context_of_process, (absolute(self.out), portable(self.settings), self.request, self.run_id)
 
 
-@lru_cache(maxsize=1)  # a worker of a cluster runs many tasks of the same run
-def context_of_process(out: StoragePath, settings: AnalyzeSettings, request: str) -> AnalysisContext:
-    """The context that the tasks of a run share in this process.
+def context_of_process(out: StoragePath, settings: AnalyzeSettings, request: str, run_id: str) -> AnalysisContext:
+    """The context that the tasks of a run share in this process; it keeps the models of earlier runs.
 
     A model may be replaced by another of its name between two runs: `request`, the hash of the first process, differs.
     """
+    context = _cached_context(out, settings, request)
+    if context.run_id != run_id:
+        context.begin_run(run_id)
+    return context
+
+
+@lru_cache(maxsize=1)  # a worker of a cluster runs many tasks of the same run
+def _cached_context(out: StoragePath, settings: AnalyzeSettings, request: str) -> AnalysisContext:
     return AnalysisContext(out, settings)
 
 

@@ -89,6 +89,11 @@ class FinishedIndex:
         done = rows.filter((pc.field("status") == "done") & pc.is_valid(pc.field("sha256")))
         return cls(done.select(_COLUMNS).to_pylist(), settings, Store(results), paths)
 
+    def newest_at(self, path: StoragePath) -> datetime | None:
+        """`finished_at` of the newest row with the path; None if there is none."""
+        known = self.paths.get(path_text(path))
+        return known.newest_at if known else None
+
     def find(self, path: StoragePath) -> FinishedWork | None:
         """The finished analysis of a video; None if it has to be read or analyzed, or if its tables are damaged.
 

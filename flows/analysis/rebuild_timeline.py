@@ -70,7 +70,8 @@ def rebuild_timelines(
         videos = all_videos(connection)
     ids = choose_videos(videos, wanted) if wanted else [row.video_id for row in videos]
     rebuilt = []
-    for row in videos:
+    # Of several contents of a file, the newest one stays the newest.
+    for row in sorted(videos, key=lambda row: (row.path, row.finished_at)):
         if row.video_id in ids:
             rebuilt.append(rebuild_timeline(store, row, settings))
             on_video(rebuilt[-1])

@@ -91,7 +91,7 @@ def prepare_run(
     engine: EngineSettings | None = None,
     found: "FoundFiles | None" = None,
 ) -> AnalysisRun:
-    """Find the videos, unless they are given, and open the results.
+    """Find the videos, unless they are given, open the results, and begin a run in the context.
 
     Raises:
         InputError: if none of the inputs holds anything to analyze.
@@ -102,6 +102,7 @@ def prepare_run(
     engine = engine or EngineSettings()
     videos = (found or find(inputs)).videos
     context.check_models()
+    context.begin_run()
     _ = context.store  # raises an error about a folder with other files before any work is done
     if engine.engine != "threads":  # workers of a cluster have other working directories
         videos = [absolute(path) for path in videos]

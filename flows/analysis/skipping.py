@@ -43,8 +43,7 @@ def skip_outcome(path: StoragePath, work: FinishedWork, context: AnalysisContext
         _drop_appearance(work, context)
     notes: tuple[str, ...] = ()
     file = path_text(path)
-    known = context.finished.paths.get(file)
-    after = None if known is None else known.newest_at
+    after = context.finished.newest_at(path)
     finish_carrying(store, ids.video_id)
     shown = store.shown_analysis(ids.video_id)
     is_current = shown is not None and is_up_to_date(store.root, shown, ids.analysis_id)

@@ -31,7 +31,7 @@ def stable_file_batches(
 
     A file is yielded once its size and modification time have not changed for `settle_s`, an empty one for `EMPTY_S`.
     Not every system reports whether another program still has it open: a copy that pauses for longer is yielded
-    incomplete, and again once it grows. A file that was removed is yielded again when it is back.
+    incomplete, and again once it grows. A file or folder that was removed is yielded again when it is back.
 
     Args:
         folders: the watched folders.
@@ -48,28 +48,58 @@ def stable_file_batches(
         raise InputError(f"{', '.join(not_folders)}: not a folder: only folders can be watched")
     folders = [absolute(folder) for folder in folders]
     waiting = _Waiting(settle_s)
-    changes = watchfiles.watch(
-        *folders,
-        watch_filter=None,
-        stop_event=stop,
-        rust_timeout=TICK_MS,
-        yield_on_timeout=True,
-        recursive=recursive,
-        force_polling=force_polling,
-    )
-    changed = set(folders)  # existing files are listed after watching has started, so that no file is missed
-    for reported in changes:
-        changed |= {Path(path) for _, path in reported}
-        if removed := {Path(path) for change, path in reported if change == watchfiles.Change.deleted}:
-            waiting.forget(removed)
+    for changed, removed in _changes(folders, recursive=recursive, stop=stop, force_polling=force_polling):
+        waiting.forget(removed)
         for folder in folders:
             for path in changed:
                 if path == folder or folder in path.parents:
                     waiting.add(_files_at(path, folder, recursive, pattern))
-        changed = set()
         settled = waiting.settled()
         for start in range(0, len(settled), BATCH_FILES):
             yield settled[start : start + BATCH_FILES]
+
+
+def _changes(
+    folders: Sequence[Path], *, recursive: bool, stop: threading.Event, force_polling: bool | None
+) -> Iterator[tuple[Set[Path], Set[Path]]]:
+    """Yield the changed and the removed paths of each tick.
+
+    The system no longer reports changes in a folder that was removed and created again, or on which a drive was mounted
+    or unmounted. All folders are then watched again, and have changed.
+    """
+    while not stop.is_set():
+        identities = {folder: _identity(folder) for folder in folders}
+        ticks = watchfiles.watch(
+            *(folder for folder, identity in identities.items() if identity is not None),
+            watch_filter=None,
+            stop_event=stop,
+            rust_timeout=TICK_MS,
+            yield_on_timeout=True,
+            recursive=recursive,
+            force_polling=force_polling,
+        )
+        changed = set(folders)  # existing files are listed after watching has started, so that no file is missed
+        try:
+            for reported in ticks:
+                changed |= {Path(path) for _, path in reported}
+                removed = {Path(path) for change, path in reported if change == watchfiles.Change.deleted}
+                # A new folder may have the inode of the one that was removed, whose removal is reported.
+                lost = {folder for folder in folders if folder in removed or _identity(folder) != identities[folder]}
+                yield changed, removed | lost
+                if lost:
+                    break
+                changed = set()
+        except FileNotFoundError:  # a folder was removed before it could be watched
+            stop.wait(TICK_MS / 1000)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """The device and inode of a folder; None if it is missing."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _files_at(path: Path, folder: Path, recursive: bool, pattern: str) -> list[StoragePath]:

@@ -152,7 +152,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=CONTEXT_SETTINGS,
     help="Turn videos into emotion timelines that can be queried, viewed and trusted.",
-    epilog="Exit codes: 0 success, 1 fatal error, 2 usage error, 3 some videos failed, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 fatal error, 2 usage error, 3 some videos failed, 130 interrupted, "
+    "143 terminated.",
 )
 
 

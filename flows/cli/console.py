@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Exit codes. USAGE: the command line itself is wrong. FATAL: for example, a file that it names is missing or would be
 # overwritten, or a dependency is not installed.
 DONE, FATAL, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+TERMINATED = 143
+TERMINATION_SIGNALS = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP, which is sent when a terminal is closed
 # Printed when a command is interrupted that continues where it was stopped.
 RESUME_HINT = "finished work is kept; run the same command again to resume"
 STANDARD_OUTPUT = Path("-")
@@ -98,24 +100,37 @@ def confirm_removal(question: str) -> None:
         raise typer.Exit(INTERRUPTED) from None
 
 
+class Terminated(KeyboardInterrupt):
+    """The process received SIGTERM, as from `kill` or a service manager, or SIGHUP."""
+
+
 @contextlib.contextmanager
 def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
     """Let the first Ctrl-C (or SIGTERM) request an orderly stop, and a second one end the run immediately.
 
     Args:
         at_once: end immediately at the first one, because other processes do the work.
+
+    Raises:
+        Terminated: if the run was stopped by SIGTERM.
     """
-    from flows.analysis.progress import progress
+    from flows.analysis.progress import Stopped, progress
+
+    interrupt: type[KeyboardInterrupt] = KeyboardInterrupt
 
     def stop(signum: int, frame: object) -> None:
+        nonlocal interrupt
+        interrupt = Terminated if signum == signal.SIGTERM else KeyboardInterrupt
         if at_once or progress.stop_requested.is_set():
-            raise KeyboardInterrupt
+            raise interrupt
         progress.stop_requested.set()
         note("stopping after the current batch; press Ctrl-C again to stop immediately")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Stopped as error:
+        raise interrupt from error
     finally:
         progress.stop_requested.clear()
         for number, handler in before.items():
@@ -123,8 +138,28 @@ def stop_on_interrupt(at_once: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _interrupted_by_termination() -> Iterator[None]:
+    """Let the signals that end a process without cleaning up interrupt the block, as Ctrl-C does."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise Terminated
+
+    numbers = [getattr(signal, name) for name in TERMINATION_SIGNALS if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores SIGHUP
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
 def fatal_errors(resume_hint: str = "run the same command again") -> Iterator[None]:
     """Print an expected failure as one line, and exit with code 1.
+
+    Ctrl-C and SIGTERM end the block in an orderly way, with codes of their own.
 
     Args:
         resume_hint: printed if the command is interrupted: what was kept, and how to continue.
@@ -132,10 +167,11 @@ def fatal_errors(resume_hint: str = "run the same command again") -> Iterator[No
     from flows.analysis.progress import Stopped
 
     try:
-        yield
-    except (Stopped, KeyboardInterrupt):
+        with _interrupted_by_termination():
+            yield
+    except (Stopped, KeyboardInterrupt) as error:
         note(f"stopped: {resume_hint}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED) from None
     except (typer.Exit, typer.BadParameter, BrokenPipeError):
         raise
     except OSError as error:
@@ -154,7 +190,7 @@ def fatal_errors(resume_hint: str = "run the same command again") -> Iterator[No
         if type(error).__name__ != "TerminationSignal":  # Prefect raises this error for SIGTERM during a flow
             raise
         note(f"stopped: {resume_hint}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(TERMINATED) from None
 
 
 def fail(reason: str, error: Exception | None = None) -> NoReturn:

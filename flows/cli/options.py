@@ -153,7 +153,7 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
     }
     typed = {name: value for name, value in given.items() if name in kind.model_fields}
     try:
-        in_file = read_config(config).get(TABLE_OF[kind], {}) if config else {}
+        in_file = read_known(config).get(TABLE_OF[kind], {}) if config else {}
         in_environment = EnvSettingsSource(kind)()
     except ConfigError as error:
         raise typer.BadParameter(escape_controls(str(error))) from error
@@ -166,6 +166,23 @@ def load_settings(kind: type[S], given: Mapping[str, Any] | None = None, config:
         origins = {name: f"{config}: {table}{name}" for name in in_file}
         origins |= {name: variable(name) for name in in_environment} | {name: option_name(name) for name in typed}
         raise usage_error(error, origins) from error
+
+
+def read_known(config: Path) -> dict[str, dict[str, Any]]:
+    """Read a configuration file whose keys are names of settings, spelled exactly.
+
+    Raises:
+        ConfigError: if the file cannot be read, or has an unknown table or name.
+    """
+    tables = read_config(config)
+    for kind, table in TABLE_OF.items():
+        names = {name for name, field in kind.model_fields.items() if not is_group(field)}
+        # pydantic would take a name in another letter case, and prefer it to the option.
+        if unknown := tables.get(table, {}).keys() - names:
+            name = min(unknown)
+            hint = did_you_mean(name.lower(), [field for of in TABLE_OF for field in of.model_fields])
+            raise ConfigError(f"{config}: {table + '.' if table else ''}{name}: unknown setting{hint}")
+    return tables
 
 
 def refuse_overwrite(settings: AnalyzeSettings) -> None:
@@ -197,11 +214,7 @@ def reason_of(problem: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """One problem found by pydantic as a sentence: where the value is from, what is allowed, and the value."""
     if not problem["loc"]:  # a problem of several values, whose message names them
         return explain(problem)
-    field = str(problem["loc"][0])
-    if problem["type"] == "extra_forbidden":
-        known = [name for of in TABLE_OF for name in of.model_fields]
-        return f"{origins[field]}: unknown setting{did_you_mean(field, known)}"
-    return f"{origins[field]}: {explain(problem)}"
+    return f"{origins[str(problem['loc'][0])]}: {explain(problem)}"
 
 
 def variable(field: str) -> str:
