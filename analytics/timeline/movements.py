@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analytics.tables.schema import MOVEMENT_KINDS
-from analytics.time_tolerance import TIME_TOLERANCE_S, is_longer, is_shorter
+from analytics.time_tolerance import TIME_TOLERANCE_S, is_later, is_longer, is_shorter
 from analytics.timeline.blinks import BlinkRule, find_blinks
 from analytics.timeline.oscillations import OscillationRule, RowSpans, find_oscillations
 
@@ -223,7 +223,7 @@ def _unbroken_runs(
     runs: list[np.ndarray] = []
     for run in np.split(row, np.flatnonzero(is_new) + 1):
         step_s = np.diff(faces.start_s[run], append=end_s[run[-1:]])
-        is_dense = ~is_longer(step_s, config.max_step_s) | ~is_longer(faces.start_s[run] + step_s - end_s[run], 0)
+        is_dense = ~is_longer(step_s, config.max_step_s) | ~is_later(faces.start_s[run] + step_s, end_s[run])
         run_s, dense_s = step_s.sum(), step_s[is_dense].sum()
         if not (is_shorter(run_s, config.min_run_s) or is_shorter(dense_s, config.min_dense_share * run_s)):
             runs.append(run)
