@@ -1,5 +1,6 @@
-"""Check that a path is a regular file, because reading a device, a socket or a pipe might never end."""
+"""Check that a path is a regular file, because reading a device, a socket or a pipe might never end; print paths."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -24,6 +25,15 @@ class NotRegularFileError(FervidError):
 
     def __str__(self) -> str:
         return f"{self.path}: is {self.kind}: give a regular file"
+
+
+def valid_text(path: object) -> str:
+    r"""The text of a path as valid Unicode: bytes that are not UTF-8 become escapes.
+
+    >>> valid_text(Path(os.fsdecode(b"caf\xe9.mp4")))
+    'caf\\xe9.mp4'
+    """
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
 def other_kind(path: Path) -> str:

@@ -31,7 +31,7 @@ from analytics.results.status import status as status_of
 from analytics.results.storage_paths import resolve_path
 from analytics.results.store import Store
 from analytics.results.video_record import VideoRecord
-from analytics.results.videos import all_videos, path_text
+from analytics.results.videos import all_videos, path_text, stored_path
 from dashboard.data.prefect_runs import flow_runs
 from fer_models.video import VideoReadError, probe
 from flows.analysis.analyze_video import analyze_video
@@ -584,6 +584,30 @@ def test_ctrl_c_stops_after_the_current_batch_and_the_next_run_resumes(face_clip
     assert again.exit_code == 0, again.stderr
     unchanged = [v for v in json.loads(again.stdout)["videos"] if v["status"] == "unchanged"]
     assert len(unchanged) == n_done
+
+
+def test_a_broken_file_whose_name_is_not_utf_8_is_reported_and_can_be_retried(tmp_path, server):
+    file, results = tmp_path / os.fsdecode(b"bad\xe9.mp4"), tmp_path / "results"
+    file.write_bytes(b"not a video")
+    for arguments in (["analyze", file, "--out", results], ["retry", results]):
+        run = command(*arguments, PREFECT_API_URL=server)
+        assert (run.exit_code, r"bad\xe9.mp4: not a video" in run.stderr) == (3, True), run.output
+        (video,) = status_of(results)
+        assert (video.path, video.state) == (path_text(file), "failed")
+        assert video.reason.startswith("not a video")
+        assert video.suggested_action.startswith("repair or replace the file")
+    names = [run["name"] for run in ask_server(server, "task_runs/filter") if "xe9" in run["name"]]
+    assert names == [r"analyze bad\xe9.mp4"] * 2
+
+
+def test_the_file_at_a_stored_path_is_found(tmp_path):
+    with_byte, with_characters = tmp_path / os.fsdecode(b"caf\xe9.mp4"), tmp_path / r"caf\xe9.mp4"
+    with_byte.touch()
+    assert path_text(with_byte) == path_text(with_characters) == str(with_characters)
+    assert stored_path(path_text(with_byte)) == with_byte
+    with_characters.touch()
+    assert stored_path(path_text(with_byte)) == with_characters
+    assert stored_path("/missing/caf\\xe9.mp4") == Path("/missing/caf\\xe9.mp4")
 
 
 def test_without_a_server_a_good_run_is_quiet(face_clip, tmp_path):

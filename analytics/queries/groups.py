@@ -15,7 +15,7 @@ from analytics.results.purge import videos_without_row
 from analytics.results.results_folder import check_results
 from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import NamedVideo, video_names
-from analytics.results.videos import AmbiguousVideoError, UnknownVideoError, choose_videos, known_videos
+from analytics.results.videos import AmbiguousVideoError, UnknownVideoError, choose_videos, known_videos, stored_path
 from fer_models.errors import FervidError
 
 # The participant of each video in which all visible tracks have the same name.
@@ -271,7 +271,8 @@ def videos_of_participant(
     paths, shown = {video.path for video in videos if video.video_id in found}, {video.video_id for video in videos}
     found.update(row.video_id for row in video_names(rows) if row.path in paths and row.video_id not in shown)
     if unfinished:
-        found.update({video.video_id for video in unfinished}.intersection(content_id(Path(path)) for path in paths))
+        files = [file for path in paths if isinstance(file := stored_path(path), Path)]
+        found.update({video.video_id for video in unfinished}.intersection(map(content_id, files)))
     return sorted(found), missing
 
 

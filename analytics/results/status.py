@@ -17,7 +17,7 @@ from analytics.results.storage_paths import StoragePath, file_version, is_remote
 from analytics.results.verification import find_damage
 from analytics.results.video_record import VideoRecord, newest_by_path, video_records
 from analytics.results.video_rows import read_own_rows
-from analytics.results.videos import path_text
+from analytics.results.videos import path_text, stored_path
 
 # Beginning of the reason if the video is intact but has no frame between --start and --end.
 OUTSIDE_RANGE = "no frame in the range"
@@ -152,7 +152,7 @@ def _path_of(results: StoragePath, video_id: str) -> str:
 
 def may_exist(path: str) -> bool:
     """Whether a file exists, or is in an object store, where only a run checks it."""
-    return "://" in path or Path(path).exists()
+    return "://" in path or stored_path(path).exists()
 
 
 def n_later_runs_failed(statuses: Iterable[VideoStatus]) -> int:
@@ -184,7 +184,7 @@ def _of_row(row: VideoRecord, n_running: Mapping[str, int]) -> VideoStatus:
         suggested_action = "choose another --start or --end"
     elif may_exist(row.path):
         suggested_action = "repair or replace the file, then run `fervid retry RESULTS`"
-    elif Path(row.path).is_symlink():
+    elif stored_path(row.path).is_symlink():
         suggested_action = (
             "it is a broken symbolic link: correct it, or remove the video: `fervid purge RESULTS --video FILE`"
         )

@@ -43,7 +43,9 @@ from analytics.results.table_checks import damaged_in_shard, damaged_tables
 from analytics.results.table_files import has_tables, read_whole, table_path, write_table, write_tables
 from analytics.results.video_lock import hold_video
 from analytics.results.video_record import VideoRecord
+from analytics.results.videos import stored_path
 from analytics.tables.schema import IDENTITIES, OBSERVATIONS, TABLES, TIMELINE_TABLES, VIDEOS, conform, without
+from fer_models.files import valid_text
 
 if TYPE_CHECKING:
     from analytics.timeline.build import Timeline
@@ -65,6 +67,8 @@ class Store:
         self.root = resolve_path(root)
         if is_remote(self.root) and any(character in str(self.root) for character in "*?["):
             raise StoreError(f"{self.root}: the address of results must not contain *, ? or [: give another one")
+        if valid_text(self.root) != str(self.root):  # PyArrow cannot write there
+            raise StoreError(f"{valid_text(self.root)}: the path of results must be valid UTF-8: give another one")
         if not is_initialized(self.root):
             content = json.dumps({"format_version": FORMAT_VERSION})
             write_atomic(self.root / MARKER_NAME, lambda part: part.write_text(content + "\n", encoding="utf-8"))
@@ -369,7 +373,7 @@ class Store:
 def _has_content(video: VideoRecord) -> bool:
     """Whether the file in a row still has the content that was analyzed; an object of another version never does."""
     try:
-        path = resolve_path(video.path)
+        path = stored_path(video.path)
         if file_version(path) == video.object_version:
             return True
         # Size and name are not enough: recordings may be of equal size, and a camera may reuse names.

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analytics.results.ids import content_id
-from analytics.results.storage_paths import StoragePath, absolute, is_remote
+from analytics.results.storage_paths import StoragePath, absolute, is_remote, resolve_path
 from analytics.results.video_record import NamedVideo, VideoName, VideoRecord, video_names, video_records
 from fer_models.errors import FervidError
+from fer_models.files import valid_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_NAME_BYTES = 90
 UNKNOWN_VIDEO_ADVICE = 'fervid query RESULTS "SELECT path, video_id FROM videos" lists them, "fervid analyze" adds it'
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")  # a drive or a share; elsewhere, names may contain backslashes
+_ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")  # as `path_text` writes a byte that is not UTF-8
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # characters that some operating systems forbid in file names
 
 
@@ -37,7 +39,22 @@ def path_text(path: StoragePath) -> str:
     """The absolute path or URL as valid Unicode text, even if the file name is not."""
     if is_remote(path):
         return str(path)
-    return os.fsencode(absolute(path)).decode("utf-8", "backslashreplace")
+    return valid_text(absolute(path))
+
+
+def stored_path(text: str) -> StoragePath:
+    r"""The file or object at a path of the table `videos`: the inverse of `path_text`.
+
+    A file whose name contains the characters `\xe9` is preferred to one with the byte.
+
+    Raises:
+        StorageError: if the package for this kind of address is not installed.
+    """
+    path = resolve_path(text)
+    if is_remote(path) or os.path.lexists(path):
+        return path
+    unescaped = Path(os.fsdecode(_ESCAPED_BYTE.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))))
+    return unescaped if os.path.lexists(unescaped) else path
 
 
 def file_name(path: str) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
 import pickle
 import tempfile
 import urllib.request
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from fer_models.detection.retinaface import SCORE_THRESHOLD
 from fer_models.detection.retinaface_network import check_weights, weights_urls
+from fer_models.files import valid_text
 from fer_models.registry.model_registry import (
     CARD_NAME,
     RETINAFACE,
@@ -130,7 +130,7 @@ def install_retinaface(file: BinaryIO, *, source: str) -> Path:
         std=1 / 255,
         score_threshold=SCORE_THRESHOLD,
         parameters=sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(BUFFERS)),
-        data={"source": os.fsencode(source).decode("utf-8", "backslashreplace"), "source_sha256": source_sha256},
+        data={"source": valid_text(source), "source_sha256": source_sha256},
         versions={"retina-face": importlib.metadata.version("retina-face")},
         license_note=LICENSE_NOTE,
     )

@@ -16,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.codec.context import Flags
 
 from fer_models.errors import FervidError
-from fer_models.files import other_kind
+from fer_models.files import other_kind, valid_text
 from fer_models.prefetch import heartbeat
 from fer_models.video.signatures import HEAD_BYTES, other_content
 
@@ -57,8 +57,7 @@ class VideoReadError(FervidError):
         self.reason = reason
 
     def __str__(self) -> str:
-        # File names that are not valid UTF-8 cannot be printed unchanged.
-        return f"{self.path}: {self.reason}".encode(errors="backslashreplace").decode()
+        return f"{valid_text(self.path)}: {self.reason}".encode(errors="backslashreplace").decode()
 
 
 def check_readable(path: Path) -> None:

@@ -21,6 +21,7 @@ from analytics.timeline.build import Timeline
 from analytics.timeline.observations import observations_table
 from analytics.tracking.identities import IdentitiesError
 from fer_models.errors import PredictionError
+from fer_models.files import valid_text
 from fer_models.observe import ObserveOptions, StageTimes, observe_segments
 from fer_models.video import VideoInfo, VideoReadError
 from flows.analysis.context import AnalysisContext
@@ -88,7 +89,7 @@ def analyze_video(path: StoragePath, context: AnalysisContext) -> VideoOutcome:
     except Exception as error:
         if isinstance(error, (Stopped, *FATAL)) and not isinstance(error, SegmentError):
             raise
-        raise VideoFailed(f"{path}: {job.commit_failure(error)}") from error
+        raise VideoFailed(f"{valid_text(path)}: {job.commit_failure(error)}") from error
 
 
 class _VideoJob:
@@ -194,7 +195,9 @@ class _VideoJob:
         """Write the row of a failed video; returns the reason."""
         expected = isinstance(error, VideoReadError | PredictionError | IdentitiesError | SegmentError | OSError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        reason = reason.replace(str(self.file), str(self.path)).removeprefix(f"{self.path}: ")
+        shown = valid_text(self.path)
+        reason = reason.encode(errors="backslashreplace").decode()
+        reason = reason.replace(valid_text(self.file), shown).removeprefix(f"{shown}: ")
         log.log(logging.INFO if expected else logging.ERROR, "%s: %s", self.path, reason, exc_info=error)
         # Drop appearance data now, as the video may never be retried. A run that can resume still needs the data.
         if not self.settings.keep_appearance and not is_transient(error) and self.info:

@@ -14,6 +14,7 @@ from prefect.futures import PrefectFuture, as_completed
 
 from analytics.results.storage_paths import StoragePath, is_remote, resolve_path
 from fer_models.errors import PredictionError
+from fer_models.files import valid_text
 from flows.analysis.context import AnalysisContext
 from flows.analysis.failures import FATAL, VideoFailed, is_transient
 from flows.analysis.outcomes import Failure, RunSummary, VideoOutcome
@@ -39,9 +40,20 @@ def should_retry(task: Any, task_run: Any, state: State[Any]) -> bool:
     return isinstance(error, BaseException) and is_transient(error)
 
 
+def analyze_name() -> str:
+    """A readable name for the task of a video in Prefect's pages."""
+    return f"analyze {valid_text(runtime.task_run.parameters['path'].name)}"
+
+
+def observe_name() -> str:
+    """A readable name for the task of a part of a video in Prefect's pages."""
+    parameters = runtime.task_run.parameters
+    return f"observe {valid_text(parameters['path'].name)} part {parameters['part']}"
+
+
 @task(
     name="analyze video",
-    task_run_name="analyze {path.name}",
+    task_run_name=analyze_name,
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=2,
@@ -64,7 +76,7 @@ def analyze_one(path: Path, context: AnalysisContext, parts: Sequence[int] = ())
 
 @task(
     name="observe part",
-    task_run_name="observe {path.name} part {part}",
+    task_run_name=observe_name,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -87,7 +99,7 @@ def run_name() -> str:
     """A readable name for a run in Prefect's pages."""
     parameters = runtime.flow_run.parameters
     run = prepared_run()
-    inputs = [Path(str(path)).name or str(path) for path in (run.inputs.paths if run else parameters["inputs"])]
+    inputs = [Path(valid_text(path)).name or str(path) for path in (run.inputs.paths if run else parameters["inputs"])]
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     return f"{inputs[0] if inputs else 'nothing'}{more} into {Path(parameters['out']).name}"
 
@@ -213,7 +225,7 @@ def report_each(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]]
 
 def failure_reason(path: StoragePath, error: BaseException) -> str:
     """Why a video has failed; an error that was not expected is one of the cluster, such as a lost worker."""
-    return str(error) if isinstance(error, VideoFailed) else f"{path}: {error!r}"
+    return str(error) if isinstance(error, VideoFailed) else f"{valid_text(path)}: {error!r}"
 
 
 def summarize(run: AnalysisRun, futures: Sequence[PrefectFuture[VideoOutcome]], seconds: float) -> RunSummary:
@@ -241,7 +253,7 @@ def publish(summary: RunSummary) -> None:
     """Attach the summary and a table of all videos to the run, for Prefect's pages."""
     rows = [
         {
-            "video": str(o.path),
+            "video": valid_text(o.path),
             "status": o.status,
             "frames": o.n_frames,
             "faces": o.n_faces,
@@ -252,7 +264,7 @@ def publish(summary: RunSummary) -> None:
         }
         for o in summary.outcomes
     ]
-    rows += [{"video": str(f.path), "status": "failed", "reason": f.reason} for f in summary.failures]
+    rows += [{"video": valid_text(f.path), "status": "failed", "reason": f.reason} for f in summary.failures]
     create_table_artifact(rows, key="analyze-videos", description="One row per video of the run")
     create_markdown_artifact(summary_markdown(summary), key="analyze-summary", description="Summary of the run")
 
@@ -261,7 +273,7 @@ def summary_markdown(summary: RunSummary) -> str:
     """The run in a few lines of Markdown."""
     analyzed = [o for o in summary.outcomes if o.status == "done"]
     lines = [
-        f"## {summary.out}",
+        f"## {valid_text(summary.out)}",
         "",
         f"- videos analyzed: {len(analyzed)}, unchanged: {len(summary.outcomes) - len(analyzed)}, "
         f"failed: {len(summary.failures)}",

@@ -7,7 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analytics.results.storage_paths import StoragePath, absolute, is_remote
+from analytics.results.storage_paths import StoragePath, absolute
+from fer_models.files import valid_text
 from flows.analysis.context import AnalysisContext
 from flows.settings import EngineSettings
 
@@ -48,21 +49,21 @@ class AnalysisRun:
         """
         return {
             "inputs": self._shown_inputs(),
-            "out": str(absolute(self.context.out)),
+            "out": valid_text(absolute(self.context.out)),
             "recursive": self.inputs.recursive,
             "pattern": self.inputs.pattern,
             "settings": self.context.settings,
             "engine": self.engine,
         }
 
-    def _shown_inputs(self) -> list[str | StoragePath]:
-        shown: list[str | StoragePath] = []
+    def _shown_inputs(self) -> list[str]:
+        shown: list[str] = []
         n_bytes = 0
         for path in self.inputs.paths:
             n_bytes += len(json.dumps(str(path)))
             if n_bytes > MAX_INPUT_BYTES:
                 return [*shown, f"and {len(self.inputs.paths) - len(shown):,} more"]
-            shown.append(path if isinstance(path, str) or not is_remote(path) else str(path))
+            shown.append(valid_text(path))
         return shown
 
 

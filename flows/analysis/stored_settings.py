@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from analytics.results.catalog import read_catalog
 from analytics.results.results_folder import check_results
-from analytics.results.storage_paths import StoragePath, resolve_path
+from analytics.results.storage_paths import StoragePath
 from analytics.results.video_record import VideoRecord, video_records
+from analytics.results.videos import stored_path
 from fer_models.registry.model_registry import WeightsError, find_model
 from flows.analysis.fingerprints import OBSERVATION_SETTINGS
 from flows.settings import AnalyzeSettings, TimelineSettings
@@ -43,7 +44,7 @@ def settings_of(results: StoragePath, video_ids: Sequence[str]) -> FailedVideos:
             failed[row.video_id] = row
     found = FailedVideos(defaultdict(list), {})
     for row in sorted(failed.values(), key=lambda row: (row.path, row.video_id)):
-        path = resolve_path(row.path)
+        path = stored_path(row.path)
         try:
             found.by_settings[stored_settings(row.settings)].append(path)
         except ValidationError as error:

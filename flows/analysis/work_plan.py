@@ -14,6 +14,7 @@ from analytics.results.results_folder import is_initialized
 from analytics.results.status import OUTSIDE_RANGE
 from analytics.results.storage_paths import StoragePath
 from analytics.results.stored_timeline import knows_identities
+from fer_models.files import valid_text
 from fer_models.prefetch import StallTimeout, heartbeat, run_with_watchdog
 from fer_models.video import VideoInfo, VideoReadError, check_readable, frames_to_sample, probe, split_segments
 from flows.analysis.context import AnalysisContext
@@ -93,7 +94,8 @@ def plan_video(path: StoragePath, context: AnalysisContext, finished: FinishedIn
             sha256 = read_content(local, settings.decode_timeout_s).sha256
         ids = work_ids(video_id(sha256), settings, context.models, info.decoder)
     except (VideoReadError, OSError) as error:
-        return VideoPlan(path, f"fail: {str(error).replace(str(file), str(path)).removeprefix(f'{path}: ')}")
+        shown = valid_text(path)
+        return VideoPlan(path, f"fail: {str(error).replace(valid_text(file), shown).removeprefix(f'{shown}: ')}")
     missing = missing_segments(segments, ids, context) if has_results else list(range(len(segments)))
     n_frames, n_remaining = sum(map(len, segments)), sum(len(segments[index]) for index in missing)
     is_done = has_results and not settings.overwrite and context.store.is_done(*ids.analyzed)
