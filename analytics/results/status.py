@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from analytics.results.catalog import LATER_RUN_FAILED, latest_rows, read_catalog
 from analytics.results.damage import Damage
