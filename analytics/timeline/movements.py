@@ -195,7 +195,7 @@ def _head_gestures(faces: TrackedMeasures, run: np.ndarray, rule: OscillationRul
 def _is_brief(faces: TrackedMeasures, config: MovementConfig) -> np.ndarray:
     """Whether the frame of each face is replaced soon enough to measure movements across its whole time, (m,) bool."""
     frame_s = faces.end_s - faces.start_s
-    is_frequent = ~is_longer(faces.local_frame_s, 1 / config.min_local_fps)
+    is_frequent = faces.local_frame_s <= 1 / config.min_local_fps
     is_brief: np.ndarray = ~is_longer(frame_s, config.max_step_s) | (
         is_frequent & ~is_longer(frame_s, config.max_step_s + config.max_gap_s)
     )
