@@ -8,7 +8,7 @@ from analytics import connect
 from analytics.queries.intervals import label_intervals, visibility_intervals
 from analytics.results.store import Store
 from analytics.timeline.build import Timeline, TimelineConfig, build_timeline
-from analytics.timeline.movements import MovementConfig, TrackedMeasures, find_movements
+from analytics.timeline.movements import MovementConfig, TrackedMeasures, find_movements, local_frame_s
 from analytics.tracking.tracker import TrackerConfig, link_faces
 from fer_models.video.sampling import frames_to_sample
 
@@ -114,8 +114,8 @@ def test_movements_are_measured_across_three_missing_faces(rate, decimals):
     n = len(times_s) - 1
     openness = np.where(np.arange(n) // 12 % 5 == 2, 0.05, 0.3)
     openness[np.arange(n) % 12 >= 9] = np.nan
-    zero = np.zeros(n)
-    faces = TrackedMeasures(zero, zero, times_s[:-1], times_s[1:], openness, zero, zero, zero)
+    zero, shown = np.zeros(n), (times_s[:-1], times_s[1:])
+    faces = TrackedMeasures(zero, zero, *shown, local_frame_s(*shown), openness, zero, zero, zero)
     movements = find_movements(faces, MovementConfig())
     assert movements.measured_s.sum() == pytest.approx(times_s[-1])
     assert (movements.kind == 0).sum() == 6

@@ -923,7 +923,7 @@ def test_names_that_are_not_utf8(tmp_path, decoder):
     (tmp_path / f"{name}.mkv").write_text("no video")
     with pytest.raises(VideoReadError) as caught:
         probe(tmp_path / f"{name}.mkv")
-    assert "caf\\udce9.mkv: not a video" in str(caught.value).encode().decode()
+    assert "caf\\xe9.mkv: not a video" in str(caught.value)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no owner there")
