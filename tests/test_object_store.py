@@ -449,7 +449,7 @@ def test_an_interrupted_purge_is_finished_by_the_next(bucket):
 
 def test_a_question_over_many_videos_takes_few_requests(bucket, requests, tmp_path):
     local, shown = Store(tmp_path / "results"), timeline()
-    for video in range(15):
+    for video in range(8):
         local.commit_analysis(row(video, video, f"{video}.mp4"), shown)
     results = bucket / "results"
     results.fs.put(f"{local.root}/", results.path, recursive=True)
@@ -461,15 +461,15 @@ def test_a_question_over_many_videos_takes_few_requests(bucket, requests, tmp_pa
     assert sum(requests.values()) <= 12, requests
     with connect(store.root) as connection:
         requests.clear()
-        assert connection.sql("SELECT count(*) FROM faces").fetchall() == [(150,)]
-        assert requests["get_object"] == 15
+        assert connection.sql("SELECT count(*) FROM faces").fetchall() == [(80,)]
+        assert requests["get_object"] == 8
     compact(store.root, wait_s=0, delete_originals=True)
     requests.clear()
-    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 150}]
+    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 80}]
     assert sum(requests.values()) <= 25, requests  # three requests for each table
     purge(store.root, plan_purge(store.root, wanted=["7.mp4"]).video_ids)
     assert query(store.root, sql).to_pylist() == [{"n": 0}]
-    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 140}]
+    assert query(store.root, "SELECT count(*) AS n FROM faces").to_pylist() == [{"n": 70}]
 
 
 def test_sql_reaches_nothing_but_the_results(bucket):

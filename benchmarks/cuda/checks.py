@@ -227,11 +227,12 @@ def check_turned_crops(frames: dict[str, np.ndarray], device: torch.device) -> l
     """Compare which crops of tilted and upside-down faces are turned, and how far, with those of the CPU."""
     detector = load_detector_in(CPU, torch.float32)
     found = {clip: detector.detect(pixels) for clip, pixels in frames.items()}
+    landmarkers = [load_landmarker_in(where, torch.float32) for where in (CPU, device)]
     rows = []
     for roll_deg in ROLLS_DEG:
         different = n_turned = n_faces = 0
         for clip, pixels in frames.items():
-            expected, turned = (turn_rolled(pixels, found[clip], roll_deg, where) for where in (CPU, device))
+            expected, turned = (turn_rolled(pixels, found[clip], roll_deg, each) for each in landmarkers)
             same_side = (expected.side - turned.side.cpu()).abs() <= MAX_SIDE * expected.side.abs()
             different += int(((expected.is_turned != turned.is_turned) | ~same_side.numpy()).sum())
             n_turned += int(expected.is_turned.sum())
@@ -243,14 +244,13 @@ def check_turned_crops(frames: dict[str, np.ndarray], device: torch.device) -> l
     return rows
 
 
-def turn_rolled(pixels: np.ndarray, faces: FaceBatch, roll_deg: int, device: torch.device) -> UprightCrops:
-    """Turn crops that a detector has left tilted by `roll_deg` upright, on the device."""
+def turn_rolled(pixels: np.ndarray, faces: FaceBatch, roll_deg: int, landmarker: Landmarker) -> UprightCrops:
+    """Turn crops that a detector has left tilted by `roll_deg` upright, on the device of the landmark network."""
     arrays = (pixels, faces.frame, faces.boxes_xyxy, faces.landmarks_xy)
-    frames, frame, boxes_xyxy, landmarks_xy = (torch.from_numpy(array).to(device) for array in arrays)
+    frames, frame, boxes_xyxy, landmarks_xy = (torch.from_numpy(array).to(landmarker.device) for array in arrays)
     side, center = frame_crops(boxes_xyxy, landmarks_xy)
     side = side * complex(np.exp(-1j * np.deg2rad(roll_deg)))
     crops = crop_faces(frames, frame, side, center)
-    landmarker = load_landmarker_in(device, torch.float32)
     return turn_upright(DetectedInFrames(frames, frame, boxes_xyxy), side, center, crops, landmarker)
 
 
