@@ -216,6 +216,24 @@ def few_faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
+@contextlib.contextmanager
+def unreadable(*paths: str | Path) -> Iterator[None]:
+    """Make files or folders unreadable; meanwhile, this process has no rights of root, who can read all of them."""
+    modes = {path: Path(path).stat().st_mode for path in paths}
+    for path in paths:
+        Path(path).chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for path, mode in modes.items():
+            Path(path).chmod(mode)
+
+
 def write_clip(path: Path, frames: Iterable[np.ndarray], fps: int = 25) -> Path:
     """Write RGB frames as H.264."""
     with av.open(str(path), "w") as container:

@@ -21,7 +21,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from clips import analyze_clip, context_of
-from conftest import write_clip
+from conftest import unreadable, write_clip
 from PIL import Image
 
 from analytics import connect
@@ -769,32 +769,22 @@ def test_links_to_folders_are_named_unless_they_are_inputs(folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders are others there")
 def test_skipped_folders_that_cannot_be_read_are_named(folder, monkeypatch):
     monkeypatch.chdir(folder)  # another user may not read the folders above it
-    for name in ("deep", ".hidden"):
-        Path(name).chmod(0)
-    is_root = os.geteuid() == 0
-    if is_root:  # root can read every folder
-        os.seteuid(65534)
-    try:
+    with unreadable("deep", ".hidden"):
         found = find_files(["."])
         with pytest.raises(InputError) as within:
             find_files(["."], pattern="*.mkv")
-        with pytest.raises(InputError) as unreadable:
+        with pytest.raises(InputError) as alone:
             find_files(["deep"])
         with_others = find_files(["deep", "b.mp4"])
         with pytest.raises(VideoReadError, match="Permission denied"):
             probe(Path("deep"))
-    finally:
-        if is_root:
-            os.seteuid(0)
-        for name in ("deep", ".hidden"):
-            Path(name).chmod(0o755)
     reason = "a folder that cannot be read: Permission denied"
     assert [path.name for path in found.videos] == ["a.MOV", "b.mp4", "photo.jpg"]
     assert found.skipped_json() == [{"path": "deep", "reason": reason}]
     assert str(within.value) == (
         f".: no video or image in this folder matches --pattern *.mkv: 1 file skipped ({reason}): deep"
     )
-    assert str(unreadable.value) == f"deep: {reason}"
+    assert str(alone.value) == f"deep: {reason}"
     assert with_others.videos == [Path("deep"), Path("b.mp4")]  # the run reports the folder as failed
 
 

@@ -484,7 +484,7 @@ def test_corrections_that_were_left_out_are_not_applied_later(store: Store, capl
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Raised in place of the end of the process."""
 
 
 @contextlib.contextmanager

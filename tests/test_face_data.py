@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import os
 import struct
 import sys
 import zlib
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import unreadable
 from PIL import Image
 
 from fer_models import EMOTIONS
@@ -355,18 +355,11 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     tmp_path.chmod(0o755)
     for name in ("faces/happy/more", "faces/happy/.thumbnails"):
         Path(name).mkdir(parents=True)
-        Path(name).chmod(0)
-    is_root = os.geteuid() == 0
-    if is_root:  # root can read every folder
-        os.seteuid(65534)
-    try:
-        with pytest.raises(DataError, match=r"^faces/happy/more: Permission denied\."):
-            read_data(Path("faces"))
-    finally:
-        if is_root:
-            os.seteuid(0)
-        for name in ("faces/happy/more", "faces/happy/.thumbnails"):
-            Path(name).chmod(0o755)
+    with (
+        unreadable("faces/happy/more", "faces/happy/.thumbnails"),
+        pytest.raises(DataError, match=r"^faces/happy/more: Permission denied\."),
+    ):
+        read_data(Path("faces"))
 
 
 def test_further_pages_and_frames_are_counted(tmp_path):

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
+from conftest import unreadable
 from PIL import Image, ImageOps
 
 from fer_models.video import (
@@ -928,17 +929,8 @@ def test_names_that_are_not_utf8(tmp_path, decoder):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no owner there")
 def test_a_file_that_may_not_be_read(plain):
-    plain.chmod(0)
-    is_root = os.geteuid() == 0
-    if is_root:  # root can read every file
-        os.seteuid(65534)
-    try:
-        with pytest.raises(VideoReadError, match="Permission denied"):
-            probe(plain)
-    finally:
-        if is_root:
-            os.seteuid(0)
-        plain.chmod(0o644)
+    with unreadable(plain), pytest.raises(VideoReadError, match="Permission denied"):
+        probe(plain)
 
 
 def test_the_cover_of_a_song_is_no_video(tmp_path):
