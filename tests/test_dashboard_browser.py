@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -799,15 +799,21 @@ def test_an_episode_is_repeated(page: Page, address: str, results: Path) -> None
     until(page, f"video => !video.paused && video.currentTime < {end_s + 3}")
 
 
-@pytest.fixture
-def slides(results: Path) -> Iterator[str]:
-    """The id of a video of 60 s whose file is missing, with frames at 0, 20 and 40 s that show one person."""
-    known = "v0000000000000006"
-    about = {"path": "in/slides.mp4", "width_px": 640, "height_px": 480, "duration_s": 60.0}
-    timeline = build_timeline(observe([0, 20, 40], [Face(i) for i in range(3)]), TimelineConfig())
-    Store(results).commit_analysis({"video_id": known, "analysis_id": "a6", **about}, timeline)
+@contextlib.contextmanager
+def one_person(results: Path, known: str, pts_s: Sequence[float], **about: object) -> Iterator[str]:
+    """Add a video of 60 s whose file is missing, with one person in frames at these times; yield its id."""
+    about |= {"path": f"in/{known}.mp4", "width_px": 640, "height_px": 480, "duration_s": 60.0}
+    timeline = build_timeline(observe(pts_s, [Face(i) for i in range(len(pts_s))]), TimelineConfig())
+    Store(results).commit_analysis({"video_id": known, "analysis_id": "a5", **about}, timeline)
     yield known
     remove_video(results, known)
+
+
+@pytest.fixture
+def slides(results: Path) -> Iterator[str]:
+    """The id of a video with frames at 0, 20 and 40 s."""
+    with one_person(results, "v0000000000000006", [0, 20, 40]) as known:
+        yield known
 
 
 def test_boxes_stay_and_steps_lead_from_frame_to_frame_however_long_one_is_shown(
@@ -824,15 +830,10 @@ def test_boxes_stay_and_steps_lead_from_frame_to_frame_however_long_one_is_shown
 
 @pytest.fixture
 def part(results: Path) -> Iterator[str]:
-    """The id of a video of 60 s at 10 fps whose file is missing; one person is in the part from 20 to 40 s."""
-    known = "v0000000000000005"
-    about = {"path": "in/part.mp4", "width_px": 640, "height_px": 480, "duration_s": 60.0, "avg_fps": 10.0}
-    about |= {"settings": json.dumps({"observe": {"start_s": 20.0, "end_s": 40.0}})}
-    observed = observe(20 + np.arange(200) / 10, [Face(i) for i in range(200)])
-    timeline = build_timeline(observed, TimelineConfig())
-    Store(results).commit_analysis({"video_id": known, "analysis_id": "a5", **about}, timeline)
-    yield known
-    remove_video(results, known)
+    """The id of a video at 10 fps whose part from 20 to 40 s was analyzed."""
+    about = {"avg_fps": 10.0, "settings": json.dumps({"observe": {"start_s": 20.0, "end_s": 40.0}})}
+    with one_person(results, "v0000000000000005", list(20 + np.arange(200) / 10), **about) as known:
+        yield known
 
 
 def test_boxes_end_with_the_analyzed_part_and_steps_outside_of_it_are_single_frames(
